@@ -1,0 +1,165 @@
+"""From options and data to a `Spec`: half-lives spread over the data's own ages, table sizes, and which heads make sense.
+
+Everything is taken from the training part.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from jaxdecay.data.histories import Histories
+from jaxdecay.durations import days, parse_prior
+from jaxdecay.errors import InputError
+from jaxdecay.model import Spec, Table
+
+_DAY = 86_400.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """What the model is made of."""
+
+    features: int = 32
+    """Length of item vectors."""
+    modes: int = 6
+    """Half-lives in each bank, beside the mode that never fades."""
+    periods: tuple[str, ...] = ("1d", "7d")
+    """Rhythms of coming back, as durations; learning starts from them. Those the log cannot show are left out."""
+    half_lives: Literal["learned", "fixed", "cross-validated", "none"] = "learned"
+    """learned: trained with everything else. fixed: as given by --half-life. cross-validated: one for all heads, chosen over rolling folds.
+    none: nothing ever fades (the same model without decay)."""
+    half_life: tuple[str, ...] = ()
+    """Half-lives to start from (learned) or to keep (fixed), as durations such as 12h or 30d; default: spread over the log's own ages."""
+    half_life_prior: tuple[str, ...] = ()
+    """Log-normal priors on half-lives, such as 7d±2x, or for one group news=6h±2x."""
+    group_by: str | None = None
+    """The item column by whose values decay may differ; default: the only categorical one with at most 64 values, if there is one. "none" for no groups."""
+    revisit: bool = True
+    """The head for coming back to the same item; left out by itself where fewer than 1 in 1,000 events repeat an item."""
+    popularity: bool = True
+    """The head of decayed popularity."""
+    calendar: bool = True
+    """Hour of day and day of week of the request as inputs (not with relative times)."""
+    per_item: bool = True
+    """Write weights of each item's own."""
+    per_user: bool = True
+    """Read weights of each user's own."""
+    per_behaviour: bool = True
+    """Write weights of each behaviour's own."""
+    adaptive: bool = False
+    """Read weights that move with how full the modes are."""
+    columns: bool = True
+    """User, item and context columns as inputs."""
+    request_time: Literal["used", "ignored"] = "used"
+    """ignored: requests are read at the time of the last event before them."""
+
+
+def configure(histories: Histories, options: ModelOptions) -> Spec:
+    """The spec of a model for this log."""
+    encoders = histories.config["features"]
+    group_column, groups = _groups(histories, options)
+    still = options.half_lives == "none"
+    own = tuple(days(text) for text in options.half_life)
+    if options.half_lives == "fixed" and not own:
+        raise InputError("half_lives='fixed' needs --half-life, such as --half-life 7d")
+    revisit = options.revisit and histories.repeat_share >= 0.001
+    half_lives = () if still else own or spread(histories, options.modes)
+    return Spec(
+        items=histories.known_items,
+        users=histories.known_users,
+        behaviours=max(1, len(histories.config["behaviours"])),
+        features=options.features,
+        similarity_half_lives=half_lives,
+        revisit_half_lives=half_lives if revisit else (),
+        revisit_periods=() if still or not revisit else _visible_periods(histories, options),
+        popularity_half_lives=_popularity_half_lives(histories, still) if options.popularity else (),
+        revisit=revisit,
+        groups=groups,
+        group_column=group_column,
+        per_item=options.per_item and not still,
+        per_user=options.per_user and not still,
+        per_behaviour=options.per_behaviour and len(histories.config["behaviours"]) > 1,
+        adaptive=options.adaptive and not still,
+        calendar=options.calendar and histories.clock != "relative",
+        item_columns=_table(encoders, "item", options.columns),
+        user_columns=_table(encoders, "user", options.columns),
+        context_columns=_table(encoders, "context", options.columns),
+        request_time=options.request_time,
+    )
+
+
+def spread(histories: Histories, modes: int) -> tuple[float, ...]:
+    """Half-lives in days on a logarithmic grid from a low quantile of the non-zero gaps to twice a high quantile of the users' spans.
+
+    Outside the ages that a log contains a half-life cannot be identified. Empty if all events of every user are simultaneous.
+    """
+    train = histories.part == 0
+    user, time = histories.user()[train], np.asarray(histories.time)[train]
+    gaps = np.diff(time)[np.diff(user) == 0]
+    gaps = gaps[gaps > 0]
+    if not len(gaps) or not modes:
+        return ()
+    spans = np.zeros(histories.users, np.int64)
+    np.maximum.at(spans, user, time - time[np.searchsorted(user, user)])
+    low = max(np.quantile(gaps, 0.1), 60.0)
+    high = max(2 * np.quantile(spans[spans > 0], 0.95), 4 * low)
+    return tuple(float(h) for h in np.geomspace(low, high, modes) / _DAY)
+
+
+def _visible_periods(histories: Histories, options: ModelOptions) -> tuple[float, ...]:
+    """Rhythms that fit three times into the log's span and are four times coarser than its clock."""
+    time = np.asarray(histories.time)[histories.part == 0]
+    span = int(time.max() - time.min()) if len(time) else 0
+    gaps = np.diff(np.unique(time[:: max(1, len(time) // 100_000)]))
+    tick = int(np.gcd.reduce(gaps)) if len(gaps) else 1
+    return tuple(p for p in map(days, options.periods) if 3 * p * _DAY <= span and 4 * tick <= p * _DAY)
+
+
+def _popularity_half_lives(histories: Histories, still: bool) -> tuple[float, ...]:
+    """Counts that never fade, and with a clock of its own for the catalogue four half-lives over the log's span."""
+    if still or histories.clock == "relative":
+        return (float("inf"),)
+    time = np.asarray(histories.time)[histories.part == 0]
+    span = max(float(time.max() - time.min()), 3600.0) / _DAY if len(time) else 1.0
+    low = max(1 / 24, min(1.0, span / 200))
+    return (*(float(h) for h in np.geomspace(low, max(span / 2, 2 * low), 4)), float("inf"))
+
+
+def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
+    """Place and number of levels of the item column by which decay differs; (0, 0) for none."""
+    encoder = histories.config["features"].get("item") or {}
+    names, sizes, widths = (encoder.get(k) or [] for k in ("categorical_names", "cardinalities", "widths"))
+    single = [i for i, width in enumerate(widths) if width == 1]
+    if options.group_by == "none" or (options.half_lives == "none"):
+        return 0, 0
+    if options.group_by is None:
+        small = [i for i in single if sizes[i] <= 65]
+        if len(small) != 1:
+            return 0, 0
+        column = small[0]
+    else:
+        if options.group_by not in [names[i] for i in single]:
+            there = ", ".join(names[i] for i in single) or "none"
+            raise InputError(f"group_by={options.group_by!r} is no single-valued categorical item column; there are: {there}")
+        column = names.index(options.group_by)
+    return int(sum(widths[:column])), int(sizes[column])
+
+
+def _table(encoders: dict, kind: str, wanted: bool) -> Table:
+    encoder = encoders.get(kind)
+    if not encoder or not wanted:
+        return Table()
+    return Table(
+        tuple(encoder["cardinalities"]), tuple(encoder["widths"]), len(encoder["numeric_names"])
+    )
+
+
+def group_levels(histories: Histories, spec: Spec) -> list[str]:
+    """Names of the item groups in the order of their codes from 1; empty without groups."""
+    if not spec.groups:
+        return []
+    encoder = histories.config["features"]["item"]
+    place = list(np.cumsum([0, *encoder["widths"]])).index(spec.group_column)
+    coded = encoder["encoder"]["coded"][place]
+    return [str(name) for name in coded.get("values", range(1, spec.groups))]

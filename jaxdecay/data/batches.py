@@ -1,0 +1,203 @@
+"""Training batches: batch ``step`` is a pure function of (seed, step, host), gathered straight from the flat arrays.
+
+A row is up to ``window`` consecutive training events of one user (the targets), with the user's whole past before them, never truncated.
+Rows of like length share a bucket and so a compiled shape; the bucket edges are those that pad least.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from jaxdecay.data.buckets import least_padding
+from jaxdecay.data.catalogue import Catalogue
+from jaxdecay.data.histories import Histories
+from jaxdecay.errors import InputError
+from jaxdecay.history import History, Requests
+
+
+_MONDAY, _WEEK = 4 * 86_400, 604_800  # 1970-01-05 was a Monday
+
+
+class Batch(NamedTuple):
+    """B rows: leaves of ``history`` are (B, P + W, ...), of ``requests``, ``target``, ``grid`` and ``valid`` (B, W, ...)."""
+
+    history: History
+    requests: Requests
+    target: np.ndarray
+    grid: np.ndarray
+    """Point of the catalogue's time grid before each target."""
+    valid: np.ndarray
+
+
+class Rows(NamedTuple):
+    """What to gather: the user, the first event of the user, and the stretch of events whose ends are asked for."""
+
+    user: np.ndarray
+    first: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
+class Reference(NamedTuple):
+    """What times and weights are measured from, taken from the log once and kept in the run."""
+
+    origin: int
+    """int64 seconds: midnight (UTC) of the Monday before the first event, or 0 for relative times."""
+    weight: float
+    """Mean absolute weight of the training events: a weight of this size writes with strength 1."""
+
+    @classmethod
+    def of(cls, histories: Histories) -> "Reference":
+        train = histories.weight[histories.part == 0]
+        weight = float(np.abs(train).mean(dtype=np.float64)) if len(train) else 1.0
+        if histories.clock == "relative" or not histories.events:
+            return cls(0, weight or 1.0)
+        first = int(histories.time.min())
+        return cls(first - (first - _MONDAY) % _WEEK, weight or 1.0)
+
+    def seconds(self, time: np.ndarray) -> np.ndarray:
+        """int32 seconds since the origin; refuses what is more than 68 years away."""
+        since = np.asarray(time, np.int64) - self.origin
+        if since.size and (since.max() > 2**31 - 1 or since.min() < -(2**31)):
+            raise InputError("a time lies more than 68 years from the first event of the log: check its unit")
+        return since.astype(np.int32)
+
+
+def gather(histories: Histories, rows: Rows, past: int, window: int, reference: Reference) -> History:
+    """Histories of the rows, (B, past + window): the last ``past`` places before ``start`` and the stretch itself, padded."""
+    start = rows.start[:, None]
+    index = np.concatenate([start - past + np.arange(past), start + np.arange(window)], axis=1)
+    mask = (index >= rows.first[:, None]) & (index < rows.end[:, None])
+    index = np.where(mask, index, 0)
+    known = np.where(rows.user >= 0, rows.user, 0)
+    return History(
+        user=np.where((rows.user >= 0) & (rows.user < histories.known_users), rows.user, histories.known_users).astype(
+            np.int32
+        ),
+        user_categorical=np.where(rows.user[:, None] >= 0, histories.user_categorical[known], 0),
+        user_numeric=np.where(rows.user[:, None] >= 0, histories.user_numeric[known], np.float32(0)),
+        item=np.where(mask, histories.item[index], 0).astype(np.int32),
+        time=reference.seconds(histories.time[index]),
+        mask=mask,
+        behaviour=np.where(mask, histories.behaviour[index], 0).astype(np.int32),
+        weight=np.where(mask, histories.weight[index] / np.float32(reference.weight), np.float32(0)),
+        context_categorical=np.where(mask[..., None], histories.context_categorical[index], 0),
+        context_numeric=np.where(mask[..., None], histories.context_numeric[index], np.float32(0)),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """A random-access source of training batches, for `grain` or a plain loop; an epoch visits every training event once as a target."""
+
+    histories: Histories
+    catalogue: Catalogue
+    reference: Reference
+    window: int = 64
+    tokens: int = 4096
+    """Targets in a batch, about."""
+    seed: int = 0
+    epochs: int = 1_000
+    host: int = 0
+    hosts: int = 1
+    request_time: Literal["used", "ignored"] = "used"
+    """ignored: a target is asked for at the time of the event before it."""
+
+    def __repr__(self) -> str:
+        return f"Batches(window={self.window}, tokens={self.tokens}, seed={self.seed}, host={self.host}/{self.hosts})"
+
+    def __len__(self) -> int:
+        return self.epochs * self.per_epoch
+
+    @functools.cached_property
+    def targets(self) -> int:
+        """Training events: targets in an epoch."""
+        return int((self.histories.part == 0).sum())
+
+    @functools.cached_property
+    def rows(self) -> Rows:
+        """Windows cut from each user's end backwards, so that only a user's first window is short, and it has no past."""
+        histories = self.histories
+        first = histories.offsets[:-1]
+        begin, length = _training_stretch(histories)
+        windows = -(-length // self.window)
+        user = np.repeat(np.arange(histories.users), windows)
+        place = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
+        end = (begin + length)[user] - place * self.window
+        start = np.maximum(end - self.window, begin[user])
+        return Rows(user.astype(np.int32), first[user], start, end)
+
+    @functools.cached_property
+    def buckets(self) -> list[tuple[int, int, np.ndarray]]:
+        """(past, window, row indices) of each compiled shape."""
+        rows = self.rows
+        past, length = rows.start - rows.first, rows.end - rows.start
+        short = np.flatnonzero(past == 0)
+        found = [(0, edge, short[group]) for edge, group in least_padding(length[short], 3, step=2)]
+        deep = np.flatnonzero(past > 0)
+        found += [(edge, self.window, deep[group]) for edge, group in least_padding(past[deep], 2, step=32)]
+        return found
+
+    def rows_per_batch(self, bucket: int) -> int:
+        """Rows of one batch, all hosts together: so many that it holds about ``tokens`` targets."""
+        past, window, members = self.buckets[bucket]
+        wanted = max(1, self.tokens // (window + past // 16))
+        wanted = min(wanted, len(members))
+        return -(-wanted // self.hosts) * self.hosts
+
+    @functools.cached_property
+    def per_epoch(self) -> int:
+        return sum(-(-len(rows) // self.rows_per_batch(i)) for i, (_, _, rows) in enumerate(self.buckets))
+
+    def __getitem__(self, step: int) -> Batch:
+        epoch, place = divmod(step, self.per_epoch)
+        bucket, members = _epoch(self, epoch)[place]
+        past, window, _ = self.buckets[bucket]
+        size = self.rows_per_batch(bucket) // self.hosts
+        return self.batch(members[self.host :: self.hosts], past, window, size)
+
+    def batch(self, members: np.ndarray, past: int, window: int, size: int) -> Batch:
+        """The batch of the given rows, filled up with empty ones to ``size``."""
+        empty = size - len(members)
+        rows = Rows(*(np.append(field[members], np.full(empty, fill)) for field, fill in zip(self.rows, (-1, 0, 0, 0), strict=True)))
+        history = gather(self.histories, rows, past, window, self.reference)
+        at = history.time[:, past:]
+        if self.request_time == "ignored":
+            before = history.time[:, past - 1 : -1] if past else np.concatenate([at[:, :1], at[:, :-1]], axis=1)
+            at = np.where(history.mask[:, past:], before, at)
+        valid = history.mask[:, past:]
+        time = at.astype(np.int64) + self.reference.origin
+        seen = np.broadcast_to(np.arange(window, dtype=np.int32), at.shape)
+        return Batch(
+            history,
+            Requests(at, seen, history.context_categorical[:, past:], history.context_numeric[:, past:]),
+            history.item[:, past:],
+            np.where(valid, self.catalogue.index(time.ravel()).reshape(at.shape), 0).astype(np.int32),
+            valid,
+        )
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch(batches: Batches, epoch: int) -> list[tuple[int, np.ndarray]]:
+    """The batches of an epoch in their order: (bucket, row indices)."""
+    random = np.random.default_rng([batches.seed, epoch])
+    plan = []
+    for bucket, (_, _, rows) in enumerate(batches.buckets):
+        size = batches.rows_per_batch(bucket)
+        shuffled = random.permutation(rows)
+        plan += [(bucket, shuffled[i : i + size]) for i in range(0, len(rows), size)]
+    return [plan[i] for i in random.permutation(len(plan))]
+
+
+def _training_stretch(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
+    """First training event and number of training events of each user: they stand together in time order."""
+    train = histories.part == 0
+    before = np.concatenate([[0], np.cumsum(train)])
+    length = before[histories.offsets[1:]] - before[histories.offsets[:-1]]
+    place = np.flatnonzero(train)
+    if not len(place):
+        raise InputError("no training events: give a later split, or more events")
+    begin = place[np.minimum(before[histories.offsets[:-1]], len(place) - 1)]
+    return begin, length

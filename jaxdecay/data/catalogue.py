@@ -1,0 +1,163 @@
+"""The catalogue in time: how often each item was taken, faded to a moment, and since when it has been there.
+
+NumPy only. A count of half-life h (days) at time t is the sum, over an item's catalogue events strictly
+before t, of 2^(-(t - t_event) / h); an infinite half-life counts all of them alike. Catalogue events are
+those that may be counted live: all of them under a global-time split (the future is excluded by "strictly
+before"), only the training part under leave-one-out and per-user-time, so that no held-out event is counted.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdecay.data.histories import Histories
+from jaxdecay.errors import InputError
+
+DAY = 86_400.0
+NEVER = np.iinfo(np.int64).max
+_FLUSH = 1e-250
+_MAX_GRID = 4096
+
+
+class Timeline(NamedTuple):
+    """The catalogue events of a log in time order."""
+
+    item: np.ndarray
+    """(N,) int32."""
+    time: np.ndarray
+    """(N,) int64 seconds, ascending."""
+    items: int
+    """V."""
+    relative: bool
+    """Whether times count from each user's first event: then nothing fades and counts are totals."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue:
+    """Decayed counts at the points of a time grid."""
+
+    grid: np.ndarray
+    """(G,) int64 seconds, ascending."""
+    counts: np.ndarray
+    """(G, V, R) float32: events strictly before the grid point, faded to it."""
+    half_lives: np.ndarray
+    """(R,) float64 days."""
+
+    def index(self, at: np.ndarray) -> np.ndarray:
+        """(n,) int32 last grid point at or before each time (the first one, whose counts are 0, for earlier
+        times)."""
+        return np.maximum(np.searchsorted(self.grid, at, side="right") - 1, 0).astype(np.int32)
+
+
+def timeline(histories: Histories) -> Timeline:
+    """The catalogue events of ``histories`` in time order (ties in row order)."""
+    live = histories.config["split"].get("kind", "global-time") == "global-time"
+    item, time = np.asarray(histories.item), np.asarray(histories.time)
+    if not live:
+        chosen = histories.part == 0
+        item, time = item[chosen], time[chosen]
+    order = np.argsort(time, kind="stable")
+    return Timeline(item[order], time[order], histories.items, histories.clock == "relative")
+
+
+def build_catalogue(
+    histories: Histories, half_lives: Sequence[float], *, budget_mib: float = 256
+) -> Catalogue:
+    """Counts at several half-lives on a grid of event-time quantiles, as fine as ``budget_mib`` allows.
+
+    The first grid point is the first event (all counts 0) and the last one second after the last event.
+    With a relative clock there is one grid point, with the total counts of the training part at every
+    half-life.
+
+    Guarantee: a count is exact at its grid point (float64 until the end), however coarse the grid.
+    """
+    rates = _rates(half_lives)
+    events = timeline(histories)
+    if events.relative or not len(events.time):
+        totals = np.bincount(events.item, minlength=events.items).astype(np.float32)
+        counts = np.repeat(totals[None, :, None], len(rates), axis=2)
+        return Catalogue(np.zeros(1, np.int64), counts, np.asarray(half_lives, np.float64))
+    affordable = budget_mib * 2**20 / (4 * max(events.items, 1) * len(rates))
+    grid = _grid(events.time, int(np.clip(affordable, 2, _MAX_GRID)))
+    counts = np.empty((len(grid), events.items, len(rates)), np.float32)
+    for column, rate in enumerate(rates):
+        for row, faded in enumerate(_faded_counts(events, rate, grid)):
+            counts[row, :, column] = faded
+    return Catalogue(grid, counts, np.asarray(half_lives, np.float64))
+
+
+def decayed_counts_at(events: Histories | Timeline, half_life: float, at: np.ndarray) -> np.ndarray:
+    """(R, V) float32: exact decayed counts of every item strictly before each of the R times, in any order.
+
+    One call costs a pass over the events plus O(R·V); give requests in chunks to bound memory, and a
+    ``timeline`` instead of histories to sort the events once. Several half-lives: one call each. With a
+    relative clock every row holds the total counts of the training part.
+    """
+    events = events if isinstance(events, Timeline) else timeline(events)
+    (rate,) = _rates([half_life])
+    counts = np.empty((len(at), events.items), np.float32)
+    if events.relative:
+        counts[:] = np.bincount(events.item, minlength=events.items)
+        return counts
+    moments, row = np.unique(at, return_inverse=True)
+    order = np.argsort(row, kind="stable")
+    first = np.searchsorted(row[order], np.arange(len(moments) + 1))
+    for moment, faded in enumerate(_faded_counts(events, rate, moments)):
+        counts[order[first[moment] : first[moment + 1]]] = faded
+    return counts
+
+
+def first_seen(histories: Histories) -> np.ndarray:
+    """(V,) int64 time of the first catalogue event of each item; the largest int64 if it has none."""
+    events = timeline(histories)
+    seen = np.full(events.items, NEVER)
+    items, first = np.unique(events.item, return_index=True)
+    seen[items] = events.time[first]
+    return seen
+
+
+def known_before(first_seen: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(R, V) bool: which items had been seen strictly before each of the R times."""
+    return first_seen[None, :] < np.asarray(at)[:, None]
+
+
+def _rates(half_lives: Sequence[float]) -> np.ndarray:
+    """(R,) halvings per second."""
+    days = np.asarray(half_lives, np.float64)
+    if days.ndim != 1 or not len(days) or not (days > 0).all():
+        raise InputError(
+            f"half_lives {np.asarray(half_lives).tolist()}: give one or more days above 0 (inf never fades)"
+        )
+    return 1 / (days * DAY)
+
+
+def _grid(time: np.ndarray, size: int) -> np.ndarray:
+    """Every distinct event time or, if those are too many, quantiles; and one second after the last."""
+    distinct = np.unique(time)
+    if len(distinct) >= size:
+        distinct = np.unique(time[np.linspace(0, len(time) - 1, size - 1).astype(np.int64)])
+    return np.append(distinct, time[-1] + 1)
+
+
+def _faded_counts(events: Timeline, rate: float, moments: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the (V,) float64 counts strictly before each of the ascending ``moments``; the array is reused.
+
+    What has been counted fades from moment to moment, and each event in between enters with its own age.
+    """
+    ends = np.searchsorted(events.time, moments, side="left")
+    counts = np.zeros(events.items)
+    begin, before = 0, None
+    for step, (end, moment) in enumerate(zip(ends.tolist(), moments.tolist(), strict=True)):
+        if before is not None and rate:
+            counts *= np.exp2(-rate * (moment - before))
+        if end > begin:
+            ages = moment - events.time[begin:end]
+            counts += np.bincount(events.item[begin:end], np.exp2(-rate * ages), events.items)
+        if step % 64 == 0:
+            counts[counts < _FLUSH] = (
+                0.0  # below the range of float32; arithmetic on denormal numbers is very slow
+            )
+        begin, before = end, moment
+        yield counts

@@ -1,0 +1,65 @@
+"""Durations as people write them: 90s, 12h, 7d, 3w, 1y; and priors on half-lives, 7d±2x."""
+
+import math
+import re
+from typing import NamedTuple
+
+from jaxdecay.errors import InputError
+
+_DAYS = {"s": 1 / 86_400, "min": 1 / 1_440, "h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d|w|y)\s*")
+
+
+class Prior(NamedTuple):
+    """A log-normal prior on the half-life of a group, or of all where ``group`` is None."""
+
+    group: str | None
+    half_life: float
+    """Median, in days."""
+    factor: float
+    """One standard deviation up or down multiplies or divides by this."""
+
+
+def days(text: str) -> float:
+    """The duration in days.
+
+    >>> days("12h"), days("1w")
+    (0.5, 7.0)
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise InputError(f"{text!r} is no duration; write a number above 0 and s, min, h, d, w or y, such as 7d")
+    return float(match[1]) * _DAYS[match[2]]
+
+
+def parse_prior(text: str) -> Prior:
+    """A prior as written for ``--half-life-prior``; ``+-`` may stand for ``±``.
+
+    >>> parse_prior("news=6h±2x")
+    Prior(group='news', half_life=0.25, factor=2.0)
+    """
+    group, _, rest = text.rpartition("=")
+    centre, sign, factor = rest.replace("+-", "±").partition("±")
+    number = factor.strip().removesuffix("x")
+    try:
+        spread = float(number)
+    except ValueError:
+        spread = math.nan
+    if not sign or not spread > 1:
+        raise InputError(f"{text!r} is no prior on a half-life; write a duration and a factor above 1, such as 7d±2x or news=6h±2x")
+    return Prior(group or None, days(centre), spread)
+
+
+def show_days(value: float) -> str:
+    """A duration in days in the unit that reads best.
+
+    >>> show_days(0.25), show_days(9.2), show_days(float("inf"))
+    ('6.0 h', '9.2 d', 'never')
+    """
+    if math.isinf(value):
+        return "never"
+    if value < 1 / 24:
+        return f"{value * 1440:.1f} min"
+    if value < 2:
+        return f"{value * 24:.1f} h"
+    return f"{value:.1f} d" if value < 730 else f"{value / 365.25:.1f} y"

@@ -1,0 +1,184 @@
+"""From a prepared log to a trained run: the pieces of training put together once, for the façade, the command line and the studies."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxdecay import loop, runs
+from jaxdecay.configure import ModelOptions, configure, group_levels
+from jaxdecay.data.batches import Batches, Reference
+from jaxdecay.data.catalogue import Catalogue, build_catalogue
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.requests import Requests, requests, sample
+from jaxdecay.durations import parse_prior
+from jaxdecay.errors import InputError
+from jaxdecay.evaluate import rank_requests
+from jaxdecay.metrics import ndcg
+from jaxdecay.model import Interest, Spec
+from jaxdecay.optimizer import optimizer
+from jaxdecay.predict import Predictor, items_of, shares_of
+from jaxdecay.priors import half_life_priors
+from jaxdecay.train import Constants, State, TrainOptions, init_state
+
+_GRID = 512  # points of the catalogue's time grid that training reads at each step
+
+
+class Pieces(NamedTuple):
+    """All that a training run is made of; each piece stands on its own in `scripts/train.py`."""
+
+    histories: Histories
+    reference: Reference
+    catalogue: Catalogue
+    model: Interest
+    batches: Batches
+    constants: Constants
+    optimizer: optax.GradientTransformation
+
+
+def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
+    """The counts in time that a model of this spec reads."""
+    half_lives = spec.popularity_half_lives or (float("inf"),)
+    grid_mib = _GRID * 4 * histories.items * len(half_lives) / 2**20
+    return build_catalogue(histories, half_lives, budget_mib=min(256.0, max(grid_mib, 0.01)))
+
+
+def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: TrainOptions) -> Pieces:
+    """The pieces for a spec on this log."""
+    reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
+    batches = Batches(
+        histories,
+        catalogue,
+        reference,
+        window=train.window,
+        tokens=train.batch_targets,
+        seed=train.seed,
+        epochs=train.epochs,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        request_time=spec.request_time,
+    )
+    last = int(np.asarray(histories.time)[histories.part == 0].max())
+    shares = shares_of(catalogue.counts[: int(catalogue.index(np.array([last]))[0]) + 1, : spec.items])
+    priors = [parse_prior(text) for text in model.half_life_prior]
+    constants = Constants(
+        items=jax.tree.map(jnp.asarray, items_of(histories, module, known_only=True)),
+        shares=jnp.asarray(shares),
+        priors=half_life_priors(priors, group_levels(histories, spec)),
+    )
+    tx = optimizer(
+        train.learning_rate,
+        train.decay_learning_rate,
+        weight_decay=train.weight_decay,
+        freeze_decay=model.half_lives == "fixed",
+    )
+    return Pieces(histories, reference, catalogue, module, batches, constants, tx)
+
+
+def validation(pieces: Pieces, options: TrainOptions) -> Callable[[Any], float]:
+    """NDCG@10 on a seeded sample of the validation requests, under the rules of evaluation."""
+    asked = sample(requests(pieces.histories, 1), options.validation_requests, options.seed)
+    if not len(asked):
+        raise InputError("the validation part holds no events; prepare with a larger --split.validation")
+
+    def score(params: Any) -> float:
+        return ndcg_at_10(predictor(pieces, params), asked)
+
+    return score
+
+
+def ndcg_at_10(system: Predictor, asked: Requests) -> float:
+    """Mean NDCG@10 of requests, under the rules of evaluation of the system's histories."""
+    ranks = rank_requests(system, system.histories, asked)
+    widest = int(np.diff(asked.target_offsets).max(initial=1))
+    place = np.arange(len(asked.targets)) - np.repeat(asked.target_offsets[:-1], np.diff(asked.target_offsets))
+    table = np.full((len(asked), widest), np.inf)
+    row = np.repeat(np.arange(len(asked)), np.diff(asked.target_offsets))
+    table[row, place] = ranks
+    there = np.arange(widest) < np.diff(asked.target_offsets)[:, None]
+    values, _ = ndcg(table, k=10, where=there)
+    return float(np.mean(values))
+
+
+def predictor(pieces: Pieces, params: Any, *, name: str = "jaxdecay") -> Predictor:
+    return Predictor(pieces.model, params, pieces.histories, pieces.catalogue, pieces.reference, name=name)
+
+
+def train_run(
+    prepared: str | Path,
+    out: str | Path,
+    *,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    report: loop.Report = lambda line: None,
+) -> Path:
+    """Trains on a prepared directory into a run directory, resuming what is there; returns the run directory."""
+    model, train, out = model or ModelOptions(), train or TrainOptions(), Path(out)
+    histories = Histories.load(prepared)
+    chosen = {}
+    if model.half_lives == "cross-validated":
+        from jaxdecay.crossvalidate import choose_half_life
+
+        half_life, chosen = choose_half_life(histories, model, train, report=report)
+        model = dataclasses.replace(model, half_lives="fixed", half_life=(half_life,))
+    spec = configure(histories, model)
+    config = {
+        "data": {"fingerprint": histories.config["fingerprint"], "split": histories.config["split"]},
+        "spec": spec.to_json(),
+        "model": dataclasses.asdict(model),
+        "train": dataclasses.asdict(train),
+        "half_lives": {"how": "cross-validated" if chosen else model.half_lives, **chosen},
+        "reference": Reference.of(histories)._asdict(),
+    }
+    runs.create(out, Path(prepared), config)
+    pieces = assemble(histories, spec, model, train)
+    loop.train(
+        out,
+        pieces.model,
+        pieces.optimizer,
+        pieces.batches,
+        pieces.constants,
+        validation(pieces, train),
+        train,
+        report=report,
+    )
+    return out
+
+
+def load_model(run: str | Path) -> tuple[Interest, Any, dict[str, Any]]:
+    """The model of a run, its best parameters by validation (averaged), and the run's config."""
+    run = Path(run)
+    config = runs.read_config(run)
+    spec = Spec.from_json(config["spec"])
+    module = Interest(spec)
+    step = runs.best_step(run)
+    return module, runs.load_average(run, step), config
+
+
+def load_predictor(run: str | Path, *, histories: Histories | None = None) -> Predictor:
+    """The trained model of a run over its own histories (or newer ones of the same vocabulary)."""
+    run = Path(run)
+    module, params, config = load_model(run)
+    histories = histories or Histories.load(run / "histories")
+    return Predictor(
+        module, params, histories, catalogue_of(histories, module.spec), Reference(**config["reference"])
+    )
+
+
+__all__ = [
+    "Pieces",
+    "State",
+    "assemble",
+    "init_state",
+    "load_model",
+    "load_predictor",
+    "ndcg_at_10",
+    "predictor",
+    "train_run",
+    "validation",
+]

@@ -1,0 +1,72 @@
+r"""Revisit: the faded count of this very item, as a self-exciting intensity beside the other heads'.
+
+$$ \rho_i(t) = \log\bigl(1 + e^{\theta - s_i(t)}\, n_i(t)\bigr), \qquad n_i(t) = \sum_{j:\,\text{item}_j = i} a_j\, \varphi_{uj}(t - t_j) $$
+
+With the base score $s_i$ this makes the intensity of item $i$ equal to $e^{s_i} + e^{\theta} n_i$, the multivariate Hawkes process in
+which an item excites itself (Hawkes 1971; for repeat consumption Wang et al., *SLRC*, 2019). The head is sparse: the normaliser over the
+catalogue grows by $e^{\theta}\sum_i n_i$ alone, the faded mass of the user's history, whatever the number of items.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxdecay import scan
+from jaxdecay.history import History, Requests
+from jaxdecay.interest import Bank
+
+
+class Revisit(nn.Module):
+    """The bank of faded counts, how strongly a group or behaviour excites, and the level $\\theta$."""
+
+    decay: Bank
+    groups: int = 0
+    behaviours: int = 1
+
+    def setup(self) -> None:
+        zeros = nn.initializers.zeros
+        self.level = self.param("level", zeros, ())
+        self.group_strength = self.param("group_strength", zeros, (self.groups,)) if self.groups else None
+        self.behaviour_strength = self.param("behaviour_strength", zeros, (self.behaviours,))
+
+    def kernel_weights(
+        self, history: History, group: Int[Array, " n"], ages: scan.Ages, writes: Float[Array, "n c"]
+    ) -> tuple[Float[Array, "n m"], Float[Array, "r m"]]:
+        """What each event writes into and each request reads from the modes; writes include strength and event weight."""
+        strength = self.behaviour_strength[history.behaviour]
+        if self.group_strength is not None:
+            strength += self.group_strength[group]
+        amplitude = jnp.exp(strength) * jnp.maximum(history.weight, 0.0)
+        reads = self.decay.read_weights(history.user, ages)
+        return amplitude[:, None] * self.decay.expand_writes(writes), self.decay.expand_reads(reads)
+
+    def counts(
+        self,
+        history: History,
+        requests: Requests,
+        ages: scan.Ages,
+        kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
+        target: Int[Array, " r"],
+    ) -> tuple[Float[Array, " r"], Float[Array, " r"]]:
+        """The faded count of each request's target item, and that of all items together (never negative)."""
+        modes, (writes, reads) = self.decay.modes(), kernel_weights
+        same = history.item[None] == target[:, None]
+        own = scan.read_own(modes, writes, same, reads, ages)
+        everything = scan.read(modes, writes, jnp.ones((writes.shape[0], 1), jnp.float32), reads, ages)[:, 0]
+        return jnp.maximum(own, 0.0), jnp.maximum(everything, 0.0)
+
+    def excitation(self, counts: Float[Array, "..."]) -> Float[Array, "..."]:
+        r"""$\theta + \log n$, the logarithm of the intensity that the counts add; very negative where there is none."""
+        present = counts > 1e-30
+        return jnp.where(present, self.level + jnp.log(jnp.where(present, counts, 1.0)), -1e9)
+
+
+def with_excitation(base: Float[Array, "..."], excitation: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""The score with the revisit head: $\log(e^{s} + e^{\theta} n) = s + \rho$."""
+    return jnp.logaddexp(base, excitation)
+
+
+def revisit_score(base: Float[Array, "..."], excitation: Float[Array, "..."]) -> Float[Array, "..."]:
+    r"""The head's own share $\rho = \log(1 + e^{\theta - s} n)$ of the score, 0 for an item never seen."""
+    return jax.nn.softplus(excitation - base)

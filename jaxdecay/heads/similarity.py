@@ -1,0 +1,95 @@
+r"""Similarity: how close an item lies to the faded interest.
+
+$$ s_i(t) = \tau \Bigl\langle \frac{q(t)}{\sqrt{\lVert q(t)\rVert^2 + c^2}},\, \frac{v_i}{\lVert v_i\rVert} \Bigr\rangle + b_i,
+\qquad q(t) = \textstyle\sum_j \varphi_{uj}(t-t_j)\, a_j v_j + \text{user} + \text{context} + \text{calendar}(t) $$
+
+The interest is faded to the request time first, then mixed, then normalised, and normalised softly: an interest that has faded
+altogether hands over to the unfaded bias instead of shouting in a whisper's direction.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdecay import scan
+from jaxdecay.heads.features import Columns
+from jaxdecay.history import History, Items, Requests
+from jaxdecay.interest import Bank
+
+_DAY, _WEEK = 86_400, 604_800
+
+
+class Similarity(nn.Module):
+    """Item vectors, the bank they are written into, and the query that is read from it."""
+
+    items: int
+    features: int
+    decay: Bank
+    item_columns: Columns
+    user_columns: Columns
+    context_columns: Columns
+    behaviours: int = 1
+    calendar: bool = True
+
+    def setup(self) -> None:
+        normal, zeros = nn.initializers.normal, nn.initializers.zeros
+        self.embedding = self.param("embedding", normal(0.1), (self.items, self.features))
+        self.item_bias = self.param("bias", zeros, (self.items,))
+        self.log_temperature = self.param("log_temperature", nn.initializers.constant(1.6), ())
+        self.log_softness = self.param("log_softness", nn.initializers.constant(-2.3), ())
+        self.amplitude = self.param("amplitude", zeros, (self.behaviours,))
+        self.hours = self.param("calendar", zeros, (8, self.features)) if self.calendar else None
+
+    def vectors(self, items: Items) -> Float[Array, "v d"]:
+        """Item vectors before normalisation; an item without an embedding of its own has its columns alone."""
+        known = items.index < self.items
+        own = jnp.where(known[:, None], self.embedding[jnp.where(known, items.index, 0)], 0.0)
+        return own + self.item_columns(items.categorical, items.numeric)
+
+    def targets(self, vectors: Float[Array, "v d"]) -> Float[Array, "v d"]:
+        """Item vectors as they are scored against: of unit length (0 stays 0)."""
+        return vectors / jnp.sqrt(jnp.square(vectors).sum(-1, keepdims=True) + 1e-6)
+
+    def bias(self, items: Items) -> Float[Array, " v"]:
+        known = items.index < self.items
+        return jnp.where(known, self.item_bias[jnp.where(known, items.index, 0)], 0.0)
+
+    def query(
+        self,
+        history: History,
+        requests: Requests,
+        ages: scan.Ages,
+        vectors: Float[Array, "n d"],
+        writes: Float[Array, "n c"],
+    ) -> Float[Array, "r d"]:
+        """The faded interest at each request, normalised and scaled: its inner product with an item's target vector is the score.
+
+        ``vectors`` and ``writes`` are those of the history's events.
+        """
+        modes = self.decay.modes()
+        reads = self.decay.read_weights(history.user, ages)
+        values = (1.0 + self.amplitude[history.behaviour]) * history.weight
+        written = values[:, None] * self._in_context(vectors, history)
+        query = scan.read(
+            modes, self.decay.expand_writes(writes), written, self.decay.expand_reads(reads), ages
+        )
+        query += self.user_columns(history.user_categorical, history.user_numeric)
+        query = self._in_context(query, requests)
+        if self.hours is not None:
+            query += calendar(requests.at) @ self.hours
+        length = jnp.sqrt(jnp.square(query).sum(-1, keepdims=True) + jnp.exp(2.0 * self.log_softness))
+        return jnp.exp(self.log_temperature) * query / length
+
+    def _in_context(self, vectors: Float[Array, "n d"], where: History | Requests) -> Float[Array, "n d"]:
+        return vectors + self.context_columns(where.context_categorical, where.context_numeric)
+
+
+def calendar(at: jax.Array) -> Float[Array, "r 8"]:
+    """Sine and cosine of the hour of day and the day of week, and of their first overtones, from seconds since a Monday's midnight."""
+    angles = [
+        2 * jnp.pi * overtone * (at % length).astype(jnp.float32) / length
+        for length in (_DAY, _WEEK)
+        for overtone in (1, 2)
+    ]
+    return jnp.stack([wave(angle) for angle in angles for wave in (jnp.sin, jnp.cos)], axis=-1)

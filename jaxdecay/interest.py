@@ -1,0 +1,108 @@
+r"""The interest bank as a Flax module: shared half-lives, and who writes and reads them how.
+
+The kernel that a user $u$ and an event $j$ obey is $\varphi_{uj}(\text{age}) = \sum_c r_{uc}\, w_{jc}\, \varphi_c(\text{age})$ over the bank's
+curves: one that never fades, K exponentials with learned half-lives, and P raised cosines with learned periods under a fading
+envelope. Rates are shared and few, so that they are identifiable; what differs between items, behaviours and users lives in
+the write weights $w$ and the read weights $r$.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdecay import scan
+from jaxdecay.modes import Modes, bank, expand
+
+_ENVELOPE = 60.0  # days a rhythm is first believed to last
+_SHIFT = 30.0  # a period is known far more sharply than a half-life (its phase error grows with age), so it moves in finer steps
+
+
+class Bank(nn.Module):
+    """Half-lives, periods, write and read weights. All its parameters are decay parameters: no weight decay, a learning rate of their own.
+
+    ``half_lives`` and ``periods`` (days) are where learning starts. ``groups`` counts the item groups with weights of their own, and
+    ``items``, ``behaviours``, ``users`` likewise; 0 switches a level off. Index 0 of groups is "no group"; an item or user index
+    beyond the table gets no deviation, so a new item or user gets the average.
+    """
+
+    half_lives: tuple[float, ...]
+    periods: tuple[float, ...] = ()
+    groups: int = 0
+    items: int = 0
+    behaviours: int = 0
+    users: int = 0
+    adaptive: bool = False
+
+    @property
+    def curves(self) -> int:
+        return 1 + len(self.half_lives) + len(self.periods)
+
+    def setup(self) -> None:
+        zeros, curves = nn.initializers.zeros, self.curves
+
+        def log_of(values: tuple[float, ...]) -> nn.initializers.Initializer:
+            return lambda key, shape: jnp.log(jnp.asarray(values, jnp.float32)).reshape(shape)
+
+        def optional(name: str, start: nn.initializers.Initializer, size: int) -> Float[Array, " n"]:
+            return self.param(name, start, (size,)) if size else jnp.zeros(0)
+
+        rhythms = len(self.periods)
+        self.log_half_life = optional("log_half_life", log_of(self.half_lives), len(self.half_lives))
+        self.period_shift = optional("period_shift", zeros, rhythms)
+        self.log_envelope = optional("log_envelope", log_of((_ENVELOPE,) * rhythms), rhythms)
+        self.write = self.param("write", zeros, (curves,))
+        self.group_write = self.param("group_write", zeros, (self.groups, curves)) if self.groups else None
+        self.item_write = self.param("item_write", zeros, (self.items, curves)) if self.items else None
+        self.behaviour_write = (
+            self.param("behaviour_write", zeros, (self.behaviours, curves)) if self.behaviours else None
+        )
+        self.user_read = self.param("user_read", zeros, (self.users, curves)) if self.users else None
+        self.state_read = self.param("state_read", zeros, (curves, curves)) if self.adaptive else None
+
+    def modes(self) -> Modes:
+        """The bank's modes with their present rates; half-lives are kept between a second and ten thousand years."""
+        low, high = np.log(1 / 86_400), np.log(3.65e6)
+        half_life, envelope = (
+            jnp.exp(jnp.clip(x, low, high)) for x in (self.log_half_life, self.log_envelope)
+        )
+        period = jnp.asarray(self.periods, jnp.float32) * jnp.exp(self.period_shift / _SHIFT)
+        return bank(half_life, envelope, period)
+
+    def write_weights(
+        self, item: Int[Array, "..."], group: Int[Array, "..."], behaviour: Int[Array, "..."]
+    ) -> Float[Array, "... c"]:
+        """How an event of this item, item group and behaviour is remembered: weights over the curves that add up to 1."""
+        logits = jnp.broadcast_to(self.write, (*item.shape, self.curves))
+        if self.group_write is not None:
+            logits += _rows(self.group_write, group)
+        if self.item_write is not None:
+            logits += _rows(self.item_write, item)
+        if self.behaviour_write is not None:
+            logits += _rows(self.behaviour_write, behaviour)
+        return jax.nn.softmax(logits)
+
+    def read_weights(self, user: Int[Array, ""], ages: scan.Ages) -> Float[Array, "r c"]:
+        """How this user remembers at each request: weights over the curves with mean 1, moved by the user's own deviation and, if
+        ``adaptive``, by how full the modes are."""
+        logits = jnp.zeros((ages.idle.shape[0], self.curves), jnp.float32)
+        if self.user_read is not None:
+            logits += _rows(self.user_read, user)
+        if self.state_read is not None:
+            mass = scan.mass(self.modes(), ages)[:, : self.curves]
+            filled = jnp.log1p(jnp.maximum(mass, 0.0))
+            logits += jnp.einsum("rc,cd->rd", filled, self.state_read)
+        return self.curves * jax.nn.softmax(logits)
+
+    def expand_writes(self, weights: Float[Array, "... c"]) -> Float[Array, "... m"]:
+        return expand(weights, len(self.periods))
+
+    def expand_reads(self, weights: Float[Array, "... c"]) -> Float[Array, "... m"]:
+        return expand(weights, len(self.periods), share=1.0)
+
+
+def _rows(table: Float[Array, "n c"], index: Int[Array, "..."]) -> Float[Array, "... c"]:
+    """Rows of a table; 0 where the index lies beyond it."""
+    known = index < table.shape[0]
+    return jnp.where(known[..., None], table[jnp.where(known, index, 0)], 0.0)

@@ -1,0 +1,81 @@
+r"""What recommended lists are like beyond hits: novelty, diversity, coverage, concentration.
+
+NumPy only. Lists are (R, k) item indices, best first, -1 for a slot left empty.
+"""
+
+import numpy as np
+
+
+def novelty(items: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    r"""(R,) mean surprise in bits of the items listed, by their share of training events; NaN for an empty
+    list.
+
+    $$ \frac{1}{k} \sum_{i \in L} -\log_2 \frac{1 + n_i}{V + \sum_j n_j} $$
+
+    References:
+        Zhou, Kuscsik, Liu, Medo, Wakeling, Zhang: Solving the apparent diversity-accuracy dilemma, PNAS 2010.
+
+    Args:
+        counts: (V,) training events of each item.
+    """
+    surprise = -np.log2((1.0 + counts) / (len(counts) + counts.sum()))
+    listed = items >= 0
+    total = np.where(listed, surprise[items], 0.0).sum(axis=1)
+    return _ratio(total, listed.sum(axis=1))
+
+
+def diversity(items: np.ndarray, categories: np.ndarray) -> np.ndarray:
+    r"""(R,) one minus the mean cosine between the items of a list; NaN where fewer than two have a category.
+
+    $$ 1 - \frac{2}{k (k - 1)} \sum_{i < j \in L} \frac{\#\{c : x_{ic} = x_{jc} \ne 0\}}{\sqrt{f_i f_j}} $$
+
+    The vector of an item is the one-hot code of its categories; f is how many it has.
+
+    References:
+        Ziegler, McNee, Konstan, Lausen: Improving recommendation lists through topic diversification, WWW
+        2005.
+
+    Args:
+        categories: (V, F) int codes, 0 for missing.
+    """
+    filled = (categories > 0).sum(axis=1)
+    listed = (items >= 0) & (filled[items] > 0)
+    codes = np.where(listed[..., None], categories[items], 0)
+    norm = np.sqrt(np.maximum(filled[items], 1))
+    total, pairs = np.zeros(len(items)), np.zeros(len(items), np.int64)
+    for step in range(1, items.shape[1]):
+        left, right = codes[:, :-step], codes[:, step:]
+        shared = ((left == right) & (left > 0)).sum(axis=2)
+        total += (shared / (norm[:, :-step] * norm[:, step:])).sum(axis=1)
+        pairs += (listed[:, :-step] & listed[:, step:]).sum(axis=1)
+    return 1 - _ratio(total, pairs)
+
+
+def exposures(items: np.ndarray, group: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(G, V) how often each item is listed in the requests of each group; ``group`` is (R,), ``shape`` (G,
+    V).
+    """
+    listed = items >= 0
+    key = (group[:, None].astype(np.int64) * shape[1] + items)[listed]
+    return np.bincount(key, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def coverage(exposures: np.ndarray) -> np.ndarray:
+    r"""Share of items that are listed at all: (..., V) exposures of the candidates to (...) values."""
+    return np.mean(exposures > 0, axis=-1)
+
+
+def gini(exposures: np.ndarray) -> np.ndarray:
+    r"""How unequally items are listed: 0 when all alike, towards 1 when only one; (..., V) to (...).
+
+    $$ \frac{\sum_{i=1}^{V} (2 i - V - 1)\, x_{(i)}}{V \sum_i x_i} \qquad (x_{(1)} \le x_{(2)} \le \dots) $$
+    """
+    ordered = np.sort(exposures, axis=-1)
+    size = ordered.shape[-1]
+    weight = 2.0 * np.arange(1, size + 1) - size - 1
+    return _ratio(ordered @ weight, size * ordered.sum(axis=-1))
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """NaN where the denominator is 0."""
+    return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)

@@ -1,0 +1,169 @@
+"""The training loop: feeds steps, evaluates on validation, stops early, saves, resumes bit-identical, and leaves cleanly when asked to.
+
+A run killed at any moment and started again with the same options ends with the same parameters, bit for bit, on the same machine,
+versions and devices: batches are pure functions of their number, the data position is part of every checkpoint, and so is all that
+early stopping remembers.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxdecay import runs
+from jaxdecay.data.batches import Batches
+from jaxdecay.errors import InputError
+from jaxdecay.model import Interest
+from jaxdecay.train import Constants, State, TrainOptions, init_state, make_train_step
+
+Evaluate = Callable[[Any], float]
+"""Averaged parameters in, validation score out; higher is better."""
+Report = Callable[[dict[str, Any]], None]
+
+
+def train(
+    run: Path,
+    model: Interest,
+    tx: optax.GradientTransformation,
+    batches: Batches,
+    constants: Constants,
+    evaluate: Evaluate,
+    options: TrainOptions,
+    *,
+    report: Report = lambda line: None,
+) -> State:
+    """Trains until early stopping, the last epoch, or a signal; returns the state reached.
+
+    Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with the line that goes into ``history.jsonl``,
+    and after every step with ``{"step": ..., "steps": ...}`` alone. Raises InputError when the loss is not finite, naming step and batch.
+    """
+    stream = iter(
+        grain.MapDataset.source(batches).to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
+    )
+    step = make_train_step(
+        model,
+        tx,
+        batch_targets=batches.targets / batches.per_epoch,
+        targets=batches.targets,
+        average_steps=options.average * batches.per_epoch,
+    )
+    state = jax.jit(lambda constants, batch: init_state(model, constants, batch, tx, options.seed))(
+        constants, batches[0]
+    )
+    total = options.epochs * batches.per_epoch
+    with runs.checkpointer(run) as checkpoints, _stopping() as asked_to_stop:
+        if checkpoints.latest is not None:
+            state = _resume(run, checkpoints, state, stream)
+        log = runs.HistoryLog(run, resumed_at=int(state.step))
+        began, before = time.perf_counter(), None
+        for now in range(int(state.step) + 1, total + 1):
+            if int(state.stale) >= options.patience:
+                break
+            state, loss = step(state, next(stream), constants)
+            _finite(before, now - 1, batches)
+            before = loss
+            report({"step": now, "steps": total})
+            stop = asked_to_stop()
+            if now % batches.per_epoch == 0 or now == total:
+                _finite(loss, now, batches)
+                state, line = _evaluated(state, evaluate, batches, now, began)
+                log.add(line)
+                report(line)
+                _save(run, checkpoints, now, state, stream, {"ndcg@10": line["ndcg@10"]})
+            elif stop or (options.checkpoint_steps and now % options.checkpoint_steps == 0):
+                _finite(loss, now, batches)
+                _save(run, checkpoints, now, state, stream, None)
+            if stop:
+                break
+    return state
+
+
+def _evaluated(
+    state: State, evaluate: Evaluate, batches: Batches, now: int, began: float
+) -> tuple[State, dict[str, Any]]:
+    """The state after an evaluation, and its line of the history."""
+    score = float(evaluate(state.average))
+    better = score > float(state.best)
+    line = {
+        "step": now,
+        "epoch": round(now / batches.per_epoch, 3),
+        "loss": float(state.loss) / batches.per_epoch,
+        "ndcg@10": score,
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+    updated = state.replace(
+        loss=jnp.zeros_like(state.loss),
+        best=jnp.maximum(state.best, jnp.float32(score)),
+        best_step=jnp.where(score >= state.best, jnp.int32(now), state.best_step),
+        stale=jnp.where(better, 0, state.stale + 1).astype(jnp.int32),
+    )
+    return updated, line
+
+
+def _resume(run: Path, checkpoints: Any, state: State, stream: Any) -> State:
+    tree = runs.ocp.arrays.to_shape_dtype_struct
+    abstract = _parts(jax.tree.map(tree, state), stream)
+    try:
+        loaded = checkpoints.load_checkpointables(abstract_checkpointables=abstract)
+        return loaded["state"].replace(average=loaded["average"])
+    except Exception as error:
+        raise InputError(
+            f"{run / 'checkpoints'}: the latest checkpoint cannot be read ({type(error).__name__}: {str(error)[:200]}); "
+            "delete it to resume from the one before"
+        ) from error
+
+
+def _parts(state: State, stream: Any) -> dict[str, Any]:
+    """What a checkpoint holds: the averaged parameters apart, since they are all that serving loads."""
+    return {"state": state.replace(average=None), "average": state.average, "data": stream}
+
+
+def _save(run: Path, checkpoints: Any, now: int, state: State, stream: Any, metrics: Any) -> None:
+    """Saves in the background; the state is copied first, because the next step donates it."""
+    kept = jax.tree.map(jnp.copy, state)
+    try:
+        checkpoints.save_checkpointables_async(now, _parts(kept, stream), metrics=metrics)
+    except OSError as error:
+        raise InputError(
+            f"{run / 'checkpoints'}: step {now} could not be saved ({error.strerror}); the checkpoints before it are whole: free space and run again"
+        ) from error
+
+
+def _finite(loss: Any, step: int, batches: Batches) -> None:
+    """Looks at a loss one step late, so that the device is never waited for."""
+    if loss is None or np.isfinite(loss):
+        return
+    users = np.unique(batches[step - 1].history.user)[:5].tolist()
+    raise InputError(
+        f"the loss is {float(loss)} at step {step} (batch {step - 1}, epoch {(step - 1) // batches.per_epoch}, with users {users}, ...): "
+        "lower --train.learning-rate, or look for extreme weights or numbers in these users' rows"
+    )
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Turns the first SIGINT or SIGTERM into a wish to stop after this step; a second SIGINT interrupts at once."""
+    wish: list[int] = []
+
+    def remember(number: int, frame: Any) -> None:
+        if wish and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        wish.append(number)
+
+    try:
+        old = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are somebody else's to handle
+        old = {}
+    try:
+        yield lambda: bool(wish)
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,198 @@
+"""The model: a history, faded to the request time, as scores of every item. One user; batches come from `jax.vmap`."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxdecay import scan
+from jaxdecay.errors import InputError
+from jaxdecay.heads.features import Columns
+from jaxdecay.heads.popularity import Popularity
+from jaxdecay.heads.revisit import Revisit
+from jaxdecay.heads.similarity import Similarity
+from jaxdecay.history import History, Items, Requests
+from jaxdecay.interest import Bank
+from jaxdecay.losses import Scorer
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The shape of one set of columns: categorical ones with their cardinality (code 0 is missing) and width, and the numeric ones."""
+
+    cardinalities: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+    numeric: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Everything that fixes the model's shape and where its learning starts. JSON in, JSON out; no defaults that data should decide."""
+
+    items: int
+    users: int
+    behaviours: int
+    features: int
+    similarity_half_lives: tuple[float, ...]
+    revisit_half_lives: tuple[float, ...]
+    revisit_periods: tuple[float, ...]
+    popularity_half_lives: tuple[float, ...]
+    revisit: bool
+    groups: int
+    """Levels of the item column by which decay differs, code 0 (missing) included; 0 without one."""
+    group_column: int
+    """Place of that column among the item's categorical columns."""
+    per_item: bool
+    per_user: bool
+    per_behaviour: bool
+    adaptive: bool
+    calendar: bool
+    item_columns: Table = Table()
+    user_columns: Table = Table()
+    context_columns: Table = Table()
+    request_time: Literal["used", "ignored"] = "used"
+
+    def __post_init__(self) -> None:
+        if self.request_time == "used" and not self.request_time_matters():
+            raise InputError(
+                "request_time='used', but nothing here fades: every kernel is constant, and neither the calendar nor popularity"
+                " moves, so the request time cannot change a ranking. Give a head at least one half-life, switch the"
+                " calendar or popularity on, or say request_time='ignored'."
+            )
+
+    def request_time_matters(self) -> bool:
+        """Whether the request time can change a ranking.
+
+        A single exponential would not do for the interest alone (a scalar changes no ranking); beside the mode that never fades, which every
+        bank has, and the unfaded item bias, one half-life is enough.
+        """
+        moving = self.similarity_half_lives or (
+            self.revisit and (self.revisit_half_lives or self.revisit_periods)
+        )
+        return bool(moving or self.calendar or any(h < float("inf") for h in self.popularity_half_lives))
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Spec":
+        def read(name: str, value: Any) -> Any:
+            if name.endswith("_columns"):
+                return Table(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+            return tuple(value) if isinstance(value, list) else value
+
+        return cls(**{name: read(name, value) for name, value in values.items()})
+
+
+class Read(NamedTuple):
+    """What one user's R requests read from the history."""
+
+    query: Float[Array, "r d"]
+    excitation: tuple[Float[Array, " r"], Float[Array, " r"]] | None
+    """Log intensity added to the target and to all items together; None without the revisit head."""
+
+
+class Interest(nn.Module):
+    """Three heads over one history: similarity, revisit, popularity."""
+
+    spec: Spec
+
+    def setup(self) -> None:
+        spec = self.spec
+
+        def columns(table: Table) -> Columns:
+            return Columns(table.cardinalities, table.widths, table.numeric, spec.features)
+
+        def bank(half_lives: tuple[float, ...], periods: tuple[float, ...] = ()) -> Bank:
+            return Bank(
+                half_lives,
+                periods,
+                groups=spec.groups,
+                items=spec.items if spec.per_item else 0,
+                behaviours=spec.behaviours if spec.per_behaviour else 0,
+                users=spec.users if spec.per_user else 0,
+                adaptive=spec.adaptive,
+            )
+
+        self.similarity = Similarity(
+            items=spec.items,
+            features=spec.features,
+            decay=bank(spec.similarity_half_lives),
+            item_columns=columns(spec.item_columns),
+            user_columns=columns(spec.user_columns),
+            context_columns=columns(spec.context_columns),
+            behaviours=spec.behaviours,
+            calendar=spec.calendar,
+        )
+        self.revisit = (
+            Revisit(
+                decay=bank(spec.revisit_half_lives, spec.revisit_periods),
+                groups=spec.groups,
+                behaviours=spec.behaviours,
+            )
+            if spec.revisit
+            else None
+        )
+        self.popularity = Popularity(len(spec.popularity_half_lives)) if spec.popularity_half_lives else None
+
+    def scorer(self, items: Items, shares: Float[Array, "g v r"]) -> tuple[Scorer, Float[Array, "v d"]]:
+        """What scores every item, and the vectors that events of these items write: the same for all users."""
+        vectors = self.similarity.vectors(items)
+        popularity = (
+            jnp.zeros((1, items.index.shape[0]), jnp.float32)
+            if self.popularity is None
+            else self.popularity.scores(shares)
+        )
+        return Scorer(self.similarity.targets(vectors), self.similarity.bias(items), popularity), vectors
+
+    def __call__(
+        self,
+        history: History,
+        requests: Requests,
+        target: Int[Array, " r"],
+        items: Items,
+        vectors: Float[Array, "v d"],
+    ) -> Read:
+        """The query of each request and the excitation of its target: the R requests are made at the last R events, each before its own."""
+        ages = self._ages(history, requests, history.item.shape[0] - requests.at.shape[0])
+        query = self.similarity.query(
+            history, requests, ages, vectors[history.item], self._writes(self.similarity.decay, history, items)
+        )
+        if self.revisit is None:
+            return Read(query, None)
+        counts = self.revisit.counts(
+            history, requests, ages, self._revisit_weights(history, items, ages), target
+        )
+        return Read(query, (self.revisit.excitation(counts[0]), self.revisit.excitation(counts[1])))
+
+    def serve(
+        self, history: History, requests: Requests, items: Items, vectors: Float[Array, "v d"]
+    ) -> tuple[Float[Array, "r d"], Float[Array, "r n"]]:
+        """The query of each request, and what each past event still adds to the count of its own item (zero where padded)."""
+        ages = self._ages(history, requests, history.item.shape[0])
+        query = self.similarity.query(
+            history, requests, ages, vectors[history.item], self._writes(self.similarity.decay, history, items)
+        )
+        if self.revisit is None:
+            return query, jnp.zeros((query.shape[0], history.item.shape[0]), jnp.float32)
+        writes, reads = self._revisit_weights(history, items, ages)
+        return query, scan.kernel(self.revisit.decay.modes(), writes, reads, ages)
+
+    def excitation(self, counts: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The revisit head's log intensity of faded counts."""
+        assert self.revisit is not None
+        return self.revisit.excitation(counts)
+
+    def _ages(self, history: History, requests: Requests, past: int) -> scan.Ages:
+        """Training asks at each of the last events, in their order; serving (``past`` all) asks after all of them."""
+        return scan.ages(history.time, history.mask, requests.at, requests.seen, past=past)
+
+    def _writes(self, bank: Bank, history: History, items: Items) -> Float[Array, "n c"]:
+        return bank.write_weights(items.index[history.item], items.group[history.item], history.behaviour)
+
+    def _revisit_weights(self, history: History, items: Items, ages: scan.Ages) -> tuple[Array, Array]:
+        assert self.revisit is not None
+        writes = self._writes(self.revisit.decay, history, items)
+        return self.revisit.kernel_weights(history, items.group[history.item], ages, writes)

@@ -1,0 +1,144 @@
+"""Scores of every item for requests, by a trained model: the whole past of each user, faded to the request time."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdecay.data.batches import Reference, Rows, gather
+from jaxdecay.data.catalogue import Catalogue
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.requests import Requests, withheld
+from jaxdecay.heads.revisit import with_excitation
+from jaxdecay.history import History, Items
+from jaxdecay.history import Requests as Asked
+from jaxdecay.losses import Scorer
+from jaxdecay.model import Interest
+
+_PLACES = 1 << 17  # padded events in one call
+_SCORES = 1 << 22  # scores in one call
+
+
+def items_of(histories: Histories, model: Interest, *, known_only: bool = False) -> Items:
+    """The catalogue as the model reads it; ``known_only`` leaves out what training never saw."""
+    spec = model.spec
+    size = spec.items if known_only else histories.items
+    index = np.minimum(np.arange(size), spec.items).astype(np.int32)
+    categorical = np.asarray(histories.item_categorical[:size], np.int32)
+    group = categorical[:, spec.group_column] if spec.groups else np.zeros(size, np.int32)
+    columns = spec.item_columns
+    return Items(
+        index=index,
+        group=group,
+        categorical=categorical[:, : sum(columns.widths)],
+        numeric=np.asarray(histories.item_numeric[:size, : columns.numeric], np.float32),
+    )
+
+
+def shares_of(counts: np.ndarray) -> np.ndarray:
+    """(G, V, R) counts as shares of each rate's total; 0 where nothing has been counted yet."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+
+
+class Predictor:
+    """A model with its parameters, over histories that may have moved on since training.
+
+    A `jaxdecay.evaluate.System`: `scores` gives (R, V) float32, higher is better, for the V items of the histories.
+    """
+
+    logits = True
+
+    def __init__(
+        self, model: Interest, params: dict[str, Any], histories: Histories, catalogue: Catalogue, reference: Reference, *, name: str = "jaxdecay"
+    ) -> None:
+        self.name, self.model, self.params = name, model, params
+        self.histories, self.catalogue, self.reference = histories, catalogue, reference
+        self.items = jax.tree.map(jnp.asarray, items_of(histories, model))
+        self._fixed = _catalogue_scorer(model, params, self.items, jnp.asarray(shares_of(catalogue.counts)))
+
+    @property
+    def uses_time(self) -> bool:
+        return self.model.spec.request_time == "used"
+
+    def scores(self, requests: Requests) -> np.ndarray:
+        """(R, V) float32 scores of every item at each request; a softmax of them is the model's probability."""
+        if not self.uses_time:
+            requests = withheld(requests, self.histories)
+        result = np.empty((len(requests), self.histories.items), np.float32)
+        for members, query, kernel, base, history in self._calls(requests):
+            final = _total(self.model, self.params, base, kernel, history.item)
+            result[members] = np.asarray(final)[: len(members)]
+        return result
+
+    def _calls(self, requests: Requests):  # noqa: ANN202 - a generator of one tuple, used here alone
+        first = self.histories.offsets[requests.user]
+        length = requests.history_end - first
+        places = np.maximum(16, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(np.int64)
+        for past in np.unique(places):
+            members = np.flatnonzero(places == past)
+            rows = int(np.clip(min(_PLACES // past, _SCORES // max(1, self.histories.items)), 1, 512))
+            rows = min(rows, 1 << int(np.ceil(np.log2(len(members)))))
+            for start in range(0, len(members), rows):
+                some = members[start : start + rows]
+                yield some, *self._call(requests, some, int(past), rows)
+
+    def _call(self, requests: Requests, some: np.ndarray, past: int, rows: int):  # noqa: ANN202
+        fill = rows - len(some)
+        begin = self.histories.offsets[requests.user[some]]
+        end = requests.history_end[some]
+        chosen = Rows(*(np.append(x, np.full(fill, v)) for x, v in ((requests.user[some], -1), (begin, 0), (end, 0), (end, 0))))
+        history = gather(self.histories, chosen, past, 0, self.reference)
+        at = np.append(requests.at[some], np.full(fill, self.reference.origin))
+        event = np.append(requests.event[some], np.zeros(fill, np.int64))
+        asked = Asked(
+            self.reference.seconds(at)[:, None],
+            np.zeros((rows, 1), np.int32),
+            np.asarray(self.histories.context_categorical[event])[:, None],
+            np.asarray(self.histories.context_numeric[event])[:, None],
+        )
+        scorer, vectors = self._fixed
+        query, kernel, base = _serve(
+            self.model, self.params, history, asked, self.items, vectors, scorer, self.catalogue.index(at)
+        )
+        return query, kernel, base, history
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _catalogue_scorer(model: Interest, params: dict, items: Items, shares: Array) -> tuple[Scorer, Array]:
+    return model.apply({"params": params}, items, shares, method=Interest.scorer)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _serve(
+    model: Interest,
+    params: dict,
+    history: History,
+    asked: Asked,
+    items: Items,
+    vectors: Float[Array, "v d"],
+    scorer: Scorer,
+    grid: Int[Array, " b"],
+) -> tuple[Float[Array, "b d"], Float[Array, "b n"], Float[Array, "b v"]]:
+    """The query, what is left of each past event, and every item's base score, for one request a row."""
+
+    def one(history: History, asked: Asked) -> tuple[Array, Array]:
+        return model.apply({"params": params}, history, asked, items, vectors, method=Interest.serve)
+
+    query, kernel = jax.vmap(one)(history, asked)
+    return query[:, 0], kernel[:, 0], scorer.scores(query[:, 0], grid)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _total(
+    model: Interest, params: dict, base: Float[Array, "b v"], kernel: Float[Array, "b n"], item: Int[Array, "b n"]
+) -> Float[Array, "b v"]:
+    """The base scores with the excitation of each user's own items added."""
+    if not model.spec.revisit:
+        return base
+    counts = jax.vmap(lambda k, i: jnp.zeros(base.shape[1], k.dtype).at[i].add(k))(kernel, item)
+    excitation = model.apply({"params": params}, jnp.maximum(counts, 0.0), method=Interest.excitation)
+    return jnp.where(counts > 0, with_excitation(base, excitation), base)

@@ -1,0 +1,157 @@
+"""One training step: the likelihood of what was chosen next plus the priors, differentiated and applied. Pure functions of arrays.
+
+The loop that feeds it, evaluates, saves and resumes is in `jaxdecay.loop`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float
+
+from jaxdecay.data.batches import Batch
+from jaxdecay.history import Items
+from jaxdecay.losses import log_likelihood
+from jaxdecay.model import Interest
+from jaxdecay.priors import Priors, penalty
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How the model is trained."""
+
+    epochs: int = 30
+    """Most passes over the training events."""
+    patience: int = 3
+    """Evaluations without a better validation NDCG@10 before training stops."""
+    learning_rate: float = 3e-3
+    """Of embeddings and linear maps."""
+    decay_learning_rate: float = 3e-2
+    """Of half-lives, periods, write and read weights, and the levels of the heads."""
+    weight_decay: float = 1e-3
+    """Of embeddings and linear maps (decoupled); decay parameters take none."""
+    batch_targets: int = 4096
+    """Targets in a batch, about."""
+    window: int = 64
+    """Most targets of one user in a row of a batch; the past before them is never cut."""
+    average: float = 0.5
+    """Epochs over which parameters are averaged; the average is evaluated and kept."""
+    validation_requests: int = 4000
+    """Most validation requests used for early stopping (a seeded sample)."""
+    checkpoint_steps: int | None = None
+    """Steps between checkpoints within an epoch; one at each evaluation in any case."""
+    seed: int = 0
+    """Of initialisation, batches and samples."""
+
+
+class Constants(struct.PyTreeNode):
+    """What every step reads and no step changes."""
+
+    items: Items
+    shares: Float[Array, "g v r"]
+    priors: Priors
+
+
+class State(struct.PyTreeNode):
+    """All that a resumed run needs besides the data position."""
+
+    step: Array
+    params: Any
+    average: Any
+    """Running average of the parameters: what is evaluated, kept and served."""
+    optimizer: optax.OptState
+    loss: Array
+    """Sum of the losses since the last evaluation."""
+    best: Array
+    """Best validation score so far."""
+    best_step: Array
+    stale: Array
+    """Evaluations since it was reached."""
+
+
+def init_state(
+    model: Interest, constants: Constants, batch: Batch, tx: optax.GradientTransformation, seed: int
+) -> State:
+    """A fresh state; jit it with the shardings you want."""
+    one = jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
+
+    def everything(model: Interest) -> Any:
+        _, vectors = model.scorer(constants.items, constants.shares)
+        return model(one.history, one.requests, one.target, constants.items, vectors)
+
+    params = model.init(jax.random.key(seed), method=everything)["params"]
+    zero = jnp.zeros((), jnp.int32)
+    return State(
+        step=zero,
+        params=params,
+        average=jax.tree.map(jnp.copy, params),
+        optimizer=tx.init(params),
+        loss=jnp.zeros((), jnp.float32),
+        best=jnp.full((), -jnp.inf, jnp.float32),
+        best_step=zero,
+        stale=zero,
+    )
+
+
+def batch_log_likelihood(
+    model: Interest, params: Any, batch: Batch, constants: Constants
+) -> Float[Array, "b w"]:
+    """Log-likelihood of every target of a batch; 0 where the place is padding."""
+    variables = {"params": params}
+    scorer, vectors = model.apply(variables, constants.items, constants.shares, method=Interest.scorer)
+
+    def user(history: Any, requests: Any, target: Array) -> Any:
+        return model.apply(variables, history, requests, target, constants.items, vectors)
+
+    read = jax.vmap(user)(batch.history, batch.requests, batch.target)
+    flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
+    result = log_likelihood(
+        flat(read.query), flat(batch.grid), flat(batch.target), scorer, flat(read.excitation)
+    )
+    return jnp.where(batch.valid, result.reshape(batch.valid.shape), 0.0)
+
+
+def make_train_step(
+    model: Interest,
+    tx: optax.GradientTransformation,
+    *,
+    batch_targets: float,
+    targets: int,
+    average_steps: float,
+) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
+    """The jitted step, donating its state.
+
+    The loss is the negative log-likelihood of the batch over ``batch_targets`` (the mean number of targets in a batch, so that every target
+    of an epoch counts alike), plus the negative log-density of the priors over ``targets`` (those of an epoch): in expectation the mean
+    negative log-posterior per target.
+    """
+
+    def loss_fn(params: Any, batch: Batch, constants: Constants) -> Array:
+        likelihood = batch_log_likelihood(model, params, batch, constants).sum()
+        return -likelihood / batch_targets + penalty(params, constants.priors) / targets
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
+        loss, gradient = jax.value_and_grad(loss_fn)(state.params, batch, constants)
+        updates, optimizer = tx.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        steps = state.step.astype(jnp.float32)
+        keep = jnp.minimum(1.0 - 1.0 / jnp.maximum(average_steps, 1.0), (1.0 + steps) / (10.0 + steps))
+        average = jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, state.average, params)
+        return (
+            state.replace(
+                step=state.step + 1,
+                params=params,
+                average=average,
+                optimizer=optimizer,
+                loss=state.loss + loss,
+            ),
+            loss,
+        )
+
+    return step
