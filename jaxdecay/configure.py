@@ -1,4 +1,5 @@
-"""From options and data to a `Spec`: half-lives spread over the data's own ages, table sizes, and which heads make sense.
+"""From options and data to a `Spec`: half-lives spread over the data's own ages, table sizes, and which
+heads make sense.
 
 Everything is taken from the training part.
 """
@@ -9,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from jaxdecay.data.histories import Histories
-from jaxdecay.durations import days, parse_prior
+from jaxdecay.durations import days
 from jaxdecay.errors import InputError
 from jaxdecay.model import Spec, Table
 
@@ -25,18 +26,22 @@ class ModelOptions:
     modes: int = 6
     """Half-lives in each bank, beside the mode that never fades."""
     periods: tuple[str, ...] = ("1d", "7d")
-    """Rhythms of coming back, as durations; learning starts from them. Those the log cannot show are left out."""
+    """Rhythms of coming back, as durations; learning starts from them. Those the log cannot show are left
+    out."""
     half_lives: Literal["learned", "fixed", "cross-validated", "none"] = "learned"
-    """learned: trained with everything else. fixed: as given by --half-life. cross-validated: one for all heads, chosen over rolling folds.
-    none: nothing ever fades (the same model without decay)."""
+    """learned: trained with everything else. fixed: as given by --half-life. cross-validated: one for all
+    heads, chosen over rolling folds. none: nothing ever fades (the same model without decay)."""
     half_life: tuple[str, ...] = ()
-    """Half-lives to start from (learned) or to keep (fixed), as durations such as 12h or 30d; default: spread over the log's own ages."""
+    """Half-lives to start from (learned) or to keep (fixed), as durations such as 12h or 30d; default:
+    spread over the log's own ages."""
     half_life_prior: tuple[str, ...] = ()
     """Log-normal priors on half-lives, such as 7d±2x, or for one group news=6h±2x."""
     group_by: str | None = None
-    """The item column by whose values decay may differ; default: the only categorical one with at most 64 values, if there is one. "none" for no groups."""
+    """The item column by whose values decay may differ; default: the only categorical one with at most 64
+    values, if there is one. "none" for no groups."""
     revisit: bool = True
-    """The head for coming back to the same item; left out by itself where fewer than 1 in 1,000 events repeat an item."""
+    """The head for coming back to the same item; left out by itself where fewer than 1 in 1,000 events
+    repeat an item."""
     popularity: bool = True
     """The head of decayed popularity."""
     calendar: bool = True
@@ -90,9 +95,11 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
 
 
 def spread(histories: Histories, modes: int) -> tuple[float, ...]:
-    """Half-lives in days on a logarithmic grid from a low quantile of the non-zero gaps to twice a high quantile of the users' spans.
+    """Half-lives in days on a logarithmic grid from a low quantile of the non-zero gaps to twice a high
+    quantile of the users' spans.
 
-    Outside the ages that a log contains a half-life cannot be identified. Empty if all events of every user are simultaneous.
+    Outside the ages that a log contains a half-life cannot be identified. Empty if all events of every user
+    are simultaneous.
     """
     train = histories.part == 0
     user, time = histories.user()[train], np.asarray(histories.time)[train]
@@ -117,7 +124,8 @@ def _visible_periods(histories: Histories, options: ModelOptions) -> tuple[float
 
 
 def _popularity_half_lives(histories: Histories, still: bool) -> tuple[float, ...]:
-    """Counts that never fade, and with a clock of its own for the catalogue four half-lives over the log's span."""
+    """Counts that never fade, and with a clock of its own for the catalogue four half-lives over the log's
+    span."""
     if still or histories.clock == "relative":
         return (float("inf"),)
     time = np.asarray(histories.time)[histories.part == 0]
@@ -141,7 +149,9 @@ def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
     else:
         if options.group_by not in [names[i] for i in single]:
             there = ", ".join(names[i] for i in single) or "none"
-            raise InputError(f"group_by={options.group_by!r} is no single-valued categorical item column; there are: {there}")
+            raise InputError(
+                f"group_by={options.group_by!r} is no single-valued categorical item column; there are: {there}"
+            )
         column = names.index(options.group_by)
     return int(sum(widths[:column])), int(sizes[column])
 
@@ -150,9 +160,7 @@ def _table(encoders: dict, kind: str, wanted: bool) -> Table:
     encoder = encoders.get(kind)
     if not encoder or not wanted:
         return Table()
-    return Table(
-        tuple(encoder["cardinalities"]), tuple(encoder["widths"]), len(encoder["numeric_names"])
-    )
+    return Table(tuple(encoder["cardinalities"]), tuple(encoder["widths"]), len(encoder["numeric_names"]))
 
 
 def group_levels(histories: Histories, spec: Spec) -> list[str]:

@@ -28,7 +28,9 @@ def days(text: str) -> float:
     """
     match = _DURATION.fullmatch(text)
     if match is None or float(match[1]) <= 0:
-        raise InputError(f"{text!r} is no duration; write a number above 0 and s, min, h, d, w or y, such as 7d")
+        raise InputError(
+            f"{text!r} is no duration; write a number above 0 and s, min, h, d, w or y, such as 7d"
+        )
     return float(match[1]) * _DAYS[match[2]]
 
 
@@ -46,7 +48,9 @@ def parse_prior(text: str) -> Prior:
     except ValueError:
         spread = math.nan
     if not sign or not spread > 1:
-        raise InputError(f"{text!r} is no prior on a half-life; write a duration and a factor above 1, such as 7d±2x or news=6h±2x")
+        raise InputError(
+            f"{text!r} is no prior on a half-life; write a duration and a factor above 1, such as 7d±2x or news=6h±2x"
+        )
     return Prior(group or None, days(centre), spread)
 
 

@@ -17,7 +17,7 @@ more than 5 %
 import time as clock
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,7 @@ REPEAT_SHARE = 0.05
 _BUDGET = 2**23
 
 
+@runtime_checkable
 class System(Protocol):
     """What is evaluated.
 

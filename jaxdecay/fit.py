@@ -1,4 +1,5 @@
-"""From a prepared log to a trained run: the pieces of training put together once, for the façade, the command line and the studies."""
+"""From a prepared log to a trained run: the pieces of training put together once, for the façade, the
+command line and the studies."""
 
 import dataclasses
 from collections.abc import Callable
@@ -96,13 +97,14 @@ def ndcg_at_10(system: Predictor, asked: Requests) -> float:
     """Mean NDCG@10 of requests, under the rules of evaluation of the system's histories."""
     ranks = rank_requests(system, system.histories, asked)
     widest = int(np.diff(asked.target_offsets).max(initial=1))
-    place = np.arange(len(asked.targets)) - np.repeat(asked.target_offsets[:-1], np.diff(asked.target_offsets))
+    place = np.arange(len(asked.targets)) - np.repeat(
+        asked.target_offsets[:-1], np.diff(asked.target_offsets)
+    )
     table = np.full((len(asked), widest), np.inf)
     row = np.repeat(np.arange(len(asked)), np.diff(asked.target_offsets))
     table[row, place] = ranks
     there = np.arange(widest) < np.diff(asked.target_offsets)[:, None]
-    values, _ = ndcg(table, k=10, where=there)
-    return float(np.mean(values))
+    return float(np.mean(ndcg(table, k=10, where=there)))
 
 
 def predictor(pieces: Pieces, params: Any, *, name: str = "jaxdecay") -> Predictor:
@@ -117,7 +119,8 @@ def train_run(
     train: TrainOptions | None = None,
     report: loop.Report = lambda line: None,
 ) -> Path:
-    """Trains on a prepared directory into a run directory, resuming what is there; returns the run directory."""
+    """Trains on a prepared directory into a run directory, resuming what is there; returns the run
+    directory."""
     model, train, out = model or ModelOptions(), train or TrainOptions(), Path(out)
     histories = Histories.load(prepared)
     chosen = {}

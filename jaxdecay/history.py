@@ -1,4 +1,5 @@
-"""What the model is given of one user: a history of events and the requests made of it. No batch axis: use `jax.vmap`."""
+"""What the model is given of one user: a history of events and the requests made of it. No batch axis: use
+`jax.vmap`."""
 
 from typing import NamedTuple
 
@@ -6,10 +7,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class History(NamedTuple):
-    """N = P + W events of one user in time order, padded on both sides: the first P on the left, the last W on the right.
+    """N = P + W events of one user in time order, padded on both sides: the first P on the left, the last W
+    on the right.
 
-    Times are int32 seconds since ``Spec.origin`` (midnight of a Monday, UTC, so that calendar fields are integer remainders). Items and users
-    that were not in the training part have the index one past the last that was.
+    Times are int32 seconds since ``Spec.origin`` (midnight of a Monday, UTC, so that calendar fields are
+    integer remainders). Items and users that were not in the training part have the index one past the last
+    that was.
     """
 
     user: Int[Array, ""]
@@ -25,7 +28,8 @@ class History(NamedTuple):
 
 
 class Requests(NamedTuple):
-    """R requests of one user: when each is made, in what context, and how many of the last W events came before it."""
+    """R requests of one user: when each is made, in what context, and how many of the last W events came
+    before it."""
 
     at: Int[Array, " r"]
     seen: Int[Array, " r"]

@@ -1,9 +1,10 @@
 r"""The interest bank as a Flax module: shared half-lives, and who writes and reads them how.
 
-The kernel that a user $u$ and an event $j$ obey is $\varphi_{uj}(\text{age}) = \sum_c r_{uc}\, w_{jc}\, \varphi_c(\text{age})$ over the bank's
-curves: one that never fades, K exponentials with learned half-lives, and P raised cosines with learned periods under a fading
-envelope. Rates are shared and few, so that they are identifiable; what differs between items, behaviours and users lives in
-the write weights $w$ and the read weights $r$.
+The kernel that a user $u$ and an event $j$ obey is $\varphi_{uj}(\text{age}) = \sum_c r_{uc}\, w_{jc}\,
+\varphi_c(\text{age})$ over the bank's curves: one that never fades, K exponentials with learned half-lives,
+and P raised cosines with learned periods under a fading envelope. Rates are shared and few, so that they
+are identifiable; what differs between items, behaviours and users lives in the write weights $w$ and the
+read weights $r$.
 """
 
 import flax.linen as nn
@@ -20,11 +21,13 @@ _SHIFT = 30.0  # a period is known far more sharply than a half-life (its phase 
 
 
 class Bank(nn.Module):
-    """Half-lives, periods, write and read weights. All its parameters are decay parameters: no weight decay, a learning rate of their own.
+    """Half-lives, periods, write and read weights. All its parameters are decay parameters: no weight
+    decay, a learning rate of their own.
 
-    ``half_lives`` and ``periods`` (days) are where learning starts. ``groups`` counts the item groups with weights of their own, and
-    ``items``, ``behaviours``, ``users`` likewise; 0 switches a level off. Index 0 of groups is "no group"; an item or user index
-    beyond the table gets no deviation, so a new item or user gets the average.
+    ``half_lives`` and ``periods`` (days) are where learning starts. ``groups`` counts the item groups with
+    weights of their own, and ``items``, ``behaviours``, ``users`` likewise; 0 switches a level off. Index 0
+    of groups is "no group"; an item or user index beyond the table gets no deviation, so a new item or user
+    gets the average.
     """
 
     half_lives: tuple[float, ...]
@@ -62,18 +65,24 @@ class Bank(nn.Module):
         self.state_read = self.param("state_read", zeros, (curves, curves)) if self.adaptive else None
 
     def modes(self) -> Modes:
-        """The bank's modes with their present rates; half-lives are kept between a second and ten thousand years."""
+        """The bank's modes with their present rates."""
+        return bank(*self.paces())
+
+    def paces(self) -> tuple[Float[Array, " k"], Float[Array, " p"], Float[Array, " p"]]:
+        """Half-lives, half-lives of the rhythms' envelopes, and periods, in days; half-lives are kept
+        between a second and ten thousand years."""
         low, high = np.log(1 / 86_400), np.log(3.65e6)
         half_life, envelope = (
             jnp.exp(jnp.clip(x, low, high)) for x in (self.log_half_life, self.log_envelope)
         )
         period = jnp.asarray(self.periods, jnp.float32) * jnp.exp(self.period_shift / _SHIFT)
-        return bank(half_life, envelope, period)
+        return half_life, envelope, period
 
     def write_weights(
         self, item: Int[Array, "..."], group: Int[Array, "..."], behaviour: Int[Array, "..."]
     ) -> Float[Array, "... c"]:
-        """How an event of this item, item group and behaviour is remembered: weights over the curves that add up to 1."""
+        """How an event of this item, item group and behaviour is remembered: weights over the curves that
+        add up to 1."""
         logits = jnp.broadcast_to(self.write, (*item.shape, self.curves))
         if self.group_write is not None:
             logits += _rows(self.group_write, group)
@@ -84,8 +93,8 @@ class Bank(nn.Module):
         return jax.nn.softmax(logits)
 
     def read_weights(self, user: Int[Array, ""], ages: scan.Ages) -> Float[Array, "r c"]:
-        """How this user remembers at each request: weights over the curves with mean 1, moved by the user's own deviation and, if
-        ``adaptive``, by how full the modes are."""
+        """How this user remembers at each request: weights over the curves with mean 1, moved by the user's
+        own deviation and, if ``adaptive``, by how full the modes are."""
         logits = jnp.zeros((ages.idle.shape[0], self.curves), jnp.float32)
         if self.user_read is not None:
             logits += _rows(self.user_read, user)

@@ -1,8 +1,9 @@
-"""The training loop: feeds steps, evaluates on validation, stops early, saves, resumes bit-identical, and leaves cleanly when asked to.
+"""The training loop: feeds steps, evaluates on validation, stops early, saves, resumes bit-identical, and
+leaves cleanly when asked to.
 
-A run killed at any moment and started again with the same options ends with the same parameters, bit for bit, on the same machine,
-versions and devices: batches are pure functions of their number, the data position is part of every checkpoint, and so is all that
-early stopping remembers.
+A run killed at any moment and started again with the same options ends with the same parameters, bit for
+bit, on the same machine, versions and devices: batches are pure functions of their number, the data
+position is part of every checkpoint, and so is all that early stopping remembers.
 """
 
 import contextlib
@@ -42,11 +43,14 @@ def train(
 ) -> State:
     """Trains until early stopping, the last epoch, or a signal; returns the state reached.
 
-    Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with the line that goes into ``history.jsonl``,
-    and after every step with ``{"step": ..., "steps": ...}`` alone. Raises InputError when the loss is not finite, naming step and batch.
+    Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with
+    the line that goes into ``history.jsonl``, and after every step with ``{"step": ..., "steps": ...}``
+    alone. Raises InputError when the loss is not finite, naming step and batch.
     """
     stream = iter(
-        grain.MapDataset.source(batches).to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8))
+        grain.MapDataset.source(batches).to_iter_dataset(
+            grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+        )
     )
     step = make_train_step(
         model,
@@ -150,7 +154,8 @@ def _finite(loss: Any, step: int, batches: Batches) -> None:
 
 @contextlib.contextmanager
 def _stopping() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a wish to stop after this step; a second SIGINT interrupts at once."""
+    """Turns the first SIGINT or SIGTERM into a wish to stop after this step; a second SIGINT interrupts at
+    once."""
     wish: list[int] = []
 
     def remember(number: int, frame: Any) -> None:

@@ -1,7 +1,9 @@
 r"""The likelihood of what was chosen next, over the whole catalogue.
 
-The intensity of item $i$ at a request is $e^{s_i} + e^{\theta} n_i$: a base score $s_i = \langle q, v_i\rangle + b_i + p_i(t)$ for every item and a faded
-count $n_i$ for the few in the user's history. The log-likelihood of the target is $\log(e^{s_y} + e^{\theta} n_y) - \log(\sum_i e^{s_i} + e^{\theta} \sum_i n_i)$.
+A request takes item $i$ with intensity $p_i + e^{\theta} n_i$: the base probability $p_i = e^{s_i} /
+\sum_{i'} e^{s_{i'}}$, with the base score $s_i = \langle q, v_i\rangle + b_i + \mathrm{pop}_i(t)$, and a
+faded count $n_i$ for the few items of the user's own history. The log-likelihood of the target $y$ is
+$\log(p_y + e^{\theta} n_y) - \log(1 + e^{\theta} \sum_i n_i)$.
 """
 
 from functools import partial
@@ -40,9 +42,10 @@ def log_partition(
 ) -> Float[Array, " t"]:
     r"""$\log\sum_i e^{s_i}$ for each query, without ever holding the T by V scores.
 
-    Runs over blocks of queries and, beyond ``item_chunk`` items, over chunks of the catalogue with a running maximum (one chunk is the
-    full softmax; the result is the same to rounding). The backward pass recomputes each tile: memory is one tile of about a million scores,
-    plus the gradients of the item table.
+    Runs over blocks of queries and, beyond ``item_chunk`` items, over chunks of the catalogue with a
+    running maximum (one chunk is the full softmax; the result is the same to rounding). The backward pass
+    recomputes each tile: memory is one tile of about a million scores, plus the gradients of the item
+    table.
 
     >>> scorer = Scorer(jnp.eye(3), jnp.zeros(3), jnp.zeros((1, 3)))
     >>> log_partition(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32), scorer, 2).tolist() == [float(jnp.log(3.0))] * 2
@@ -118,7 +121,11 @@ def _backward(item_chunk: int, residuals: tuple, cotangent: Array) -> tuple[Arra
         total.bias.reshape(-1)[:items],
         total.popularity.swapaxes(0, 1).reshape(scorer.popularity.shape[0], -1)[:, :items],
     )
-    return towards.reshape(-1, query.shape[1])[: len(query)], np.zeros(grid.shape, jax.dtypes.float0), gradient
+    return (
+        towards.reshape(-1, query.shape[1])[: len(query)],
+        np.zeros(grid.shape, jax.dtypes.float0),
+        gradient,
+    )
 
 
 log_partition.defvjp(_forward, _backward)
@@ -135,11 +142,11 @@ def log_likelihood(
 ) -> Float[Array, " t"]:
     """Log-likelihood of each target item among all items.
 
-    ``excitation``: the logarithm of what the revisit head adds to the intensity of the target and of all items together; None without it.
+    ``excitation``: the logarithm of what the revisit head adds to the intensity of the target and of all
+    items together; None without it.
     """
-    chosen = scorer.score(query, grid, target)
-    everything = log_partition(query, grid, scorer, item_chunk)
-    if excitation is not None:
-        chosen = jnp.logaddexp(chosen, excitation[0])
-        everything = jnp.logaddexp(everything, excitation[1])
-    return chosen - everything
+    base = scorer.score(query, grid, target) - log_partition(query, grid, scorer, item_chunk)
+    if excitation is None:
+        return base
+    own, everything = excitation
+    return jnp.logaddexp(base, own) - jax.nn.softplus(everything)

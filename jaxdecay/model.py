@@ -1,4 +1,5 @@
-"""The model: a history, faded to the request time, as scores of every item. One user; batches come from `jax.vmap`."""
+"""The model: a history, faded to the request time, as scores of every item. One user; batches come from
+`jax.vmap`."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple
@@ -20,7 +21,8 @@ from jaxdecay.losses import Scorer
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """The shape of one set of columns: categorical ones with their cardinality (code 0 is missing) and width, and the numeric ones."""
+    """The shape of one set of columns: categorical ones with their cardinality (code 0 is missing) and
+    width, and the numeric ones."""
 
     cardinalities: tuple[int, ...] = ()
     widths: tuple[int, ...] = ()
@@ -29,7 +31,8 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything that fixes the model's shape and where its learning starts. JSON in, JSON out; no defaults that data should decide."""
+    """Everything that fixes the model's shape and where its learning starts. JSON in, JSON out; no defaults
+    that data should decide."""
 
     items: int
     users: int
@@ -65,8 +68,8 @@ class Spec:
     def request_time_matters(self) -> bool:
         """Whether the request time can change a ranking.
 
-        A single exponential would not do for the interest alone (a scalar changes no ranking); beside the mode that never fades, which every
-        bank has, and the unfaded item bias, one half-life is enough.
+        A single exponential would not do for the interest alone (a scalar changes no ranking); beside the
+        mode that never fades, which every bank has, and the unfaded item bias, one half-life is enough.
         """
         moving = self.similarity_half_lives or (
             self.revisit and (self.revisit_half_lives or self.revisit_periods)
@@ -138,7 +141,8 @@ class Interest(nn.Module):
         self.popularity = Popularity(len(spec.popularity_half_lives)) if spec.popularity_half_lives else None
 
     def scorer(self, items: Items, shares: Float[Array, "g v r"]) -> tuple[Scorer, Float[Array, "v d"]]:
-        """What scores every item, and the vectors that events of these items write: the same for all users."""
+        """What scores every item, and the vectors that events of these items write: the same for all
+        users."""
         vectors = self.similarity.vectors(items)
         popularity = (
             jnp.zeros((1, items.index.shape[0]), jnp.float32)
@@ -155,10 +159,15 @@ class Interest(nn.Module):
         items: Items,
         vectors: Float[Array, "v d"],
     ) -> Read:
-        """The query of each request and the excitation of its target: the R requests are made at the last R events, each before its own."""
+        """The query of each request and the excitation of its target: the R requests are made at the last R
+        events, each before its own."""
         ages = self._ages(history, requests, history.item.shape[0] - requests.at.shape[0])
         query = self.similarity.query(
-            history, requests, ages, vectors[history.item], self._writes(self.similarity.decay, history, items)
+            history,
+            requests,
+            ages,
+            vectors[history.item],
+            self._writes(self.similarity.decay, history, items),
         )
         if self.revisit is None:
             return Read(query, None)
@@ -170,10 +179,15 @@ class Interest(nn.Module):
     def serve(
         self, history: History, requests: Requests, items: Items, vectors: Float[Array, "v d"]
     ) -> tuple[Float[Array, "r d"], Float[Array, "r n"]]:
-        """The query of each request, and what each past event still adds to the count of its own item (zero where padded)."""
+        """The query of each request, and what each past event still adds to the count of its own item (zero
+        where padded)."""
         ages = self._ages(history, requests, history.item.shape[0])
         query = self.similarity.query(
-            history, requests, ages, vectors[history.item], self._writes(self.similarity.decay, history, items)
+            history,
+            requests,
+            ages,
+            vectors[history.item],
+            self._writes(self.similarity.decay, history, items),
         )
         if self.revisit is None:
             return query, jnp.zeros((query.shape[0], history.item.shape[0]), jnp.float32)
@@ -186,7 +200,8 @@ class Interest(nn.Module):
         return self.revisit.excitation(counts)
 
     def _ages(self, history: History, requests: Requests, past: int) -> scan.Ages:
-        """Training asks at each of the last events, in their order; serving (``past`` all) asks after all of them."""
+        """Training asks at each of the last events, in their order; serving (``past`` all) asks after all
+        of them."""
         return scan.ages(history.time, history.mask, requests.at, requests.seen, past=past)
 
     def _writes(self, bank: Bank, history: History, items: Items) -> Float[Array, "n c"]:

@@ -1,8 +1,9 @@
 r"""Modes: the exponentials that a fading state is made of.
 
-Mode $m$ fades as $e^{-\lambda_m\,\text{age}}\cos(\omega_m\,\text{age})$, with the rate $\lambda_m\ge 0$ per day and the frequency
-$\omega_m$ in radians per day. A weighted sum of modes is a kernel that streams exactly with one (complex) state a mode; nothing
-else does (exponential polynomials are the only kernels with a finite linear state).
+Mode $m$ fades as $e^{-\lambda_m\,\text{age}}\cos(\omega_m\,\text{age})$, with the rate $\lambda_m\ge 0$ per
+day and the frequency $\omega_m$ in radians per day. A weighted sum of modes is a kernel that streams
+exactly with one (complex) state a mode; nothing else does (exponential polynomials are the only kernels
+with a finite linear state).
 """
 
 from typing import NamedTuple
@@ -32,7 +33,8 @@ class Modes(NamedTuple):
         return fade if self.frequency is None else fade * jnp.cos(self.frequency * age)
 
     def phasors(self, age: Float[Array, "..."]) -> Float[Array, "parts ... m"]:
-        """Real and imaginary part of every mode's complex exponential, what its state turns by; the real part alone without oscillation."""
+        """Real and imaginary part of every mode's complex exponential, what its state turns by; the real
+        part alone without oscillation."""
         age = age[..., None]
         fade = jnp.exp(-self.rate * age)
         if self.frequency is None:
@@ -49,10 +51,11 @@ class Modes(NamedTuple):
 def bank(
     half_lives: Float[Array, " k"], period_half_lives: Float[Array, " p"], periods: Float[Array, " p"]
 ) -> Modes:
-    """The modes of a bank: one that never fades, K exponentials, and P raised cosines under an exponential envelope.
+    """The modes of a bank: one that never fades, K exponentials, and P raised cosines under an exponential
+    envelope.
 
-    A raised cosine is half a plain mode and half an oscillating one, so the bank has ``1 + K + 2 P`` modes; `expand` spreads
-    what belongs to the ``1 + K + P`` curves over them.
+    A raised cosine is half a plain mode and half an oscillating one, so the bank has ``1 + K + 2 P`` modes;
+    `expand` spreads what belongs to the ``1 + K + P`` curves over them.
     """
     fade, envelope = LN2 / half_lives, LN2 / period_half_lives
     if not periods.size:
@@ -65,7 +68,8 @@ def bank(
 def expand(weights: Float[Array, "... c"], periods: int, *, share: float = 0.5) -> Float[Array, "... m"]:
     """What is given per curve (``1 + K + P``) as given per mode (``1 + K + 2 P``).
 
-    ``share`` is what each of a raised cosine's two modes gets of it: one half of a weight that is written, 1 of a weight by which both are read.
+    ``share`` is what each of a raised cosine's two modes gets of it: one half of a weight that is written,
+    1 of a weight by which both are read.
     """
     if not periods:
         return weights
@@ -74,10 +78,11 @@ def expand(weights: Float[Array, "... c"], periods: int, *, share: float = 0.5) 
 
 
 def first_half(age: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    r"""The age at which each curve has first fallen to half of its value at age 0, or infinity if it never has.
+    r"""The age at which each curve has first fallen to half of its value at age 0, or infinity if it never
+    has.
 
-    ``age`` (A,) ascending from 0, in days; ``kernel`` (..., A), sampled densely enough that it is close to straight between two ages
-    (the crossing is interpolated linearly). Shape (...).
+    ``age`` (A,) ascending from 0, in days; ``kernel`` (..., A), sampled densely enough that it is close to
+    straight between two ages (the crossing is interpolated linearly). Shape (...).
     """
     below = kernel <= 0.5 * kernel[..., :1]
     after = np.maximum(below.argmax(-1), 1)

@@ -1,4 +1,5 @@
-"""Two learning rates: decay parameters learn about ten times faster than embeddings and take no weight decay."""
+"""Two learning rates: decay parameters learn about ten times faster than embeddings and take no weight
+decay."""
 
 from typing import Any
 
@@ -6,13 +7,24 @@ import jax
 import optax
 
 _LEVELS = {
-    "level", "group_strength", "behaviour_strength", "amplitude", "log_temperature", "log_softness", "exponent",
+    "level",
+    "group_strength",
+    "behaviour_strength",
+    "amplitude",
+    "log_temperature",
+    "log_softness",
+    "exponent",
 }  # a handful of scalars that set how the heads stand to each other: as well determined as the half-lives
 
 
 def is_decay(path: tuple[Any, ...]) -> bool:
     """Whether a parameter belongs to how interest fades: anything under a name that begins with "decay"."""
     return any(str(key.key).startswith("decay") for key in path)
+
+
+def is_level(path: tuple[Any, ...]) -> bool:
+    """Whether a parameter sets how the heads stand to each other."""
+    return path[-1].key in _LEVELS
 
 
 def optimizer(
@@ -28,7 +40,7 @@ def optimizer(
         def of(path: tuple[Any, ...], _: Any) -> str:
             if is_decay(path):
                 return "decay"
-            return "levels" if path[-1].key in _LEVELS else "rest"
+            return "levels" if is_level(path) else "rest"
 
         return jax.tree.map_with_path(of, params)
 

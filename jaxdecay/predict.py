@@ -1,4 +1,5 @@
-"""Scores of every item for requests, by a trained model: the whole past of each user, faded to the request time."""
+"""Scores of every item for requests, by a trained model: the whole past of each user, faded to the request
+time."""
 
 import functools
 from typing import Any
@@ -47,13 +48,21 @@ def shares_of(counts: np.ndarray) -> np.ndarray:
 class Predictor:
     """A model with its parameters, over histories that may have moved on since training.
 
-    A `jaxdecay.evaluate.System`: `scores` gives (R, V) float32, higher is better, for the V items of the histories.
+    A `jaxdecay.evaluate.System`: `scores` gives (R, V) float32, higher is better, for the V items of the
+    histories.
     """
 
     logits = True
 
     def __init__(
-        self, model: Interest, params: dict[str, Any], histories: Histories, catalogue: Catalogue, reference: Reference, *, name: str = "jaxdecay"
+        self,
+        model: Interest,
+        params: dict[str, Any],
+        histories: Histories,
+        catalogue: Catalogue,
+        reference: Reference,
+        *,
+        name: str = "jaxdecay",
     ) -> None:
         self.name, self.model, self.params = name, model, params
         self.histories, self.catalogue, self.reference = histories, catalogue, reference
@@ -65,7 +74,8 @@ class Predictor:
         return self.model.spec.request_time == "used"
 
     def scores(self, requests: Requests) -> np.ndarray:
-        """(R, V) float32 scores of every item at each request; a softmax of them is the model's probability."""
+        """(R, V) float32 scores of every item at each request; a softmax of them is the model's
+        probability."""
         if not self.uses_time:
             requests = withheld(requests, self.histories)
         result = np.empty((len(requests), self.histories.items), np.float32)
@@ -74,10 +84,35 @@ class Predictor:
             result[members] = np.asarray(final)[: len(members)]
         return result
 
-    def _calls(self, requests: Requests):  # noqa: ANN202 - a generator of one tuple, used here alone
+    def parts(self, requests: Requests) -> dict[str, np.ndarray]:
+        """What each head adds to the scores: similarity, item bias, popularity and revisit, (R, V) each.
+
+        They add up to `scores` but for one number per request (the base scores' normaliser).
+        """
+        found = {name: [] for name in ("similarity", "bias", "popularity", "revisit")}
+        order = []
+        for members, query, kernel, base, history in self._calls(requests):
+            order.append(members)
+            total = _total(self.model, self.params, base, kernel, history.item)
+            grid = self.catalogue.index(requests.at[members])
+            scorer = self._fixed[0]
+            values = {
+                "similarity": query @ scorer.targets.T,
+                "bias": jnp.broadcast_to(scorer.bias, base.shape),
+                "popularity": scorer.popularity[jnp.minimum(grid, scorer.popularity.shape[0] - 1)],
+                "revisit": total - jax.nn.log_softmax(base),
+            }
+            for name, value in values.items():
+                found[name].append(np.asarray(value)[: len(members)])
+        back = np.argsort(np.concatenate(order))
+        return {name: np.concatenate(blocks)[back] for name, blocks in found.items()}
+
+    def _calls(self, requests: Requests):
         first = self.histories.offsets[requests.user]
         length = requests.history_end - first
-        places = np.maximum(16, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(np.int64)
+        places = np.maximum(16, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(
+            np.int64
+        )
         for past in np.unique(places):
             members = np.flatnonzero(places == past)
             rows = int(np.clip(min(_PLACES // past, _SCORES // max(1, self.histories.items)), 1, 512))
@@ -86,11 +121,16 @@ class Predictor:
                 some = members[start : start + rows]
                 yield some, *self._call(requests, some, int(past), rows)
 
-    def _call(self, requests: Requests, some: np.ndarray, past: int, rows: int):  # noqa: ANN202
+    def _call(self, requests: Requests, some: np.ndarray, past: int, rows: int):
         fill = rows - len(some)
         begin = self.histories.offsets[requests.user[some]]
         end = requests.history_end[some]
-        chosen = Rows(*(np.append(x, np.full(fill, v)) for x, v in ((requests.user[some], -1), (begin, 0), (end, 0), (end, 0))))
+        chosen = Rows(
+            *(
+                np.append(x, np.full(fill, v))
+                for x, v in ((requests.user[some], -1), (begin, 0), (end, 0), (end, 0))
+            )
+        )
         history = gather(self.histories, chosen, past, 0, self.reference)
         at = np.append(requests.at[some], np.full(fill, self.reference.origin))
         event = np.append(requests.event[some], np.zeros(fill, np.int64))
@@ -134,9 +174,14 @@ def _serve(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _total(
-    model: Interest, params: dict, base: Float[Array, "b v"], kernel: Float[Array, "b n"], item: Int[Array, "b n"]
+    model: Interest,
+    params: dict,
+    base: Float[Array, "b v"],
+    kernel: Float[Array, "b n"],
+    item: Int[Array, "b n"],
 ) -> Float[Array, "b v"]:
-    """The base scores with the excitation of each user's own items added."""
+    """Log-intensities: base log-probabilities with the excitation of each user's own items added."""
+    base = jax.nn.log_softmax(base)
     if not model.spec.revisit:
         return base
     counts = jax.vmap(lambda k, i: jnp.zeros(base.shape[1], k.dtype).at[i].add(k))(kernel, item)

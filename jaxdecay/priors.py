@@ -1,9 +1,12 @@
-r"""Priors: what is believed before the data speaks. Deviations of items, users and groups shrink to nothing; half-lives may be given.
+r"""Priors: what is believed before the data speaks. Deviations of items, users and groups shrink to
+nothing; half-lives may be given.
 
 The penalty is the negative log-density, up to a constant, of
 
-- $\delta \sim N(0, \sigma^2)$ for each item's and group's write weights and each user's read weights, so that the rarely seen get the average;
-- $\log_2 h \sim N(\log_2 h_0, \log_2^2 f)$ for the half-life of a group's mean kernel, where a prior was given as $h_0 \pm f$x.
+- $\delta \sim N(0, \sigma^2)$ for each item's and group's write weights and each user's read weights, so
+  that the rarely seen get the average;
+- $\log_2 h \sim N(\log_2 h_0, \log_2^2 f)$ for the half-life of a group's mean kernel, where a prior was
+  given as $h_0 \pm f$x.
 """
 
 from typing import Any
@@ -44,7 +47,8 @@ class Priors(struct.PyTreeNode):
 
 
 def half_life_priors(priors: list[Prior], levels: list[str]) -> Priors:
-    """Priors by group name as rows; one without a name holds for every group (and for the whole where there are none).
+    """Priors by group name as rows; one without a name holds for every group (and for the whole where there
+    are none).
 
     ``levels``: names of the group column's values in the order of their codes from 1.
     """
@@ -87,10 +91,12 @@ def _half_life_penalty(decay: Any, priors: Priors) -> Float[Array, ""]:
 
 
 def smooth_half_life(decay: Any, logits: Float[Array, "g c"]) -> Float[Array, " g"]:
-    r"""Half-lives in days of the kernels $\sum_c \mathrm{softmax}(\text{logits})_c\,\varphi_c$, rhythms left at their envelope; differentiable.
+    r"""Half-lives in days of the kernels $\sum_c \mathrm{softmax}(\text{logits})_c\,\varphi_c$, rhythms
+    left at their envelope; differentiable.
 
-    The crossing of one half is found on a grid of ages and refined by one Newton step in the logarithm of the age, through which the
-    derivative flows (implicit function theorem). A kernel that never halves within a century gets an age beyond it, still with a slope.
+    The crossing of one half is found on a grid of ages and refined by one Newton step in the logarithm of
+    the age, through which the derivative flows (implicit function theorem). A kernel that never halves
+    within a century gets an age beyond it, still with a slope.
     """
     weights = jax.nn.softmax(logits)
     half_lives = jnp.exp(jnp.concatenate([decay["log_half_life"], decay.get("log_envelope", jnp.zeros(0))]))

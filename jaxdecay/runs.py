@@ -1,7 +1,9 @@
-"""The run directory: all that a trained model is, readable without the script that trained it, and without pickle.
+"""The run directory: all that a trained model is, readable without the script that trained it, and without
+pickle.
 
-``config.json`` (every option, the spec, versions, the data's fingerprint), ``histories/`` (the prepared log, ids included),
-``checkpoints/`` (Orbax), ``history.jsonl`` (a line per evaluation), ``metrics.json`` (the table of `jaxdecay evaluate`).
+``config.json`` (every option, the spec, versions, the data's fingerprint), ``histories/`` (the prepared
+log, ids included), ``checkpoints/`` (Orbax), ``history.jsonl`` (a line per evaluation), ``metrics.json``
+(the table of `jaxdecay evaluate`).
 """
 
 import json
@@ -40,7 +42,9 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
     if (run / "config.json").exists():
         there = read_config(run)
         differing = [
-            name for name in ("spec", "train", "data") if there.get(name) != json.loads(json.dumps(config[name]))
+            name
+            for name in ("spec", "train", "data")
+            if there.get(name) != json.loads(json.dumps(config[name]))
         ]
         if differing:
             raise InputError(
@@ -58,14 +62,17 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """``config.json`` of a run; InputError if it is no run, damaged, or of a format this version cannot read."""
+    """``config.json`` of a run; InputError if it is no run, damaged, or of a format this version cannot
+    read."""
     path = run / "config.json"
     if not run.exists():
         raise InputError(f"{run}: there is no such run; train one with jaxdecay train DIR --out {run}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{run}: no run directory (config.json is missing); give the --out of jaxdecay train") from None
+        raise InputError(
+            f"{run}: no run directory (config.json is missing); give the --out of jaxdecay train"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged ({error}); train again into another directory") from None
     if config.get("format") != FORMAT:
@@ -85,7 +92,9 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
             [
                 keep.LatestN(3),
                 keep.BestN(
-                    get_metric_fn=lambda metrics: metrics["ndcg@10"], n=1, keep_checkpoints_without_metrics=False
+                    get_metric_fn=lambda metrics: metrics["ndcg@10"],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
                 ),
             ]
         ),
@@ -94,7 +103,8 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
 
 
 def best_step(run: Path) -> int:
-    """The step of the best checkpoint by validation NDCG@10, the later of equals; InputError if none has been evaluated."""
+    """The step of the best checkpoint by validation NDCG@10, the later of equals; InputError if none has
+    been evaluated."""
     path = run / "checkpoints"
     if not path.exists():
         raise InputError(f"{run}: no checkpoint yet; run jaxdecay train again to go on")

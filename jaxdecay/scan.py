@@ -4,9 +4,10 @@ Event $j$ writes a vector $b_j$ into mode $m$ with weight $w_{jm}$; a request at
 
 $$ i(t) = \sum_m r_m \sum_{j:\,t_j \le t} w_{jm}\, e^{-\lambda_m (t-t_j)} \cos(\omega_m (t-t_j))\, b_j . $$
 
-A history of N events comes in two parts: the first P events, seen by every request, are summed into one state per mode (linear in P);
-the last W events are seen by a request only if they came earlier in row order, and are read pair by pair with exact
-ages. Training reads at all W positions at once; serving has W = 0. Nothing is ever truncated: P is the whole past.
+A history of N events comes in two parts: the first P events, seen by every request, are summed into one
+state per mode (linear in P); the last W events are seen by a request only if they came earlier in row
+order, and are read pair by pair with exact ages. Training reads at all W positions at once; serving has W =
+0. Nothing is ever truncated: P is the whole past.
 
 One user, no batch axis; times are int32 seconds on one clock and are differenced as integers.
 """
@@ -33,12 +34,18 @@ class Ages(NamedTuple):
 
 
 def ages(
-    time: Int[Array, " n"], mask: Bool[Array, " n"], at: Int[Array, " r"], seen: Int[Array, " r"], *, past: int
+    time: Int[Array, " n"],
+    mask: Bool[Array, " n"],
+    at: Int[Array, " r"],
+    seen: Int[Array, " r"],
+    *,
+    past: int,
 ) -> Ages:
     """Ages of a history's events at each request.
 
-    ``time`` seconds, ascending where ``mask``; the first ``past`` events are padded on the left, the others on the right. Request ``r``
-    happens at ``at[r]`` seconds and sees the whole past and the first ``seen[r]`` of the other events.
+    ``time`` seconds, ascending where ``mask``; the first ``past`` events are padded on the left, the others
+    on the right. Request ``r`` happens at ``at[r]`` seconds and sees the whole past and the first
+    ``seen[r]`` of the other events.
     """
 
     def days(seconds: Int[Array, "..."]) -> Float[Array, "..."]:
@@ -62,7 +69,8 @@ def read(
     reads: Float[Array, "r m"],
     ages: Ages,
 ) -> Float[Array, "r d"]:
-    """The interest at each request: both parts of the history, faded to the request time, mixed by ``reads``."""
+    """The interest at each request: both parts of the history, faded to the request time, mixed by
+    ``reads``."""
     past = ages.past.shape[0]
     faded = jnp.zeros((reads.shape[0], values.shape[-1]), values.dtype)
     if past:
@@ -80,7 +88,8 @@ def read_own(
     reads: Float[Array, "r m"],
     ages: Ages,
 ) -> Float[Array, " r"]:
-    """As `read`, but each request sums only the events that ``same`` picks for it (for instance those of one item)."""
+    """As `read`, but each request sums only the events that ``same`` picks for it (for instance those of
+    one item)."""
     past = ages.past.shape[0]
     kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near))
     total = jnp.where(ages.near_visible & same[:, past:], kernel, 0.0).sum(-1)
@@ -94,7 +103,8 @@ def read_own(
 def kernel(
     modes: Modes, writes: Float[Array, "n m"], reads: Float[Array, "r m"], ages: Ages
 ) -> Float[Array, "r n"]:
-    """What is left of each event at each request: the weight with which `read` sums the values, 0 where not visible."""
+    """What is left of each event at each request: the weight with which `read` sums the values, 0 where not
+    visible."""
     near = jnp.einsum("rm,wm,rwm->rw", reads, writes[ages.past.shape[0] :], modes.curves(ages.near))
     past = ages.past[None] + ages.idle[:, None]
     far = jnp.einsum("rm,nm,rnm->rn", reads, writes[: ages.past.shape[0]], modes.curves(past))
@@ -104,7 +114,8 @@ def kernel(
 
 
 def mass(modes: Modes, ages: Ages) -> Float[Array, "r m"]:
-    """How many events each mode still holds at each request: its state when every event writes a 1 with weight 1."""
+    """How many events each mode still holds at each request: its state when every event writes a 1 with
+    weight 1."""
     near = jnp.einsum("rw,rwm->rm", ages.near_visible.astype(jnp.float32), modes.curves(ages.near))
     if not ages.past.shape[0]:
         return near

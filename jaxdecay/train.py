@@ -1,4 +1,5 @@
-"""One training step: the likelihood of what was chosen next plus the priors, differentiated and applied. Pure functions of arrays.
+"""One training step: the likelihood of what was chosen next plus the priors, differentiated and applied.
+Pure functions of arrays.
 
 The loop that feeds it, evaluates, saves and resumes is in `jaxdecay.loop`.
 """
@@ -126,9 +127,9 @@ def make_train_step(
 ) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
     """The jitted step, donating its state.
 
-    The loss is the negative log-likelihood of the batch over ``batch_targets`` (the mean number of targets in a batch, so that every target
-    of an epoch counts alike), plus the negative log-density of the priors over ``targets`` (those of an epoch): in expectation the mean
-    negative log-posterior per target.
+    The loss is the negative log-likelihood of the batch over ``batch_targets`` (the mean number of targets
+    in a batch, so that every target of an epoch counts alike), plus the negative log-density of the priors
+    over ``targets`` (those of an epoch): in expectation the mean negative log-posterior per target.
     """
 
     def loss_fn(params: Any, batch: Batch, constants: Constants) -> Array:

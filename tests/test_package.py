@@ -18,12 +18,13 @@ PACKAGE = Path(jaxdecay.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
-    "errors",
+    "errors durations",
     "kernels modes scan divergence history",
     "interest state encoders heads model",
-    "losses metrics rank lists bootstrap",
+    "losses metrics rank lists bootstrap priors",
     "data",
-    "train evaluate tune baselines runs distributed privacy",
+    "train optimizer configure loop fit runs predict evaluate outcomes groups figures results"
+    " half_lives refit tune crossvalidate baselines distributed privacy",
     "recommend rerank explain drift",
     "cli serve plots report export doctor __main__",
 )
@@ -31,14 +32,8 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 
 # What a machine that only trains need not have (floors 1 to 3, and the modules named here).
 TRAINING = {
-    "data.histories",
-    "data.catalogue",
-    "data.batches",
-    "data.split",
-    "train",
-    "runs",
-    "evaluate",
-    "baselines",
+    *("data.histories", "data.catalogue", "data.batches", "data.requests", "train", "optimizer", "configure"),
+    *("loop", "fit", "runs", "predict", "evaluate", "baselines"),
 }
 HEAVY = ("polars", "pandas", "pyarrow", "matplotlib", "sklearn", "scipy.optimize", "tyro")
 
@@ -123,6 +118,11 @@ def test_submodules_are_attributes() -> None:
         "import jaxdecay as jd; print(jd.errors.InputError is jd.InputError, 'errors' in dir(jd))"
     )
     assert output.split() == ["True", "True"]
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """Importing a module `fit` anywhere would put it in the place of the function `jaxdecay.fit`."""
+    assert not set(jaxdecay.__all__) & set(modules())
 
 
 def test_version_is_said_once() -> None:

@@ -117,7 +117,7 @@ def similar_items(histories: Histories, neighbours: int = NEIGHBOURS) -> Similar
     users_of = user[by_item]
     of_item = np.concatenate([[0], np.cumsum(taken)])
     near, cosine = np.zeros((items, width), np.int32), np.zeros((items, width), np.float32)
-    work = np.concatenate([[0], np.cumsum((of_user[users_of + 1] - of_user[users_of]))])[of_item]
+    work = np.concatenate([[0], np.cumsum(of_user[users_of + 1] - of_user[users_of])])[of_item]
     norm = np.sqrt(np.maximum(taken, 1))
     for block in _item_blocks(work, items):
         chosen = slice(of_item[block.start], of_item[block.stop])

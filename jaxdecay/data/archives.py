@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
 from jaxdecay.errors import InputError
 
@@ -74,7 +74,8 @@ def _shallowest(
     return found
 
 
-def _copy(content: IO[bytes], to: Path) -> Path:
+def _copy(content: Any, to: Path) -> Path:
+    """Copy an open binary file; the three kinds of archive share no type for it."""
     with content, to.open("wb") as file:
         shutil.copyfileobj(content, file, 1 << 20)
     return to

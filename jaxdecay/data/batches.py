@@ -1,7 +1,9 @@
-"""Training batches: batch ``step`` is a pure function of (seed, step, host), gathered straight from the flat arrays.
+"""Training batches: batch ``step`` is a pure function of (seed, step, host), gathered straight from the
+flat arrays.
 
-A row is up to ``window`` consecutive training events of one user (the targets), with the user's whole past before them, never truncated.
-Rows of like length share a bucket and so a compiled shape; the bucket edges are those that pad least.
+A row is up to ``window`` consecutive training events of one user (the targets), with the user's whole past
+before them, never truncated. Rows of like length share a bucket and so a compiled shape; the bucket edges
+are those that pad least.
 """
 
 import functools
@@ -16,12 +18,12 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.history import History, Requests
 
-
 _MONDAY, _WEEK = 4 * 86_400, 604_800  # 1970-01-05 was a Monday
 
 
 class Batch(NamedTuple):
-    """B rows: leaves of ``history`` are (B, P + W, ...), of ``requests``, ``target``, ``grid`` and ``valid`` (B, W, ...)."""
+    """B rows: leaves of ``history`` are (B, P + W, ...), of ``requests``, ``target``, ``grid`` and
+    ``valid`` (B, W, ...)."""
 
     history: History
     requests: Requests
@@ -32,7 +34,8 @@ class Batch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What to gather: the user, the first event of the user, and the stretch of events whose ends are asked for."""
+    """What to gather: the user, the first event of the user, and the stretch of events whose ends are asked
+    for."""
 
     user: np.ndarray
     first: np.ndarray
@@ -66,16 +69,17 @@ class Reference(NamedTuple):
 
 
 def gather(histories: Histories, rows: Rows, past: int, window: int, reference: Reference) -> History:
-    """Histories of the rows, (B, past + window): the last ``past`` places before ``start`` and the stretch itself, padded."""
+    """Histories of the rows, (B, past + window): the last ``past`` places before ``start`` and the stretch
+    itself, padded."""
     start = rows.start[:, None]
     index = np.concatenate([start - past + np.arange(past), start + np.arange(window)], axis=1)
     mask = (index >= rows.first[:, None]) & (index < rows.end[:, None])
     index = np.where(mask, index, 0)
     known = np.where(rows.user >= 0, rows.user, 0)
     return History(
-        user=np.where((rows.user >= 0) & (rows.user < histories.known_users), rows.user, histories.known_users).astype(
-            np.int32
-        ),
+        user=np.where(
+            (rows.user >= 0) & (rows.user < histories.known_users), rows.user, histories.known_users
+        ).astype(np.int32),
         user_categorical=np.where(rows.user[:, None] >= 0, histories.user_categorical[known], 0),
         user_numeric=np.where(rows.user[:, None] >= 0, histories.user_numeric[known], np.float32(0)),
         item=np.where(mask, histories.item[index], 0).astype(np.int32),
@@ -90,7 +94,8 @@ def gather(histories: Histories, rows: Rows, past: int, window: int, reference: 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """A random-access source of training batches, for `grain` or a plain loop; an epoch visits every training event once as a target."""
+    """A random-access source of training batches, for `grain` or a plain loop; an epoch visits every
+    training event once as a target."""
 
     histories: Histories
     catalogue: Catalogue
@@ -118,7 +123,8 @@ class Batches:
 
     @functools.cached_property
     def rows(self) -> Rows:
-        """Windows cut from each user's end backwards, so that only a user's first window is short, and it has no past."""
+        """Windows cut from each user's end backwards, so that only a user's first window is short, and it
+        has no past."""
         histories = self.histories
         first = histories.offsets[:-1]
         begin, length = _training_stretch(histories)
@@ -161,11 +167,18 @@ class Batches:
     def batch(self, members: np.ndarray, past: int, window: int, size: int) -> Batch:
         """The batch of the given rows, filled up with empty ones to ``size``."""
         empty = size - len(members)
-        rows = Rows(*(np.append(field[members], np.full(empty, fill)) for field, fill in zip(self.rows, (-1, 0, 0, 0), strict=True)))
+        rows = Rows(
+            *(
+                np.append(field[members], np.full(empty, fill))
+                for field, fill in zip(self.rows, (-1, 0, 0, 0), strict=True)
+            )
+        )
         history = gather(self.histories, rows, past, window, self.reference)
         at = history.time[:, past:]
         if self.request_time == "ignored":
-            before = history.time[:, past - 1 : -1] if past else np.concatenate([at[:, :1], at[:, :-1]], axis=1)
+            before = (
+                history.time[:, past - 1 : -1] if past else np.concatenate([at[:, :1], at[:, :-1]], axis=1)
+            )
             at = np.where(history.mask[:, past:], before, at)
         valid = history.mask[:, past:]
         time = at.astype(np.int64) + self.reference.origin

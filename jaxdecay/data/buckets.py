@@ -1,4 +1,5 @@
-"""Classes of like length: which padded lengths to compile for, so that short histories pay little for long ones."""
+"""Classes of like length: which padded lengths to compile for, so that short histories pay little for long
+ones."""
 
 import numpy as np
 
@@ -7,10 +8,12 @@ _WORTH = 0.9
 
 
 def least_padding(lengths: np.ndarray, classes: int, *, step: int = 1) -> list[tuple[int, np.ndarray]]:
-    """Splits lengths into at most ``classes``, each padded to its largest, with the fewest padded places in all.
+    """Splits lengths into at most ``classes``, each padded to its largest, with the fewest padded places in
+    all.
 
-    Exact by dynamic programming over the distinct lengths (rounded up to a multiple of ``step``; of more than 256 of them, over their
-    quantiles). Fewer classes are used where one more would save less than 10 %, since each costs a compilation.
+    Exact by dynamic programming over the distinct lengths (rounded up to a multiple of ``step``; of more
+    than 256 of them, over their quantiles). Fewer classes are used where one more would save less than 10
+    %, since each costs a compilation.
 
     Returns each class's padded length and the indices of its members, shortest first; nothing for no lengths.
 

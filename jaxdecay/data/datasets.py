@@ -8,13 +8,13 @@ SHA-256 is kept beside it, and anything else is refused from then on.
 import hashlib
 import http.client
 import os
+import shutil
 import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from jaxdecay.data import public
 from jaxdecay.data.archives import find_files
@@ -180,33 +180,33 @@ def download(dataset: Dataset, cache: Path, accept_terms: bool) -> Path:
             f"{dataset.name}: not downloaded, as its terms have not been accepted ({dataset.terms_page}); "
             "read them and accept them (accept_terms=True), or give your own copy as source"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            _receive(dataset, part)
-            part.close()
-            digest = _digest(Path(part.name), dataset)
-            _verify(dataset, path, digest, "try again, or look whether the source has changed")
-            _trust(dataset, path, digest)
-            os.replace(part.name, path)
-        finally:
-            Path(part.name).unlink(missing_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        _receive(dataset, part)
+        digest = _digest(part, dataset)
+        _verify(dataset, path, digest, "try again, or look whether the source has changed")
+        _trust(dataset, path, digest)
+        part.replace(path)
+    finally:
+        if part.exists():
+            part.unlink()
     return path
 
 
-def _receive(dataset: Dataset, part: BinaryIO) -> None:
+def _receive(dataset: Dataset, part: Path) -> None:
     advice = f"download {dataset.address} elsewhere and give its path as source"
     try:
-        with urllib.request.urlopen(dataset.address, timeout=TIMEOUT) as answer:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(dataset.address, timeout=TIMEOUT) as answer, part.open("wb") as file:
             expected = answer.headers.get("Content-Length")
-            while block := answer.read(BLOCK):
-                part.write(block)
+            shutil.copyfileobj(answer, file, BLOCK)
     except (OSError, http.client.HTTPException) as error:
-        raise InputError(f"{dataset.name}: cannot be downloaded ({error}); {advice}") from error
-    if expected is not None and part.tell() != int(expected):
         raise InputError(
-            f"{dataset.name}: only {part.tell()} of {expected} bytes arrived; try again, or {advice}"
-        )
+            f"{dataset.name}: cannot be downloaded into {part.parent} ({error}); {advice}"
+        ) from error
+    if expected is not None and part.stat().st_size != int(expected):
+        arrived = f"only {part.stat().st_size} of {expected} bytes arrived"
+        raise InputError(f"{dataset.name}: {arrived}; try again, or {advice}")
 
 
 def _digest(path: Path, dataset: Dataset) -> str:

@@ -186,7 +186,7 @@ def _head(path: Path) -> list[str]:
 
 
 def _decoded(path: Path, text: bytes) -> str:
-    """UTF-8; Latin-1 in those MovieLens files that are not (a cut or wrong byte elsewhere is refused later)."""
+    """UTF-8, or Latin-1 in those MovieLens files that are not (wrong bytes elsewhere are refused later)."""
     try:
         return text.decode()
     except UnicodeDecodeError:

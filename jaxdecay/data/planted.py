@@ -45,21 +45,23 @@ class SimulateOptions:
     """Names of the item categories."""
     half_lives: tuple[float, ...] = (0.5, 2.0, 7.0, 30.0, 90.0)
     """Planted half-life of the kernel's envelope, one per category."""
+    appeal: tuple[float, ...] = (1.2, 0.7, 0.2, 0.0, -0.7)
+    """What all tastes have in common (logits, one per category): slow interests pile up without help."""
     weekly_categories: tuple[str, ...] = ("food",)
     """Categories whose kernel also swings with the period."""
     period: float = 7.0
     """Planted period."""
     swing: float = 0.7
     """How far the kernel swings in the weekly categories: 0 not at all, 1 down to zero."""
-    kappa: float = 0.07
+    kappa: float = 0.1
     """Excitation: what a past event adds at age 0 to its item's weight, where all other weights sum to 1."""
-    taste_spread: float = 0.7
+    taste_spread: float = 0.5
     """Standard deviation of a user's taste for a category (in logits)."""
-    attractiveness_spread: float = 0.7
+    attractiveness_spread: float = 0.5
     """Standard deviation of an item's attractiveness (in logits)."""
-    popularity_half_life: float = 21.0
+    popularity_half_life: float = 30.0
     """An item's attractiveness halves towards its floor in this time after its birth."""
-    popularity_floor: float = 0.1
+    popularity_floor: float = 0.3
     """Share of its attractiveness that an item never loses."""
     newborn_share: float = 0.5
     """Share of the items that are born during the log; the others were born in as long a time before it."""
@@ -75,10 +77,9 @@ class SimulateOptions:
     def __post_init__(self) -> None:
         if not self.categories or len(set(self.categories)) < len(self.categories):
             raise InputError(f"categories={self.categories}: expected different names, at least one")
-        if len(self.half_lives) != len(self.categories):
-            raise InputError(
-                f"half_lives: {len(self.half_lives)} for {len(self.categories)} categories; give one each"
-            )
+        for name in ("half_lives", "appeal"):
+            if (given := len(getattr(self, name))) != (wanted := len(self.categories)):
+                raise InputError(f"{name}: {given} given for {wanted} categories; give one for each")
         if unknown := set(self.weekly_categories) - set(self.categories):
             raise InputError(f"weekly_categories={sorted(unknown)}: not among categories={self.categories}")
         if self.items < len(self.categories):
@@ -87,8 +88,9 @@ class SimulateOptions:
             )
         for name in ("users", "days", "events_per_user", "period", "popularity_half_life"):
             _expect(name, getattr(self, name), getattr(self, name) > 0, "> 0")
-        for half_life in self.half_lives:
+        for half_life, appeal in zip(self.half_lives, self.appeal, strict=True):
             _expect("half_lives", half_life, half_life > 0, "> 0")
+            _expect("appeal", appeal, True, "(a logit)")
         for name in ("seed", "activity_spread", "burstiness", "joining_days", "kappa", "buy_strength"):
             _expect(name, getattr(self, name), getattr(self, name) >= 0, ">= 0")
         for name in ("taste_spread", "attractiveness_spread"):
@@ -197,7 +199,7 @@ def draw_world(options: SimulateOptions, rng: np.random.Generator | None = None)
     birth = rng.integers(0, span, size=items)
     newborn = rng.random(items) < options.newborn_share
     newborn[:kinds] = False  # whatever the draw, every category has something to choose from on the first day
-    taste = rng.normal(0, options.taste_spread, size=(2, users, kinds))
+    taste = options.appeal + rng.normal(0, options.taste_spread, size=(2, users, kinds))
     attractiveness = np.exp(rng.normal(0, options.attractiveness_spread, size=items))
     drifting = np.sort(rng.choice(users, size=round(options.drift_share * users), replace=False))
     stays = np.setdiff1d(np.arange(users), drifting)

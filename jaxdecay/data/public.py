@@ -52,7 +52,8 @@ def amazon_2023(files: Files) -> PublicLog:
     (path,) = files.values()
     events = _csv(path, ["user_id", "parent_asin", "rating", "timestamp"], RATINGS)
     events = _typed(events, path, timestamp=pl.Int64, rating=pl.Float32)
-    return PublicLog(events.with_columns(pl.col("timestamp") // 1000), None, None)
+    events = events.with_columns(pl.col("timestamp") // 1000)
+    return PublicLog(events.select("user_id", "item_id", "timestamp", "rating"), None, None)
 
 
 def gowalla(files: Files) -> PublicLog:
@@ -134,7 +135,7 @@ def _timed(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
     return rows
 
 
-def _typed(rows: pl.DataFrame, path: Path, **types: type[pl.DataType]) -> pl.DataFrame:
+def _typed(rows: pl.DataFrame, path: Path, **types: Any) -> pl.DataFrame:
     """With these columns as numbers; a value that is none is refused, a missing one stays missing."""
     numbers = rows.with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in types.items())
     for name in types:

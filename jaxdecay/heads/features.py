@@ -6,9 +6,11 @@ from jaxtyping import Array, Float, Int
 
 
 class Columns(nn.Module):
-    """The sum of one embedding per categorical column (code 0, missing, adds nothing) and a linear map of the numeric ones.
+    """The sum of one embedding per categorical column (code 0, missing, adds nothing) and a linear map of
+    the numeric ones.
 
-    A multi-valued column stands in ``widths[c]`` places side by side and is averaged over those that are present.
+    A multi-valued column stands in ``widths[c]`` places side by side and is averaged over those that are
+    present.
     """
 
     cardinalities: tuple[int, ...]

@@ -2,8 +2,9 @@ r"""Popularity: what everybody wants at time $t$, from the catalogue's own faded
 
 $$ p_i(t) = \alpha \log\Bigl( \sum_r v_r\, \frac{c_{ir}(t)}{\sum_{i'} c_{i'r}(t)} + \frac{v_0}{V} \Bigr) $$
 
-The counts $c_{ir}(t)=\sum_{t_j<t} 2^{-(t-t_j)/h_r}$ at a few fixed half-lives come from `jaxdecay.data.catalogue`; the mixture $v$ and the exponent
-$\alpha$ are learned, so that $\sum_r v_r 2^{-\text{age}/h_r}$ is the kernel by which items age.
+The counts $c_{ir}(t)=\sum_{t_j<t} 2^{-(t-t_j)/h_r}$ at a few fixed half-lives come from
+`jaxdecay.data.catalogue`; the mixture $v$ and the exponent $\alpha$ are learned, so that $\sum_r v_r
+2^{-\text{age}/h_r}$ is the kernel by which items age.
 """
 
 import flax.linen as nn
@@ -26,6 +27,7 @@ class Popularity(nn.Module):
         return jax.nn.softmax(self.mixture)
 
     def scores(self, shares: Float[Array, "g v r"]) -> Float[Array, "g v"]:
-        """Scores of every item at every point of the time grid, from each rate's shares (each sums to 1 over the items, or is 0)."""
+        """Scores of every item at every point of the time grid, from each rate's shares (each sums to 1
+        over the items, or is 0)."""
         weights = self.weights()
         return self.exponent * jnp.log(shares @ weights[:-1] + weights[-1] / shares.shape[1])

@@ -1,14 +1,16 @@
 r"""Revisit: the faded count of this very item, as a self-exciting intensity beside the other heads'.
 
-$$ \rho_i(t) = \log\bigl(1 + e^{\theta - s_i(t)}\, n_i(t)\bigr), \qquad n_i(t) = \sum_{j:\,\text{item}_j = i} a_j\, \varphi_{uj}(t - t_j) $$
+$$ \rho_i(t) = \log\bigl(1 + e^{\theta} n_i(t) / p_i(t)\bigr), \qquad n_i(t) = \sum_{j:\,\text{item}_j = i} a_j\, \varphi_{uj}(t - t_j) $$
 
-With the base score $s_i$ this makes the intensity of item $i$ equal to $e^{s_i} + e^{\theta} n_i$, the multivariate Hawkes process in
-which an item excites itself (Hawkes 1971; for repeat consumption Wang et al., *SLRC*, 2019). The head is sparse: the normaliser over the
-catalogue grows by $e^{\theta}\sum_i n_i$ alone, the faded mass of the user's history, whatever the number of items.
+With $p_i$ the probability under the other heads, this makes the intensity of item $i$ equal to $p_i +
+e^{\theta} n_i$: the multivariate Hawkes process in which an item excites itself, seen at the times of
+events (Hawkes 1971; for repeat consumption Wang et al., *SLRC*, 2019). The head is sparse: the normaliser
+over the catalogue is $1 + e^{\theta}\sum_i n_i$, the faded mass of the user's history, whatever the number
+of items, and the probability that the next choice is a repeat by excitation is $e^{\theta} N / (1 +
+e^{\theta} N)$.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -33,7 +35,8 @@ class Revisit(nn.Module):
     def kernel_weights(
         self, history: History, group: Int[Array, " n"], ages: scan.Ages, writes: Float[Array, "n c"]
     ) -> tuple[Float[Array, "n m"], Float[Array, "r m"]]:
-        """What each event writes into and each request reads from the modes; writes include strength and event weight."""
+        """What each event writes into and each request reads from the modes; writes include strength and
+        event weight."""
         strength = self.behaviour_strength[history.behaviour]
         if self.group_strength is not None:
             strength += self.group_strength[group]
@@ -57,16 +60,12 @@ class Revisit(nn.Module):
         return jnp.maximum(own, 0.0), jnp.maximum(everything, 0.0)
 
     def excitation(self, counts: Float[Array, "..."]) -> Float[Array, "..."]:
-        r"""$\theta + \log n$, the logarithm of the intensity that the counts add; very negative where there is none."""
+        r"""$\theta + \log n$, the logarithm of the intensity that the counts add; very negative where there
+        is none."""
         present = counts > 1e-30
         return jnp.where(present, self.level + jnp.log(jnp.where(present, counts, 1.0)), -1e9)
 
 
 def with_excitation(base: Float[Array, "..."], excitation: Float[Array, "..."]) -> Float[Array, "..."]:
-    r"""The score with the revisit head: $\log(e^{s} + e^{\theta} n) = s + \rho$."""
+    r"""Log-intensity from the base log-probability: $\log(p + e^{\theta} n) = \log p + \rho$."""
     return jnp.logaddexp(base, excitation)
-
-
-def revisit_score(base: Float[Array, "..."], excitation: Float[Array, "..."]) -> Float[Array, "..."]:
-    r"""The head's own share $\rho = \log(1 + e^{\theta - s} n)$ of the score, 0 for an item never seen."""
-    return jax.nn.softplus(excitation - base)

@@ -3,8 +3,9 @@ r"""Similarity: how close an item lies to the faded interest.
 $$ s_i(t) = \tau \Bigl\langle \frac{q(t)}{\sqrt{\lVert q(t)\rVert^2 + c^2}},\, \frac{v_i}{\lVert v_i\rVert} \Bigr\rangle + b_i,
 \qquad q(t) = \textstyle\sum_j \varphi_{uj}(t-t_j)\, a_j v_j + \text{user} + \text{context} + \text{calendar}(t) $$
 
-The interest is faded to the request time first, then mixed, then normalised, and normalised softly: an interest that has faded
-altogether hands over to the unfaded bias instead of shouting in a whisper's direction.
+The interest is faded to the request time first, then mixed, then normalised, and normalised softly: an
+interest that has faded altogether hands over to the unfaded bias instead of shouting in a whisper's
+direction.
 """
 
 import flax.linen as nn
@@ -42,7 +43,8 @@ class Similarity(nn.Module):
         self.hours = self.param("calendar", zeros, (8, self.features)) if self.calendar else None
 
     def vectors(self, items: Items) -> Float[Array, "v d"]:
-        """Item vectors before normalisation; an item without an embedding of its own has its columns alone."""
+        """Item vectors before normalisation; an item without an embedding of its own has its columns
+        alone."""
         known = items.index < self.items
         own = jnp.where(known[:, None], self.embedding[jnp.where(known, items.index, 0)], 0.0)
         return own + self.item_columns(items.categorical, items.numeric)
@@ -63,7 +65,8 @@ class Similarity(nn.Module):
         vectors: Float[Array, "n d"],
         writes: Float[Array, "n c"],
     ) -> Float[Array, "r d"]:
-        """The faded interest at each request, normalised and scaled: its inner product with an item's target vector is the score.
+        """The faded interest at each request, normalised and scaled: its inner product with an item's
+        target vector is the score.
 
         ``vectors`` and ``writes`` are those of the history's events.
         """
@@ -86,7 +89,8 @@ class Similarity(nn.Module):
 
 
 def calendar(at: jax.Array) -> Float[Array, "r 8"]:
-    """Sine and cosine of the hour of day and the day of week, and of their first overtones, from seconds since a Monday's midnight."""
+    """Sine and cosine of the hour of day and the day of week, and of their first overtones, from seconds
+    since a Monday's midnight."""
     angles = [
         2 * jnp.pi * overtone * (at % length).astype(jnp.float32) / length
         for length in (_DAY, _WEEK)

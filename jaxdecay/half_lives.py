@@ -1,0 +1,194 @@
+r"""The half-lives that a run has learned, by head and item group, with intervals from a bootstrap over users.
+
+The half-life of a group is the age at which its mean kernel has first fallen to one half, possibly never.
+The mean is over the group's training events, each with the write weights of its item, group and behaviour
+and the read weights of its user. The interval is from refits (`jaxdecay.refit`) on users drawn with
+replacement: the point estimate times $e^{\pm 1.96\,s}$ with $s$ the standard deviation of the refitted log
+half-lives.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from jaxdecay.configure import ModelOptions, group_levels
+from jaxdecay.data.histories import Histories
+from jaxdecay.fit import Pieces, assemble, load_model
+from jaxdecay.interest import Bank
+from jaxdecay.kernels import LN2
+from jaxdecay.modes import first_half
+from jaxdecay.predict import items_of
+from jaxdecay.refit import pose, solve
+from jaxdecay.train import TrainOptions
+
+_CENTURY = 36_525.0
+
+
+class Curve(NamedTuple):
+    """The mean kernel of one group under one head."""
+
+    head: str
+    group: str
+    events: int
+    age: np.ndarray
+    """(A,) days, ascending from 0."""
+    value: np.ndarray
+    """(A,) the kernel, 1 at age 0."""
+    periods: tuple[float, ...]
+    """The head's learned periods in days."""
+
+
+def mean_kernels(
+    histories: Histories, model: Any, params: Any, *, user_weight: np.ndarray | None = None
+) -> list[Curve]:
+    """Mean kernels by head and group; ``user_weight`` (known users,) counts users other than once."""
+    spec = model.spec
+    train = np.asarray(histories.part) == 0
+    item, user = np.asarray(histories.item)[train], histories.user()[train]
+    behaviour = np.asarray(histories.behaviour)[train].astype(np.int64)
+    group = np.asarray(items_of(histories, model, known_only=True).group)[item]
+    counted = np.ones(len(item)) if user_weight is None else user_weight[user]
+    names = ["all", *group_levels(histories, spec)]
+    curves = []
+    for head in ("similarity", "revisit"):
+        if head not in params:
+            continue
+        decay = jax.tree.map(np.asarray, params[head]["decay"])
+        weights = _event_weights(decay, item, user, group, behaviour)
+        age, values, periods = _basis(decay, spec.revisit_periods if head == "revisit" else ())
+        for level, name in enumerate(names):
+            members = counted * ((group == level) if level else 1.0)
+            if (members > 0).any():
+                kernel = (members @ weights) @ values
+                events = int((group == level).sum()) if level else len(item)
+                curves.append(Curve(head, name, events, age, kernel / kernel[0], periods))
+    if "popularity" in params:
+        curves.append(_popularity(params, spec.popularity_half_lives, len(item)))
+    return curves
+
+
+def half_lives(
+    run: str | Path,
+    *,
+    bootstrap: int = 20,
+    users: int = 4000,
+    seed: int = 0,
+    report: Callable[[dict[str, Any]], None] = lambda line: None,
+) -> pl.DataFrame:
+    """A row per head and group: head, group, half_life_days (infinite: never), low, high (95 %), events,
+    periods_days.
+
+    Args:
+        bootstrap: refits; 0 gives no intervals (null). users: most users drawn into each refit; with fewer
+        than there are, the spread is scaled by the root of the ratio. report: called with {"refit": i,
+        "refits": n} before each.
+    """
+    run = Path(run)
+    model, params, config = load_model(run)
+    histories = Histories.load(run / "histories")
+    curves = mean_kernels(histories, model, params)
+    spreads = (
+        _spreads(histories, model, params, config, bootstrap, users, seed, report)
+        if bootstrap
+        else [np.nan] * len(curves)
+    )
+    rows = []
+    for curve, spread in zip(curves, spreads, strict=True):
+        half = float(first_half(curve.age, curve.value))
+        wide = np.exp(1.96 * spread)
+        rows.append(
+            {
+                "head": curve.head,
+                "group": curve.group,
+                "half_life_days": half,
+                "low": half / wide if np.isfinite(wide) else None,
+                "high": half * wide if np.isfinite(wide) else None,
+                "events": curve.events,
+                "periods_days": list(curve.periods),
+            }
+        )
+    return pl.DataFrame(
+        rows, schema_overrides={"low": pl.Float64, "high": pl.Float64, "periods_days": pl.List(pl.Float64)}
+    )
+
+
+def _spreads(
+    histories: Histories,
+    model: Any,
+    params: Any,
+    config: dict,
+    bootstrap: int,
+    users: int,
+    seed: int,
+    report: Any,
+) -> list[float]:
+    """Standard deviation of each curve's refitted log half-life; NaN where a refit never halves."""
+    train = TrainOptions(**config["train"])
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model"].items()}
+    pieces: Pieces = assemble(histories, model.spec, ModelOptions(**options), train)
+    problem = pose(model, params, pieces.batches, pieces.constants)
+    known = histories.known_users
+    random = np.random.default_rng([seed, 7])
+    drawn = min(users, known)
+    centre = solve(problem, np.asarray(problem.start), np.append(np.ones(known), 0.0))
+    logs = []
+    for refit in range(bootstrap):
+        report({"refit": refit + 1, "refits": bootstrap})
+        weight = np.bincount(random.integers(0, known, drawn), minlength=known) * (known / drawn)
+        theta = solve(problem, centre, np.append(weight, 0.0), iterations=2)
+        refitted = jax.tree.map(np.asarray, problem.restore(theta.astype(np.float32)))
+        curves = mean_kernels(histories, model, refitted, user_weight=weight)
+        logs.append([np.log(first_half(c.age, c.value)) for c in curves])
+    return list(np.std(np.array(logs), axis=0, ddof=1) * np.sqrt(drawn / known))
+
+
+def _event_weights(
+    decay: dict[str, np.ndarray], item: np.ndarray, user: np.ndarray, group: np.ndarray, behaviour: np.ndarray
+) -> np.ndarray:
+    """(E, C) what is left of each event at age 0 in each of the bank's curves: its write weight times its
+    user's read weight."""
+    writes = np.broadcast_to(decay["write"], (len(item), len(decay["write"]))).copy()
+    for name, index in (("group_write", group), ("item_write", item), ("behaviour_write", behaviour)):
+        if name in decay:
+            writes += decay[name][index]
+    reads = decay["user_read"][user] if "user_read" in decay else np.zeros_like(writes)
+    return _softmax(writes) * _softmax(reads) * writes.shape[1]
+
+
+def _basis(
+    decay: dict[str, np.ndarray], starts: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    """Ages, the bank's curves (C, A) at them, and the learned periods."""
+    bank = Bank(tuple(np.exp(decay.get("log_half_life", np.zeros(0))).tolist()), starts)
+    variables = {
+        "params": {
+            k: v for k, v in decay.items() if k in ("log_half_life", "period_shift", "log_envelope", "write")
+        }
+    }
+    half_lives, envelopes, periods = (
+        np.asarray(x, np.float64) for x in bank.apply(variables, method=Bank.paces)
+    )
+    age = np.concatenate([[0.0], np.geomspace(1 / 1440, _CENTURY, 2000)])
+    if len(periods):
+        age = np.union1d(age, np.linspace(0.0, 10 * periods.max(), 4000))
+    fade = np.exp2(-age / half_lives[:, None])
+    rhythm = np.exp2(-age / envelopes[:, None]) * 0.5 * (1 + np.cos(2 * np.pi * age / periods[:, None]))
+    return age, np.concatenate([np.ones((1, len(age))), fade, rhythm]), tuple(periods.tolist())
+
+
+def _popularity(params: Any, half_lives: tuple[float, ...], events: int) -> Curve:
+    """The kernel by which the catalogue's counts fade."""
+    age = np.concatenate([[0.0], np.geomspace(1 / 1440, _CENTURY, 2000)])
+    weights = _softmax(np.asarray(params["popularity"]["decay_mixture"], np.float64))[:-1]
+    rates = LN2 / np.asarray(half_lives)
+    kernel = weights @ np.exp(-rates[:, None] * age)
+    return Curve("popularity", "all", events, age, kernel / kernel[0], ())
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)

@@ -1,0 +1,100 @@
+"""A whole training run on one page, on the functional layer alone: copy it and change what you like.
+
+jaxdecay prepare LOG --out DIR
+python scripts/train.py --prepared DIR --epochs 5
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+
+from jaxdecay.configure import ModelOptions, configure
+from jaxdecay.data.batches import Batch, Batches, Reference
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.requests import requests, sample
+from jaxdecay.fit import catalogue_of, ndcg_at_10
+from jaxdecay.losses import log_likelihood
+from jaxdecay.model import Interest
+from jaxdecay.optimizer import optimizer
+from jaxdecay.predict import Predictor, items_of, shares_of
+from jaxdecay.priors import half_life_priors, penalty
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train on a prepared log and print the loss and the validation NDCG@10 of every epoch."""
+
+    prepared: str
+    """Directory written by jaxdecay prepare."""
+    epochs: int = 5
+    features: int = 32
+    batch_targets: int = 4096
+    learning_rate: float = 3e-3
+    decay_learning_rate: float = 3e-2
+    seed: int = 0
+
+
+def main(options: Options) -> None:
+    # Data: flat arrays; batch i is a pure function of (seed, i).
+    histories = Histories.load(options.prepared)
+    spec = configure(histories, ModelOptions(features=options.features))
+    reference, catalogue = Reference.of(histories), catalogue_of(histories, spec)
+    batches = Batches(histories, catalogue, reference, tokens=options.batch_targets, seed=options.seed)
+
+    # Model: one user; items, popularity shares and priors are the same for all.
+    model = Interest(spec)
+    items = jax.tree.map(jnp.asarray, items_of(histories, model, known_only=True))
+    shares = jnp.asarray(shares_of(catalogue.counts[:, : spec.items]))
+    priors = half_life_priors([], [])
+
+    def likelihood(params: dict, batch: Batch) -> jax.Array:
+        """Sum of the log-likelihoods of a batch's targets."""
+        scorer, vectors = model.apply({"params": params}, items, shares, method=Interest.scorer)
+        read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, vectors))(
+            batch.history, batch.requests, batch.target
+        )
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (read, batch.grid, batch.target))
+        values = log_likelihood(flat[0].query, flat[1], flat[2], scorer, flat[0].excitation)
+        return jnp.where(batch.valid.reshape(-1), values, 0.0).sum()
+
+    # Training: two learning rates, one jitted step.
+    tx = optimizer(options.learning_rate, options.decay_learning_rate)
+    per_batch = batches.targets / batches.per_epoch
+
+    @jax.jit
+    def step(params: dict, state: optax.OptState, batch: Batch) -> tuple[dict, optax.OptState, jax.Array]:
+        def loss(params: dict) -> jax.Array:
+            return -likelihood(params, batch) / per_batch + penalty(params, priors) / batches.targets
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    first = jax.tree.map(lambda x: jnp.asarray(x[0]), batches[0])
+
+    def everything(model: Interest) -> object:
+        _, vectors = model.scorer(items, shares)
+        return model(first.history, first.requests, first.target, items, vectors)
+
+    params = jax.jit(lambda key: model.init(key, method=everything)["params"])(jax.random.key(options.seed))
+    state = tx.init(params)
+    asked = sample(requests(histories, 1), 2000, options.seed)
+    for epoch in range(options.epochs):
+        losses = []
+        for i in range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch):
+            params, state, loss = step(params, state, batches[i])
+            losses.append(loss)
+        score = ndcg_at_10(Predictor(model, params, histories, catalogue, reference), asked)
+        print(
+            f"epoch {epoch + 1}: loss {np.mean(jax.device_get(losses)):.4f}, validation NDCG@10 {score:.4f}"
+        )
+    half_life = np.exp(params["similarity"]["decay"]["log_half_life"])
+    print("half-lives of the similarity bank, in days:", np.round(half_life, 2).tolist())
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

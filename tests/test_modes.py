@@ -1,0 +1,90 @@
+"""Modes: the curves they add up to, the state they turn, and the age at which a curve has halved."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import any_rank  # noqa: F401 - a fixture for every test here
+
+from jaxdecay.modes import Modes, bank, expand, first_half
+
+AGES = jnp.array([0.0, 1e-3, 0.4, 3.0, 17.5, 400.0])
+HALF_LIVES, ENVELOPES, PERIODS = jnp.array([0.5, 9.0]), jnp.array([30.0, 90.0]), jnp.array([1.0, 7.0])
+
+
+def curve_by_curve(ages: np.ndarray) -> np.ndarray:
+    """(A, 1 + K + P) float64: what the bank promises, a curve at a time."""
+    ages = np.asarray(ages, np.float64)
+    fading = [2 ** (-ages / float(h)) for h in HALF_LIVES]
+    rhythms = [
+        2 ** (-ages / float(h)) * (1 + np.cos(2 * np.pi * ages / float(p))) / 2
+        for h, p in zip(ENVELOPES, PERIODS, strict=True)
+    ]
+    return np.stack([np.ones_like(ages), *fading, *rhythms], axis=-1)
+
+
+def test_a_bank_expanded_is_its_curves() -> None:
+    weights = jnp.array([0.1, 0.2, 0.3, 0.15, 0.25])
+    modes = bank(HALF_LIVES, ENVELOPES, PERIODS)
+    found = modes.curves(AGES) @ expand(weights, 2)
+    np.testing.assert_allclose(found, curve_by_curve(AGES) @ np.asarray(weights, np.float64), atol=2e-5)
+
+
+def test_writes_and_reads_expanded_multiply_to_the_product_per_curve() -> None:
+    random = np.random.default_rng(0)
+    write, read = random.random((2, 5)).astype(np.float32)
+    modes = bank(HALF_LIVES, ENVELOPES, PERIODS)
+    product = expand(jnp.asarray(write), 2) * expand(jnp.asarray(read), 2, share=1.0)
+    np.testing.assert_allclose(
+        modes.curves(AGES) @ product, curve_by_curve(AGES) @ (write * read).astype(np.float64), atol=5e-5
+    )
+
+
+def test_a_bank_without_rhythm_has_no_frequency_and_needs_no_expansion() -> None:
+    modes = bank(HALF_LIVES, jnp.zeros(0), jnp.zeros(0))
+    assert modes.frequency is None
+    np.testing.assert_allclose(modes.curves(AGES), curve_by_curve(AGES)[:, :3], rtol=1e-5)
+    weights = jnp.ones((4, 3))
+    assert expand(weights, 0) is weights
+
+
+def test_a_bank_without_half_lives_never_fades() -> None:
+    modes = bank(jnp.zeros(0), jnp.zeros(0), jnp.zeros(0))
+    assert (modes.curves(AGES) == 1).all()
+
+
+@pytest.mark.parametrize("frequency", [None, jnp.array([0.0, 0.9, 2.0])])
+@given(first=st.floats(0, 30, width=32), second=st.floats(0, 30, width=32))
+def test_turning_by_two_stretches_of_time_is_the_curve_of_their_sum(
+    frequency: jnp.ndarray | None, first: float, second: float
+) -> None:
+    modes = Modes(jnp.array([0.0, 0.05, 2.0]), frequency)
+    turned = modes.turned(modes.phasors(jnp.array(first)), modes.phasors(jnp.array(second)))
+    rate = np.array([0.0, 0.05, 2.0])
+    angle = np.zeros(3) if frequency is None else np.asarray(frequency, np.float64)
+    expected = np.exp(-rate * (first + second)) * np.cos(angle * (first + second))
+    np.testing.assert_allclose(turned, expected, atol=3e-5)
+    np.testing.assert_allclose(modes.curves(jnp.array(first + second)), expected, atol=3e-5)
+
+
+def test_first_half_of_straight_lines_is_exact() -> None:
+    age = np.array([0.0, 1.0, 4.0])
+    lines = np.array([[1.0, 0.75, 0.0], [2.0, 1.0, 0.5], [1.0, 0.9, 0.6], [4.0, 0.0, 0.0]])
+    # from .75 at 1 to 0 at 4: one half at 2; at the sample itself; never; half-way to the first sample
+    np.testing.assert_allclose(first_half(age, lines), [2.0, 1.0, np.inf, 0.5])
+
+
+@given(st.floats(0.01, 500))
+def test_first_half_of_an_exponential_is_its_half_life(half_life: float) -> None:
+    age = np.concatenate([[0.0], np.geomspace(1e-3, 5000, 2000)])
+    np.testing.assert_allclose(first_half(age, 3 * 2 ** (-age / half_life)), half_life, rtol=1e-3)
+
+
+def test_first_half_is_the_first_of_several_crossings() -> None:
+    age = np.linspace(0, 2, 2001)
+    np.testing.assert_allclose(first_half(age, (1 + np.cos(2 * np.pi * age)) / 2), 0.25, rtol=1e-3)
+
+
+def test_first_half_of_nothing_is_at_once() -> None:
+    assert first_half(np.array([0.0, 1.0]), np.zeros((1, 2))).tolist() == [0.0]
