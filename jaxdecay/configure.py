@@ -69,6 +69,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
     if options.half_lives == "fixed" and not own:
         raise InputError("half_lives='fixed' needs --half-life, such as --half-life 7d")
     revisit = options.revisit and histories.repeat_share >= 0.001
+    fixed = options.half_lives == "fixed"
     half_lives = () if still else own or spread(histories, options.modes)
     return Spec(
         items=histories.known_items,
@@ -77,13 +78,13 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         features=options.features,
         similarity_half_lives=half_lives,
         revisit_half_lives=half_lives if revisit else (),
-        revisit_periods=() if still or not revisit else _visible_periods(histories, options),
-        popularity_half_lives=_popularity_half_lives(histories, still) if options.popularity else (),
+        revisit_periods=() if still or fixed or not revisit else _visible_periods(histories, options),
+        popularity_half_lives=_popularity_half_lives(histories, options, own) if options.popularity else (),
         revisit=revisit,
         groups=groups,
         group_column=group_column,
-        per_item=options.per_item and not still,
-        per_user=options.per_user and not still,
+        per_item=options.per_item and not (still or fixed),
+        per_user=options.per_user and not (still or fixed),
         per_behaviour=options.per_behaviour and len(histories.config["behaviours"]) > 1,
         adaptive=options.adaptive and not still,
         calendar=options.calendar and histories.clock != "relative",
@@ -91,6 +92,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         user_columns=_table(encoders, "user", options.columns),
         context_columns=_table(encoders, "context", options.columns),
         request_time=options.request_time,
+        floor=not fixed,
     )
 
 
@@ -123,11 +125,15 @@ def _visible_periods(histories: Histories, options: ModelOptions) -> tuple[float
     return tuple(p for p in map(days, options.periods) if 3 * p * _DAY <= span and 4 * tick <= p * _DAY)
 
 
-def _popularity_half_lives(histories: Histories, still: bool) -> tuple[float, ...]:
+def _popularity_half_lives(
+    histories: Histories, options: ModelOptions, own: tuple[float, ...]
+) -> tuple[float, ...]:
     """Counts that never fade, and with a clock of its own for the catalogue four half-lives over the log's
     span."""
-    if still or histories.clock == "relative":
+    if options.half_lives == "none" or histories.clock == "relative":
         return (float("inf"),)
+    if options.half_lives == "fixed":
+        return own
     time = np.asarray(histories.time)[histories.part == 0]
     span = max(float(time.max() - time.min()), 3600.0) / _DAY if len(time) else 1.0
     low = max(1 / 24, min(1.0, span / 200))
@@ -139,7 +145,7 @@ def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
     encoder = histories.config["features"].get("item") or {}
     names, sizes, widths = (encoder.get(k) or [] for k in ("categorical_names", "cardinalities", "widths"))
     single = [i for i, width in enumerate(widths) if width == 1]
-    if options.group_by == "none" or (options.half_lives == "none"):
+    if options.group_by == "none" or (options.half_lives in ("none", "fixed")):
         return 0, 0
     if options.group_by is None:
         small = [i for i in single if sizes[i] <= 65]
@@ -150,7 +156,8 @@ def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
         if options.group_by not in [names[i] for i in single]:
             there = ", ".join(names[i] for i in single) or "none"
             raise InputError(
-                f"group_by={options.group_by!r} is no single-valued categorical item column; there are: {there}"
+                f"group_by={options.group_by!r} is no single-valued categorical item column;"
+                f" there are: {there}"
             )
         column = names.index(options.group_by)
     return int(sum(widths[:column])), int(sizes[column])

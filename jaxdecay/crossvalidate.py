@@ -38,7 +38,8 @@ def choose_half_life(
     candidates = model.half_life or tuple(f"{h:.4g}d" for h in spread(histories, _CANDIDATES))
     if not candidates:
         raise InputError(
-            "half_lives='cross-validated': all events of every user are simultaneous, there is nothing to choose from"
+            "half_lives='cross-validated': all events of every user are simultaneous,"
+            " so there is nothing to choose from; use half_lives='none'"
         )
     short = dataclasses.replace(train, epochs=min(train.epochs, _EPOCHS), checkpoint_steps=None)
     folds = rolling_folds(histories)

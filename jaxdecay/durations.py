@@ -49,7 +49,8 @@ def parse_prior(text: str) -> Prior:
         spread = math.nan
     if not sign or not spread > 1:
         raise InputError(
-            f"{text!r} is no prior on a half-life; write a duration and a factor above 1, such as 7d±2x or news=6h±2x"
+            f"{text!r} is no prior on a half-life;"
+            " write a duration and a factor above 1, such as 7d±2x or news=6h±2x"
         )
     return Prior(group or None, days(centre), spread)
 

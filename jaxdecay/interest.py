@@ -16,8 +16,10 @@ from jaxtyping import Array, Float, Int
 from jaxdecay import scan
 from jaxdecay.modes import Modes, bank, expand
 
+_NEVER = -30.0  # a logit that leaves nothing
 _ENVELOPE = 60.0  # days a rhythm is first believed to last
-_SHIFT = 30.0  # a period is known far more sharply than a half-life (its phase error grows with age), so it moves in finer steps
+# A period is known far more sharply than a half-life (its phase error grows with age): it moves in finer steps.
+_SHIFT = 30.0
 
 
 class Bank(nn.Module):
@@ -37,6 +39,7 @@ class Bank(nn.Module):
     behaviours: int = 0
     users: int = 0
     adaptive: bool = False
+    floor: bool = True
 
     @property
     def curves(self) -> int:
@@ -55,7 +58,7 @@ class Bank(nn.Module):
         self.log_half_life = optional("log_half_life", log_of(self.half_lives), len(self.half_lives))
         self.period_shift = optional("period_shift", zeros, rhythms)
         self.log_envelope = optional("log_envelope", log_of((_ENVELOPE,) * rhythms), rhythms)
-        self.write = self.param("write", zeros, (curves,))
+        self.write = self.param("write", self._write_start, (curves,))
         self.group_write = self.param("group_write", zeros, (self.groups, curves)) if self.groups else None
         self.item_write = self.param("item_write", zeros, (self.items, curves)) if self.items else None
         self.behaviour_write = (
@@ -63,6 +66,10 @@ class Bank(nn.Module):
         )
         self.user_read = self.param("user_read", zeros, (self.users, curves)) if self.users else None
         self.state_read = self.param("state_read", zeros, (curves, curves)) if self.adaptive else None
+
+    def _write_start(self, key: Array, shape: tuple[int, ...]) -> Float[Array, " c"]:
+        """All curves alike; without a floor the one that never fades has no weight (and stays so when frozen)."""
+        return jnp.zeros(shape).at[0].set(0.0 if self.floor else _NEVER)
 
     def modes(self) -> Modes:
         """The bank's modes with their present rates."""

@@ -120,7 +120,7 @@ def _resume(run: Path, checkpoints: Any, state: State, stream: Any) -> State:
         return loaded["state"].replace(average=loaded["average"])
     except Exception as error:
         raise InputError(
-            f"{run / 'checkpoints'}: the latest checkpoint cannot be read ({type(error).__name__}: {str(error)[:200]}); "
+            f"{run / 'checkpoints'}: the latest checkpoint cannot be read ({type(error).__name__}); "
             "delete it to resume from the one before"
         ) from error
 
@@ -137,7 +137,8 @@ def _save(run: Path, checkpoints: Any, now: int, state: State, stream: Any, metr
         checkpoints.save_checkpointables_async(now, _parts(kept, stream), metrics=metrics)
     except OSError as error:
         raise InputError(
-            f"{run / 'checkpoints'}: step {now} could not be saved ({error.strerror}); the checkpoints before it are whole: free space and run again"
+            f"{run / 'checkpoints'}: step {now} could not be saved ({error.strerror}); "
+            "the checkpoints before it are whole: free space and run again"
         ) from error
 
 
@@ -145,9 +146,10 @@ def _finite(loss: Any, step: int, batches: Batches) -> None:
     """Looks at a loss one step late, so that the device is never waited for."""
     if loss is None or np.isfinite(loss):
         return
+    epoch = (step - 1) // batches.per_epoch
     users = np.unique(batches[step - 1].history.user)[:5].tolist()
     raise InputError(
-        f"the loss is {float(loss)} at step {step} (batch {step - 1}, epoch {(step - 1) // batches.per_epoch}, with users {users}, ...): "
+        f"the loss is {float(loss)} at step {step} (batch {step - 1}, epoch {epoch}, with users {users}, ...): "
         "lower --train.learning-rate, or look for extreme weights or numbers in these users' rows"
     )
 

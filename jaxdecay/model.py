@@ -56,20 +56,22 @@ class Spec:
     user_columns: Table = Table()
     context_columns: Table = Table()
     request_time: Literal["used", "ignored"] = "used"
+    floor: bool = True
+    """Whether a bank starts with weight on the mode that never fades."""
 
     def __post_init__(self) -> None:
         if self.request_time == "used" and not self.request_time_matters():
             raise InputError(
-                "request_time='used', but nothing here fades: every kernel is constant, and neither the calendar nor popularity"
-                " moves, so the request time cannot change a ranking. Give a head at least one half-life, switch the"
-                " calendar or popularity on, or say request_time='ignored'."
+                "request_time='used', but nothing here fades: every kernel is constant, and neither the calendar"
+                " nor popularity moves, so the request time cannot change a ranking. Give a head at least one"
+                " half-life, switch the calendar or popularity on, or say request_time='ignored'."
             )
 
     def request_time_matters(self) -> bool:
         """Whether the request time can change a ranking.
 
         A single exponential would not do for the interest alone (a scalar changes no ranking); beside the
-        mode that never fades, which every bank has, and the unfaded item bias, one half-life is enough.
+        unfaded item bias one half-life is enough.
         """
         moving = self.similarity_half_lives or (
             self.revisit and (self.revisit_half_lives or self.revisit_periods)
@@ -117,6 +119,7 @@ class Interest(nn.Module):
                 behaviours=spec.behaviours if spec.per_behaviour else 0,
                 users=spec.users if spec.per_user else 0,
                 adaptive=spec.adaptive,
+                floor=spec.floor,
             )
 
         self.similarity = Similarity(

@@ -2,7 +2,7 @@
 time."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,18 @@ def shares_of(counts: np.ndarray) -> np.ndarray:
     return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
 
 
+class Context(NamedTuple):
+    """What is known of R requests besides user and time: the context columns as the model reads them."""
+
+    categorical: np.ndarray
+    """(R, Fc) int32, 0 is missing or unknown."""
+    numeric: np.ndarray
+    """(R, Fn) float32."""
+
+    def take(self, index: np.ndarray | slice) -> "Context":
+        return Context(self.categorical[index], self.numeric[index])
+
+
 class Predictor:
     """A model with its parameters, over histories that may have moved on since training.
 
@@ -73,25 +85,33 @@ class Predictor:
     def uses_time(self) -> bool:
         return self.model.spec.request_time == "used"
 
-    def scores(self, requests: Requests) -> np.ndarray:
-        """(R, V) float32 scores of every item at each request; a softmax of them is the model's
-        probability."""
+    def unit_vectors(self) -> np.ndarray:
+        """(V, D) float32 item vectors of length 1; 0 for an item of which the model knows nothing."""
+        vectors = np.asarray(self._fixed[1])
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9)
+
+    def scores(self, requests: Requests, context: Context | None = None) -> np.ndarray:
+        """(R, V) float32 scores of every item at each request; a softmax of them is the model's probability.
+
+        ``context``: that of the requests; by default of the events they were made for.
+        """
         if not self.uses_time:
             requests = withheld(requests, self.histories)
         result = np.empty((len(requests), self.histories.items), np.float32)
-        for members, query, kernel, base, history in self._calls(requests):
+        for members, _, kernel, base, history in self._calls(requests, context):
             final = _total(self.model, self.params, base, kernel, history.item)
             result[members] = np.asarray(final)[: len(members)]
         return result
 
-    def parts(self, requests: Requests) -> dict[str, np.ndarray]:
+    def parts(self, requests: Requests, context: Context | None = None) -> dict[str, np.ndarray]:
         """What each head adds to the scores: similarity, item bias, popularity and revisit, (R, V) each.
 
         They add up to `scores` but for one number per request (the base scores' normaliser).
         """
         found = {name: [] for name in ("similarity", "bias", "popularity", "revisit")}
         order = []
-        for members, query, kernel, base, history in self._calls(requests):
+        for members, query, kernel, base, history in self._calls(requests, context):
             order.append(members)
             total = _total(self.model, self.params, base, kernel, history.item)
             grid = self.catalogue.index(requests.at[members])
@@ -107,7 +127,7 @@ class Predictor:
         back = np.argsort(np.concatenate(order))
         return {name: np.concatenate(blocks)[back] for name, blocks in found.items()}
 
-    def _calls(self, requests: Requests):
+    def _calls(self, requests: Requests, context: Context | None):
         first = self.histories.offsets[requests.user]
         length = requests.history_end - first
         places = np.maximum(16, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(
@@ -119,9 +139,9 @@ class Predictor:
             rows = min(rows, 1 << int(np.ceil(np.log2(len(members)))))
             for start in range(0, len(members), rows):
                 some = members[start : start + rows]
-                yield some, *self._call(requests, some, int(past), rows)
+                yield some, *self._call(requests, context, some, int(past), rows)
 
-    def _call(self, requests: Requests, some: np.ndarray, past: int, rows: int):
+    def _call(self, requests: Requests, context: Context | None, some: np.ndarray, past: int, rows: int):
         fill = rows - len(some)
         begin = self.histories.offsets[requests.user[some]]
         end = requests.history_end[some]
@@ -133,12 +153,19 @@ class Predictor:
         )
         history = gather(self.histories, chosen, past, 0, self.reference)
         at = np.append(requests.at[some], np.full(fill, self.reference.origin))
-        event = np.append(requests.event[some], np.zeros(fill, np.int64))
+        if context is None:
+            event = requests.event[some]
+            context = Context(
+                self.histories.context_categorical[event], self.histories.context_numeric[event]
+            )
+        else:
+            context = context.take(some)
+        padded = [np.concatenate([x, np.zeros((fill, x.shape[1]), x.dtype)]) for x in context]
         asked = Asked(
             self.reference.seconds(at)[:, None],
             np.zeros((rows, 1), np.int32),
-            np.asarray(self.histories.context_categorical[event])[:, None],
-            np.asarray(self.histories.context_numeric[event])[:, None],
+            padded[0][:, None],
+            padded[1][:, None],
         )
         scorer, vectors = self._fixed
         query, kernel, base = _serve(

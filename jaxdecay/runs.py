@@ -48,7 +48,8 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
         ]
         if differing:
             raise InputError(
-                f"{run} is a run with other {' and '.join(differing)}; give another --out, or the options it began with"
+                f"{run} is a run with other {' and '.join(differing)};"
+                " give another --out, or the options it began with"
             )
         return
     if run.exists() and any(run.iterdir()):
@@ -76,8 +77,10 @@ def read_config(run: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged ({error}); train again into another directory") from None
     if config.get("format") != FORMAT:
+        wrote = config.get("versions", {}).get("jaxdecay", "?")
         raise InputError(
-            f"{path}: format {config.get('format')!r}, this version reads format {FORMAT}; train again, or use jaxdecay {config.get('versions', {}).get('jaxdecay', '?')}"
+            f"{path}: format {config.get('format')!r}, this version reads format {FORMAT};"
+            f" train again, or use jaxdecay {wrote}"
         )
     return config
 
@@ -130,7 +133,8 @@ def load_average(run: Path, step: int) -> Any:
             return checkpoints.load_checkpointables(step, abstract_checkpointables=abstract)["average"]
     except Exception as error:
         raise InputError(
-            f"{path}: checkpoint {step} cannot be read ({type(error).__name__}); delete it to use the next best, or train again"
+            f"{path}: checkpoint {step} cannot be read ({type(error).__name__});"
+            " delete it to use the next best, or train again"
         ) from error
 
 

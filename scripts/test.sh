@@ -7,7 +7,10 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
 environment=.venv-test
-if [ -n "${PYTHON:-}" ]; then environment=.venv-test-$("$PYTHON" -c 'import sys; print("%d%d" % sys.version_info[:2])'); fi
+if [ -n "${PYTHON:-}" ]; then
+  python=$(find_python)
+  environment=.venv-test-$("$python" -c 'import sys; print("%d%d" % sys.version_info[:2])')
+fi
 make_environment "$environment" dev
 bin=$environment/bin
 

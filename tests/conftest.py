@@ -43,3 +43,18 @@ def shared_log() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on the log of `tests/tiny.py`. It is shared: copy it before changing it."""
+    from tiny import tiny_events, tiny_items, tiny_users
+
+    from jaxdecay.configure import ModelOptions
+    from jaxdecay.recommend import fit
+    from jaxdecay.train import TrainOptions
+
+    model = ModelOptions(features=4, modes=2, periods=("1d",))
+    train = TrainOptions(epochs=1, batch_targets=256, window=16)
+    out = tmp_path_factory.mktemp("tiny") / "run"
+    return fit(tiny_events(), out, model=model, train=train, items=tiny_items(), users=tiny_users()).path

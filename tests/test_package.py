@@ -25,7 +25,7 @@ FLOORS = (
     "data",
     "train optimizer configure loop fit runs predict evaluate outcomes groups figures results"
     " half_lives refit tune crossvalidate baselines distributed privacy",
-    "recommend rerank explain drift",
+    "ids moments asked serving streaming generations arrivals update trained recommend rerank explain drift",
     "cli serve plots report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

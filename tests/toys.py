@@ -4,7 +4,9 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +18,25 @@ from jaxdecay.train import TrainOptions, batch_log_likelihood, init_state
 
 DAY = 86_400
 START = 1_700_000_000  # a Tuesday in November 2023
+
+
+def columns(*names: str, numeric: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What `prepare` says of categorical columns with two values each, and of numeric ones."""
+    coded = [{"kind": "Categories", "column": name, "values": ["jazz", "rock"], "width": 1} for name in names]
+    return {
+        "categorical_names": list(names),
+        "cardinalities": [3] * len(names),
+        "widths": [1] * len(names),
+        "numeric_names": list(numeric),
+        "encoder": {"coded": coded, "scaled": []},
+    }
+
+
+FEATURES = {
+    "item": columns("genre", numeric=("size",)),
+    "user": columns("country"),
+    "context": columns("device", numeric=("row",)),
+}
 
 log_likelihood = jax.jit(batch_log_likelihood, static_argnums=0)
 
@@ -46,7 +67,12 @@ def log(
         weight=random.uniform(0.5, 2.0, events),
         item_numeric=random.normal(size=(items, 1)),
         context_numeric=np.arange(events)[:, None],
-        config={"split": {"kind": "leave-one-out"}, "behaviours": ["look", "take"], "repeat_share": 0.5},
+        config={
+            "split": {"kind": "leave-one-out"},
+            "behaviours": ["look", "take"],
+            "repeat_share": 0.5,
+            "features": FEATURES,
+        },
         **categorical,
     )
 
@@ -94,10 +120,35 @@ def pieces(histories: Histories, spec: Spec, **train: Any) -> Pieces:
 
 def random_params(made: Pieces, seed: int = 0, scale: float = 0.4) -> Any:
     """Parameters none of which stands where it started: at zero most of them would be invisible."""
-    state = init_state(made.model, made.constants, made.batches[0], made.optimizer, seed)
+
+    @jax.jit
+    def begin(constants: Any, batch: Any) -> Any:
+        return init_state(made.model, constants, batch, made.optimizer, seed).params
+
     random = np.random.default_rng(seed)
     return jax.tree.map(
-        lambda x: x + np.asarray(scale * random.normal(size=x.shape), np.float32), state.params
+        lambda x: jnp.asarray(x + scale * random.normal(size=x.shape), jnp.float32),
+        begin(made.constants, made.batches[0]),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def call(module: nn.Module, method: Any, params: Any, *args: Any) -> Any:
+    """A method of a module, compiled: op by op each small operation would be compiled on its own."""
+    return module.apply({"params": params}, *args, method=method)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def start(module: nn.Module, method: Any, *args: Any) -> Any:
+    return module.init(jax.random.key(0), *args, method=method).get("params", {})
+
+
+def moved(module: nn.Module, method: Any, *args: Any) -> Any:
+    """Parameters of a module, none of which stands where it started."""
+    random = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda x: jnp.asarray(x + 0.5 * random.normal(size=x.shape), jnp.float32),
+        start(module, method, *args),
     )
 
 

@@ -45,7 +45,7 @@ def fit_baselines(
         *by_time,
         recent,
         own,
-        fit_decayed_own_counts(judge, events, decayed),
+        fit_decayed_own_counts(judge, decayed),
         fit_neighbours(judge, decayed),
         fit_factorisation(judge, decayed, seed=seed),
     ]

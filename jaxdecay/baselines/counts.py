@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxdecay import rank
 from jaxdecay.baselines.choose import HALF_LIVES, Judge
-from jaxdecay.baselines.popularity import Popularity, popularity
-from jaxdecay.data.catalogue import DAY, Timeline
+from jaxdecay.baselines.popularity import Popularity
+from jaxdecay.data.catalogue import DAY
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
 
@@ -96,17 +96,10 @@ def own_counts(histories: Histories, half_life: float, backing: Popularity, *, n
     return OwnCounts(name, histories, half_life, backing, settings)
 
 
-def fit_decayed_own_counts(judge: Judge, events: Timeline, backing: Popularity) -> OwnCounts:
-    """Decayed own counts over decayed popularity, both half-lives chosen by validation: the own one over
-    the given popularity first, then that of the popularity."""
-    name = "decayed own counts"
-    _, half_life, found = judge.choose(
-        lambda value: own_counts(judge.histories, value, backing, name=name), HALF_LIVES
-    )
-    system, _, backed = judge.choose(
-        lambda value: own_counts(judge.histories, half_life, popularity(events, half_life=value), name=name),
-        HALF_LIVES,
+def fit_decayed_own_counts(judge: Judge, backing: Popularity) -> OwnCounts:
+    """Decayed own counts, the half-life chosen by validation, over a popularity that has been chosen already."""
+    system, _, found = judge.choose(
+        lambda value: own_counts(judge.histories, value, backing, name="decayed own counts"), HALF_LIVES
     )
     system.settings["validation_ndcg@10"] = found
-    system.settings["validation_ndcg@10_by_popularity_half_life"] = backed
     return system

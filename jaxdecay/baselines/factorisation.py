@@ -1,6 +1,6 @@
 r"""Matrix factorisation of implicit feedback by alternating least squares.
 
-NumPy only. With n_ui training events of user u with item i, preference p = 1 where n > 0, confidence
+NumPy and JAX. With n_ui training events of user u with item i, preference p = 1 where n > 0, confidence
 c = 1 + α (1 + log n) there and 1 elsewhere, it minimises
 
 $$ \sum_{u,i} c_{ui} (p_{ui} - x_u^\top y_i)^2 + \lambda \left(\sum_u \lVert x_u \rVert^2 + \sum_i \lVert
@@ -15,10 +15,14 @@ References:
     filtering, RecSys 2011.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from jaxdecay.baselines.choose import Judge
 from jaxdecay.baselines.counts import visible
@@ -32,8 +36,8 @@ CONFIDENCES: tuple[float, ...] = (1, 4, 16, 64)
 _REGULARISATION = 1.0
 _ROUNDS = 8
 _MOST_USERS = 50_000
-_GATHERED = 2**17
-_TINY = np.float32(1e-20)
+_GATHERED = 2**15
+_TINY = 1e-20
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,7 @@ class Factorisation:
         counts = np.bincount(own.pair, minlength=len(own.row))
         starts = np.searchsorted(own.row, np.arange(len(requests) + 1))
         users = solve(self.factors, starts, own.item, 1 + np.log(counts), self.confidence)
-        scores = users @ self.factors.T
+        scores = np.array(jnp.asarray(users) @ self.factors.T)  # a copy: arrays of JAX cannot be written to
         cold = np.flatnonzero(np.diff(starts) == 0)
         if len(cold):
             scores[cold] = self.backing.counts(requests.at[cold])
@@ -82,49 +86,66 @@ def solve(
         column: (nnz,) index. strength: (nnz,) 1 + log count. confidence: α.
         first: (n, D) where to start (default 0). A row without columns comes out as 0.
     """
-    gram = factors.T @ factors + np.float32(_REGULARISATION) * np.eye(factors.shape[1], dtype=np.float32)
+    width = factors.shape[1]
+    gram = jnp.asarray(factors.T) @ factors + np.float32(_REGULARISATION) * np.eye(width, dtype=np.float32)
     lengths = np.diff(starts)
-    result = np.zeros((len(lengths), factors.shape[1]), np.float32)
-    # Rows of similar length together: a rectangle with little padding, and einsum instead of sums over
-    # stretches.
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] > 0]
-    end = len(order)
-    while end > 0:
-        longest = int(lengths[order[end - 1]])
-        begin = max(end - max(_GATHERED // longest, 1), 0)
-        rows = order[begin:end]
-        real = np.arange(longest) < lengths[rows, None]
-        place = np.where(real, starts[rows, None] + np.arange(longest), 0)
+    result = np.zeros((len(lengths), width), np.float32)
+    for rows, longest, size in _rectangles(lengths):
+        real = np.zeros((size, longest), bool)
+        real[: len(rows)] = np.arange(longest) < lengths[rows, None]
+        place = np.zeros((size, longest), np.int64)
+        place[: len(rows)] = starts[rows, None] + np.arange(longest)
+        place[~real] = 0
         extra = np.where(real, confidence * strength[place], 0).astype(np.float32)
-        x = result[rows] if first is None else first[rows]
-        result[rows] = _gradients(gram, factors[column[place]], extra, extra + real, x, steps)
-        end = begin
+        x = np.zeros((size, width), np.float32)
+        if first is not None:
+            x[: len(rows)] = first[rows]
+        solved = _gradients(gram, factors[column[place]], extra, extra + real, x, steps)
+        result[rows] = np.asarray(solved)[: len(rows)]
     return result
 
 
-def _gradients(
-    gram: np.ndarray, y: np.ndarray, extra: np.ndarray, wanted: np.ndarray, x: np.ndarray, steps: int
-) -> np.ndarray:
-    """Conjugate gradients on (gram + Σ extra · y yᵀ) x = Σ wanted · y for n rows at once.
+def _rectangles(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Rows of similar length, the length and the number to pad them to; few shapes, for each is compiled."""
+    padded = 8 * 4 ** np.ceil(np.log2(np.maximum(lengths, 8) / 8) / 2).astype(np.int64)
+    for length in np.unique(padded[lengths > 0]).tolist():
+        members = np.flatnonzero((padded == length) & (lengths > 0))
+        size = max(_GATHERED // length, 1)
+        for begin in range(0, len(members), size):
+            yield members[begin : begin + size], length, size
 
-    ``y`` is (n, L, D), ``extra`` and ``wanted`` (n, L), 0 in the padding. No (D, D) matrix is made for any
-    row: thousands of small products and solves are what threaded BLAS does worst.
+
+@jax.jit
+def _gradients(
+    gram: Float[Array, "D D"],
+    y: Float[Array, "n L D"],
+    extra: Float[Array, "n L"],
+    wanted: Float[Array, "n L"],
+    x: Float[Array, "n D"],
+    steps: Int[Array, ""] | int,
+) -> Float[Array, "n D"]:
+    """Conjugate gradients on (gram + Σ extra · y yᵀ) x = Σ wanted · y for n rows at once; 0 in the padding.
+
+    No (D, D) matrix is made for any row. In JAX because thousands of small products are what threaded BLAS
+    does worst.
     """
 
-    def product(v: np.ndarray) -> np.ndarray:
-        return v @ gram + np.einsum("nld,nl->nd", y, extra * np.einsum("nld,nd->nl", y, v))
+    def product(v: Array) -> Array:
+        return v @ gram + jnp.einsum("nld,nl->nd", y, extra * jnp.einsum("nld,nd->nl", y, v))
 
-    residual = np.einsum("nld,nl->nd", y, wanted.astype(np.float32)) - product(x)
-    direction, square = residual, np.einsum("nd,nd->n", residual, residual)
-    for _ in range(steps):
+    def step(_: Any, state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        x, residual, direction, square = state
         ahead = product(direction)
-        length = square / np.maximum(np.einsum("nd,nd->n", direction, ahead), _TINY)
+        length = square / jnp.maximum(jnp.sum(direction * ahead, axis=1), _TINY)
         x = x + length[:, None] * direction
         residual = residual - length[:, None] * ahead
-        before, square = square, np.einsum("nd,nd->n", residual, residual)
-        direction = residual + (square / np.maximum(before, _TINY))[:, None] * direction
-    return x
+        after = jnp.sum(residual * residual, axis=1)
+        direction = residual + (after / jnp.maximum(square, _TINY))[:, None] * direction
+        return x, residual, direction, after
+
+    residual = jnp.einsum("nld,nl->nd", y, wanted) - product(x)
+    state = (x, residual, residual, jnp.sum(residual * residual, axis=1))
+    return jax.lax.fori_loop(0, steps, step, state)[0]
 
 
 def item_factors(

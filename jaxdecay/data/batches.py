@@ -111,7 +111,8 @@ class Batches:
     """ignored: a target is asked for at the time of the event before it."""
 
     def __repr__(self) -> str:
-        return f"Batches(window={self.window}, tokens={self.tokens}, seed={self.seed}, host={self.host}/{self.hosts})"
+        host = f"{self.host}/{self.hosts}"
+        return f"Batches(window={self.window}, tokens={self.tokens}, seed={self.seed}, host={host})"
 
     def __len__(self) -> int:
         return self.epochs * self.per_epoch

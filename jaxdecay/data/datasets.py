@@ -36,8 +36,8 @@ class Dataset:
     """Of the download."""
     md5: str | None
     """Of the download, as its source publishes it; None: the source publishes none."""
-    megabytes: float
-    """Size of the download."""
+    megabytes: float | None
+    """Size of the download, where known."""
     terms: str
     """The terms of use in short."""
     terms_page: str
@@ -48,12 +48,10 @@ class Dataset:
 
 
 MOVIELENS_TERMS = (
-    "Free for research; no redistribution and no commercial use without permission; acknowledge it in "
+    "Free for research; no commercial use without permission; passing it on is restricted; acknowledge it in "
     "publications (Harper and Konstan 2015, https://doi.org/10.1145/2827872)."
 )
-CITED_TERMS = (
-    "The source states no licence and asks to be cited: {}. Whether your use is allowed is yours to judge."
-)
+CITED_TERMS = "No licence is known to us; to be cited: {}. Whether your use is allowed is yours to judge."
 
 
 def _movielens(size: str, md5: str, megabytes: float, title: str) -> Dataset:
@@ -70,14 +68,14 @@ def _movielens(size: str, md5: str, megabytes: float, title: str) -> Dataset:
     )
 
 
-def _amazon(category: str, megabytes: float, title: str) -> Dataset:
+def _amazon(category: str, title: str) -> Dataset:
     home = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/benchmark/5core/rating_only/"
     return Dataset(
         name="amazon-" + category.lower().replace("_and_", "-").replace("_", "-"),
-        title=f"{title}; ratings of 2023's Amazon Reviews whose users and items all have five",
+        title=f"{title}, from Amazon Reviews 2023, users and items with five or more",
         address=f"{home}{category}.csv.gz",
         md5=None,
-        megabytes=megabytes,
+        megabytes=None,
         terms=CITED_TERMS.format("Hou et al. 2024, https://arxiv.org/abs/2403.03952"),
         terms_page="https://amazon-reviews-2023.github.io/",
         files=(f"{category}.csv",),
@@ -126,9 +124,9 @@ DATASETS: dict[str, Dataset] = {
             files=("userid-timestamp-artid-artname-traid-traname.tsv", "userid-profile.tsv"),
             read=public.lastfm_1k,
         ),
-        _amazon("Video_Games", 19, "0.8 million video games"),
-        _amazon("Musical_Instruments", 12, "0.5 million musical instruments"),
-        _amazon("Industrial_and_Scientific", 10, "0.4 million industrial and scientific supplies"),
+        _amazon("Video_Games", "0.8 million ratings of video games"),
+        _amazon("Musical_Instruments", "0.5 million ratings of musical instruments"),
+        _amazon("Industrial_and_Scientific", "0.4 million ratings of scientific supplies"),
     )
 }
 
@@ -164,8 +162,8 @@ def cache_folder() -> Path:
 
 def terms(dataset: Dataset) -> str:
     """The terms of a data set in one line."""
-    what = f"{dataset.name} ({dataset.title}; {dataset.megabytes:g} MB)"
-    return f"{what}: {dataset.terms} Terms: {dataset.terms_page}"
+    size = f"{dataset.megabytes:g} MB" if dataset.megabytes else "size unknown"
+    return f"{dataset.name} ({dataset.title}; {size}): {dataset.terms} Terms: {dataset.terms_page}"
 
 
 def download(dataset: Dataset, cache: Path, accept_terms: bool) -> Path:

@@ -106,7 +106,7 @@ class Encoder:
 
     def apply(self, frame: pl.DataFrame) -> Features:
         """Encode any rows. Raises InputError when a column is missing or holds what cannot be encoded."""
-        for name in self._sources():
+        for name in self.sources():
             if name not in frame.columns:
                 raise InputError(
                     f"there is no column {name!r}, which the model was prepared with; there are "
@@ -144,7 +144,8 @@ class Encoder:
                 f"the feature encoder is damaged or from another version ({error!r}); prepare the log again."
             ) from error
 
-    def _sources(self) -> list[str]:
+    def sources(self) -> list[str]:
+        """The columns of a frame that are read, in order."""
         pairs = [
             (one.latitude, one.longitude) if isinstance(one, Coordinates) else (one.column,)
             for one in (*self.coded, *self.scaled)

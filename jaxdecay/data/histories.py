@@ -17,6 +17,8 @@ from jaxdecay.data import store
 from jaxdecay.errors import InputError
 
 FORMAT = 1
+LIVE = 3
+"""The part of events that came after training (`jaxdecay update`)."""
 _AGAIN = "run jaxdecay prepare again"
 
 # name -> (dtype, what one row is)
@@ -42,7 +44,8 @@ _TABLES = tuple(name for name in _LAYOUT if name.endswith(("_categorical", "_num
 class Histories:
     """U users, V items, E events.
 
-    ``part`` is 0 in training, 1 in validation, 2 in test, and -1 for events a rolling fold leaves out.
+    ``part`` is 0 in training, 1 in validation, 2 in test, -1 for events a rolling fold leaves out, and 3 for
+    those that came after training: neither trained on nor evaluated, but seen in histories.
     Categorical codes start at 1; 0 is missing or unknown. Items ``0 .. known_items-1`` and users
     ``0 .. known_users-1`` occur in the training part, the others follow.
     """

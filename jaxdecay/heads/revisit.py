@@ -1,6 +1,7 @@
 r"""Revisit: the faded count of this very item, as a self-exciting intensity beside the other heads'.
 
-$$ \rho_i(t) = \log\bigl(1 + e^{\theta} n_i(t) / p_i(t)\bigr), \qquad n_i(t) = \sum_{j:\,\text{item}_j = i} a_j\, \varphi_{uj}(t - t_j) $$
+$$ \rho_i(t) = \log\bigl(1 + e^{\theta} n_i(t) / p_i(t)\bigr),
+\qquad n_i(t) = \sum_{j:\,\text{item}_j = i} a_j\, \varphi_{uj}(t - t_j) $$
 
 With $p_i$ the probability under the other heads, this makes the intensity of item $i$ equal to $p_i +
 e^{\theta} n_i$: the multivariate Hawkes process in which an item excites itself, seen at the times of

@@ -1,7 +1,9 @@
 r"""Similarity: how close an item lies to the faded interest.
 
-$$ s_i(t) = \tau \Bigl\langle \frac{q(t)}{\sqrt{\lVert q(t)\rVert^2 + c^2}},\, \frac{v_i}{\lVert v_i\rVert} \Bigr\rangle + b_i,
-\qquad q(t) = \textstyle\sum_j \varphi_{uj}(t-t_j)\, a_j v_j + \text{user} + \text{context} + \text{calendar}(t) $$
+$$ s_i(t) = \tau \Bigl\langle \frac{q(t)}{\sqrt{\lVert q(t)\rVert^2 + c^2}},\,
+\frac{v_i}{\lVert v_i\rVert} \Bigr\rangle + b_i, \qquad
+q(t) = \textstyle\sum_j \varphi_{uj}(t-t_j)\, a_j v_j
++ \text{user} + \text{context} + \text{calendar}(t) $$
 
 The interest is faded to the request time first, then mixed, then normalised, and normalised softly: an
 interest that has faded altogether hands over to the unfaded bias instead of shouting in a whisper's

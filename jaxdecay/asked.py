@@ -1,0 +1,187 @@
+"""Requests as people make them, turned into arrays: who asks, when, in what context, and what may be
+answered."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from jaxdecay import ids
+from jaxdecay.data.checks import require_column
+from jaxdecay.data.features import Encoder
+from jaxdecay.data.formats import collect, open_table, with_types
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.refusals import listed
+from jaxdecay.data.requests import Requests
+from jaxdecay.errors import InputError
+from jaxdecay.predict import Context
+
+OnUnknown = Literal["raise", "skip", "popular"]
+
+
+def check_on_unknown(value: str) -> None:
+    if value not in ("raise", "skip", "popular"):
+        raise InputError(f"on_unknown {value!r} is not known; give raise, skip or popular")
+
+
+def check_k(k: Any, items: int, what: str = "the catalogue has {} items") -> int:
+    """``k`` as an int from 1 to ``items``; InputError otherwise."""
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise InputError(f"k {k!r}: give a whole number from 1 to {items}")
+    if not 1 <= k <= items:
+        raise InputError(f"k={k}, but {what.format(items)}; give a k from 1 to {items}")
+    return int(k)
+
+
+def requests_at(histories: Histories, users: np.ndarray, at: np.ndarray | None) -> Requests:
+    """A request of each user (R,), -1 for one without a history, at the times ``at`` (R,) int64: seen are the
+    events strictly before.
+
+    ``at`` None: right after each user's last event, which is seen. The requests have no targets.
+    """
+    users = np.asarray(users, np.int64)
+    there = users >= 0
+    begin, end = np.full(len(users), histories.events), np.full(len(users), histories.events)
+    begin[there], end[there] = histories.offsets[users[there]], histories.offsets[users[there] + 1]
+    if at is None:
+        last = np.asarray(histories.time)[np.maximum(end - 1, 0)]
+        at = np.where(end > begin, last, 0)
+    else:
+        end[there] = begin[there] + _events_before(histories, users[there], at[there])
+    return Requests(
+        user=users.astype(np.int32),
+        history_end=end,
+        at=np.asarray(at, np.int64),
+        target_offsets=np.zeros(len(users) + 1, np.int64),
+        targets=np.zeros(0, np.int32),
+        event=np.zeros(len(users), np.int64),
+    )
+
+
+def _events_before(histories: Histories, users: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(R,) how many events of each user lie strictly before its time."""
+    rows, starts = histories.rows(users)
+    earlier = np.asarray(histories.time)[rows] < np.repeat(at, np.diff(starts))
+    counted = np.concatenate([[0], np.cumsum(earlier)])
+    return counted[starts[1:]] - counted[starts[:-1]]
+
+
+def found(
+    given: Any, known: pl.Series, on_unknown: OnUnknown
+) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
+    """Ids, their indices (-1 for one never seen, only with "popular"), and notes on what was done about those
+    never seen."""
+    names = ids.as_ids(given, known)
+    index = ids.find(names, known)
+    if not (index < 0).any():
+        return names, index, ()
+    if on_unknown == "raise":
+        ids.refuse_unknown(names, index, "leave them out, or say on_unknown='skip' or 'popular'")
+    words = ids.unknown_words(names, index)
+    if on_unknown == "popular":
+        return names, index, (f"{words}: never seen, answered like somebody without a history",)
+    return names.filter(pl.Series(index >= 0)), index[index >= 0], (f"{words}: never seen, skipped",)
+
+
+def shortage(rows: int, lists: int, k: int) -> tuple[str, ...]:
+    """A note when lists came out short."""
+    missing = lists * k - rows
+    return (
+        (f"fewer than {k} items are left for some: {missing} of {lists * k} places are empty",)
+        if missing
+        else ()
+    )
+
+
+def unique_requests(
+    histories: Histories, users: np.ndarray, at: np.ndarray | int | None
+) -> tuple[Requests, np.ndarray]:
+    """A request for each different pair of user and time among n, and which of them each is (n,)."""
+    when = np.full(len(users), -1 if at is None else at, np.int64)
+    pairs, row = np.unique(np.stack([users, when], axis=1), axis=0, return_inverse=True)
+    return requests_at(histories, pairs[:, 0], None if at is None else pairs[:, 1]), row.ravel()
+
+
+def read_pairs(pairs: Any) -> tuple[pl.DataFrame, str]:
+    """The rows of a table of user_id, item_id and perhaps at, as they are, and the name of the table in
+    messages."""
+    table = open_table(pairs)
+    frame = collect(table, with_types(table, table.frame, ids=("user_id", "item_id")))
+    for name in ("user_id", "item_id"):
+        require_column(table.name, frame.columns, name, "rename the one that is meant")
+    if "score" in frame.columns:
+        raise InputError(f"{table.name}: column 'score' is in the way of the scores; rename or drop it")
+    return frame, table.name
+
+
+def context_of(histories: Histories, given: Mapping[str, Any] | None) -> Context:
+    """The context columns of one request, (1, .) each: what was ``given`` by column name, the rest missing.
+
+    Raises InputError for a column that the run does not know and a value that its encoding cannot take.
+    """
+    described = histories.config["features"].get("context") or {}
+    encoder = Encoder.from_json(described["encoder"]) if "encoder" in described else Encoder()
+    names, given = encoder.sources(), dict(given or {})
+    for name in given:
+        if name not in names:
+            there = f"it knows {listed(names)}" if names else "it was prepared without any"
+            raise InputError(f"context column {name!r}: this run does not know it; {there}")
+    if not names:
+        return Context(
+            np.zeros((1, histories.context_categorical.shape[1]), np.int32),
+            np.zeros((1, histories.context_numeric.shape[1]), np.float32),
+        )
+    try:
+        return Context(*encoder.apply(pl.DataFrame({name: [given.get(name)] for name in names})))
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"context {given!r}: cannot be encoded ({_line(error)})") from error
+
+
+def allowed_items(
+    items: pl.DataFrame, allow: Any, deny: Any, where: pl.Expr | str | None, on_unknown: OnUnknown
+) -> np.ndarray | None:
+    """(V,) bool: the items that may be listed, or None for all of them.
+
+    ``allow``, ``deny``: item ids; those never seen are refused with ``on_unknown="raise"`` and have no effect
+    otherwise. ``where``: a Polars expression (or SQL text) over the columns of ``items``; rows for which it
+    is null are left out.
+    """
+    if allow is None and deny is None and where is None:
+        return None
+    mask = np.ones(len(items), bool)
+    for given, name in ((allow, "allow"), (deny, "deny")):
+        if given is None:
+            continue
+        listed_ids = ids.as_ids(given, items["item_id"])
+        index = ids.find(listed_ids, items["item_id"])
+        if on_unknown == "raise":
+            ids.refuse_unknown(listed_ids, index, f"take it off {name}, or say on_unknown='skip'")
+        chosen = np.zeros(len(items), bool)
+        chosen[index[index >= 0]] = True
+        mask &= chosen if name == "allow" else ~chosen
+    if where is not None:
+        mask &= _where(items, where)
+    return mask
+
+
+def _where(items: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
+    columns = items.drop("index")
+    there = f"there are the item columns {listed(columns.columns, 40)}"
+    try:
+        expression = pl.sql_expr(where) if isinstance(where, str) else where
+        result = columns.select(expression.alias("where")).to_series()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, AttributeError) as error:
+        raise InputError(f"where: {_line(error)}; {there}") from error
+    if result.dtype != pl.Boolean or len(result) not in (1, len(items)):
+        raise InputError(
+            f"where: gives {result.dtype} in {len(result)} rows instead of true or false for each of "
+            f"{len(items)} items; {there}"
+        )
+    result = result.fill_null(False).to_numpy()
+    return np.broadcast_to(result, len(items))
+
+
+def _line(error: Exception) -> str:
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,143 @@
+"""The table that says how good a run is: its model, the same model without decay, and the baselines, under one protocol."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdecay import runs
+from jaxdecay.baselines import fit_baselines
+from jaxdecay.configure import ModelOptions
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.requests import Requests, requests, sample
+from jaxdecay.errors import InputError
+from jaxdecay.evaluate import System, evaluate
+from jaxdecay.fit import load_predictor, train_run
+from jaxdecay.protocol import Protocol
+from jaxdecay.results import Report
+from jaxdecay.train import TrainOptions
+
+MODEL, ABLATION = "jaxdecay", "without decay"
+"""What the table calls the run's model, and the same model without decay."""
+_PARTS = {"validation": 1, "test": 2}
+
+Say = Callable[[dict[str, Any]], None]
+
+
+def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = lambda line: None) -> Report:  # noqa: B008 (frozen)
+    """Evaluates a run on the log it was trained on; writes ``metrics.json`` (or ``metrics-validation.json``) into it.
+
+    The same model without decay is trained on demand, with the run's own options, and kept in ``RUN/without-decay``. ``report`` is called
+    with ``{"doing": ...}`` before each piece of work, and with the lines of that training.
+
+    Raises InputError when the run cannot be read or has no checkpoint, the part holds no events, or a list length exceeds the catalogue.
+    """
+    run = Path(run)
+    model = load_predictor(run)
+    histories = model.histories
+    asked, of = _requests(histories, protocol)
+    report({"doing": "fitting the baselines"})
+    systems: list[System] = [
+        *fit_baselines(histories, requests(histories, 1), exclude_history=protocol.exclude_history, seed=protocol.seed)
+    ]
+    if protocol.ablation and runs.read_config(run)["model"]["half_lives"] != "none":
+        systems.append(_named(load_predictor(without_decay(run, report=report), histories=histories), ABLATION))
+    systems.append(_named(model, MODEL))
+    report({"doing": f"ranking {histories.items} items for {len(asked)} requests by {len(systems)} systems"})
+    found = evaluate(
+        systems,
+        histories,
+        asked,
+        k=protocol.k,
+        exclude_history=protocol.exclude_history,
+        labels=_labels(histories, asked),
+        reference=MODEL,
+        bootstrap=protocol.bootstrap,
+        seed=protocol.seed,
+    )
+    facts = {"part": protocol.part, "sample": of, "half_lives": runs.read_config(run)["half_lives"]}
+    found = dataclasses.replace(found, protocol={**found.protocol, **facts})
+    _write(run, protocol, found)
+    return found
+
+
+def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
+    """The run directory of the same model in which nothing ever fades; trained now unless it is there already."""
+    config, out = runs.read_config(run), run / "without-decay"
+    model = dataclasses.replace(
+        model_options(config), half_lives="none", half_life=(), half_life_prior=()
+    )
+    train = TrainOptions(**config["train"])
+    if not _of(out, config, model):
+        shutil.rmtree(out, ignore_errors=True)
+    if not finished(out):
+        report({"doing": "training the same model without decay"})
+        train_run(run / "histories", out, model=model, train=train, report=report)
+        if not finished(out):  # the loop saved and left at a signal; this command is what the signal meant
+            raise KeyboardInterrupt
+    return out
+
+
+def finished(run: Path) -> bool:
+    """Whether training came to its end: the last epoch, or as many evaluations without progress as its patience allows."""
+    lines = runs.HistoryLog.lines(run)
+    if not lines:
+        return False
+    options = TrainOptions(**runs.read_config(run)["train"])
+    scores = [line["ndcg@10"] for line in lines]
+    stale = len(scores) - 1 - int(np.argmax(scores))
+    return lines[-1]["epoch"] >= options.epochs or stale >= options.patience
+
+
+def model_options(config: dict[str, Any]) -> ModelOptions:
+    """The options of a run's model, from its config."""
+    return ModelOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["model"].items()})
+
+
+def _of(out: Path, config: dict[str, Any], model: ModelOptions) -> bool:
+    """Whether ``out`` holds a run of this model with the data, training and versions of ``config``."""
+    try:
+        there = runs.read_config(out)
+    except InputError:
+        return False
+    wanted = {**config, "model": json.loads(json.dumps(dataclasses.asdict(model)))}
+    return all(there.get(name) == wanted[name] for name in ("model", "train", "data", "versions"))
+
+
+def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
+    """The requests of the part, or a sample of them, and words for which."""
+    if max(protocol.k) > histories.items or min(protocol.k) < 1:
+        raise InputError(f"-k {max(protocol.k)}: the log has {histories.items} items; give list lengths from 1 to that")
+    found = requests(histories, _PARTS[protocol.part])
+    if not len(found):
+        raise InputError(
+            f"the {protocol.part} part holds no events; prepare again with a larger --split.{protocol.part}, or give another --part"
+        )
+    if protocol.max_requests is None or protocol.max_requests >= len(found):
+        return found, "all"
+    drawn = sample(found, protocol.max_requests, protocol.seed)
+    return drawn, f"{len(drawn)} of {len(found)} requests, drawn with seed {protocol.seed}"
+
+
+def _labels(histories: Histories, asked: Requests) -> np.ndarray | None:
+    """(R,) outcome of each request's first target, None when the log has none."""
+    labels = np.asarray(histories.label)[asked.event]
+    return None if np.isnan(labels).all() else labels
+
+
+def _named(system: Any, name: str) -> Any:
+    system.name = name
+    return system
+
+
+def _write(run: Path, protocol: Protocol, found: Report) -> None:
+    path = run / ("metrics.json" if protocol.part == "test" else f"metrics-{protocol.part}.json")
+    try:
+        runs.write_json(path, found.to_json())
+    except OSError as error:
+        path.with_name(path.name + ".partial").unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space and evaluate again") from error

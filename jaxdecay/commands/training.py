@@ -1,0 +1,55 @@
+"""``jaxdecay train``."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxdecay import runs
+from jaxdecay.assess import finished
+from jaxdecay.commands import Command
+from jaxdecay.configure import ModelOptions
+from jaxdecay.fit import train_run
+from jaxdecay.progress import Progress, note
+from jaxdecay.train import TrainOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
+    """Trains on a prepared log.
+
+    The same command goes on with a run that was killed or interrupted. Ctrl-C and SIGTERM save first.
+    """
+
+    prepared: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
+    """Directory that jaxdecay prepare wrote."""
+    out: Path
+    """Run directory to write, or to go on with."""
+    model: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+    train: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
+
+    def perform(self) -> dict[str, Any]:
+        with Progress() as progress:
+            out = train_run(self.prepared, self.out, model=self.model, train=self.train, report=progress)
+        lines = runs.HistoryLog.lines(out)
+        best = max(lines, key=lambda line: (line["ndcg@10"], line["step"]), default=None)
+        done = finished(out)
+        if not done:
+            note("stopped before the end and saved; the same command goes on from there")
+        return {
+            "run": str(out),
+            "finished": done,
+            "half_lives": runs.read_config(out)["half_lives"],
+            "steps": lines[-1]["step"] if lines else 0,
+            "epochs": lines[-1]["epoch"] if lines else 0,
+            "best": best,
+        }
+
+    def show(self, result: dict[str, Any]) -> None:
+        best = result["best"]
+        score = f"; best NDCG@10 on validation {best['ndcg@10']:.4f} after epoch {best['epoch']:g}" if best else ""
+        print(f"{result['run']}: {result['epochs']:g} epochs, {result['steps']} steps{score}")
+        print(f"half-lives: {result['half_lives']['how']}")
+        if result["finished"]:
+            print(f"next: jaxdecay evaluate {result['run']}")

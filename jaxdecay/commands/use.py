@@ -1,0 +1,194 @@
+"""``jaxdecay recommend``, ``similar``, ``half-lives`` and ``update``: a trained run in use."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import polars as pl
+import tyro
+
+from jaxdecay.commands import Command
+from jaxdecay.data.events import Columns
+from jaxdecay.data.times import Unit
+from jaxdecay.durations import show_days
+from jaxdecay.progress import Progress, note
+from jaxdecay.report import show_rows
+
+K = Annotated[int, tyro.conf.arg(aliases=["-k"])]
+
+
+class Answer(NamedTuple):
+    """Rows, or the file that they went to, and the titles of items where the log has them."""
+
+    rows: pl.DataFrame | Path
+    titles: pl.DataFrame | None
+
+
+def _answer(run: Any, rows: pl.DataFrame | Path) -> Answer:
+    for text in run.notes:
+        note(f"note: {text}")
+    return Answer(rows, run.items.select("item_id", "title") if "title" in run.items.columns else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Command):
+    """What a list may hold, and where it goes."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory that jaxdecay train wrote."""
+    k: K = 10
+    """Length of each list."""
+    allow: tuple[str, ...] | None = None
+    """Item ids that alone may be listed."""
+    deny: tuple[str, ...] = ()
+    """Item ids that may not be listed."""
+    where: str | None = None
+    """Condition on the item columns as in SQL, such as "category = 'news' AND price < 20"."""
+
+    def plain(self, result: Answer) -> Any:
+        return {"written": str(result.rows)} if isinstance(result.rows, Path) else result.rows.to_dicts()
+
+    def show(self, result: Answer) -> None:
+        if isinstance(result.rows, Path):
+            print(f"written: {result.rows}")
+            return
+        rows = result.rows
+        if result.titles is not None:
+            listed = "similar_id" if "similar_id" in rows.columns else "item_id"
+            rows = rows.join(result.titles, left_on=listed, right_on="item_id", how="left", maintain_order="left")
+        show_rows(rows.columns, rows.rows())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommend(Listing):
+    """Lists what users may want at a moment: user_id, item_id, score, rank.
+
+    Scores are logits: a difference within a list is the log odds of one item against the other.
+    """
+
+    users: tuple[str, ...] | None = None
+    """User ids; by default all users of the run."""
+    at: str | None = None
+    """Moment of the request: ISO 8601 (UTC where no zone is given) or whole seconds; by default now."""
+    exclude_seen: bool | None = None
+    """Leave out what the user already had; by default unless more than 5 % of training events are repeats."""
+    on_unknown: Literal["raise", "skip", "popular"] = "raise"
+    """Users and items never seen: refuse and say which, leave them out, or give such users what anybody new gets."""
+    out: Path | None = None
+    """Parquet file to stream the rows to, in constant memory."""
+
+    def perform(self) -> Answer:
+        from jaxdecay.recommend import load
+
+        run = load(self.run)
+        rows = run.recommend(
+            self.users,
+            self.k,
+            self.at,
+            exclude_seen=self.exclude_seen,
+            allow=self.allow,
+            deny=self.deny or None,
+            where=self.where,
+            on_unknown=self.on_unknown,
+            out=self.out,  # type: ignore[arg-type]
+        )
+        return _answer(run, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similar(Listing):
+    """Lists the items nearest to items, by the cosine of their learned vectors: item_id, similar_id, score, rank."""
+
+    items: tuple[str, ...]
+    """Item ids."""
+    on_unknown: Literal["raise", "skip"] = "raise"
+    """Items never seen: refuse and say which, or leave them out."""
+
+    def perform(self) -> Answer:
+        from jaxdecay.recommend import load
+
+        run = load(self.run)
+        rows = run.similar(
+            self.items, self.k, allow=self.allow, deny=self.deny or None, where=self.where, on_unknown=self.on_unknown
+        )
+        return _answer(run, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HalfLives(Command):
+    """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals from a bootstrap over users."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory that jaxdecay train wrote."""
+    bootstrap: int = 20
+    """Refits behind the intervals; 0 gives none, at once."""
+    users: int = 4000
+    """Most users drawn into each refit."""
+    seed: int = 0
+    """Of the draws."""
+
+    def perform(self) -> pl.DataFrame:
+        from jaxdecay.recommend import load
+
+        with Progress() as progress:
+            return load(self.run).half_lives(
+                bootstrap=self.bootstrap, users=self.users, seed=self.seed, report=progress
+            )
+
+    def plain(self, result: pl.DataFrame) -> list[dict[str, Any]]:
+        """An infinite half-life is null in JSON, and so is a missing bound: ``never`` tells them apart."""
+        return result.with_columns(never=pl.col("half_life_days").is_infinite()).to_dicts()
+
+    def show(self, result: pl.DataFrame) -> None:
+        rows = [
+            (
+                one["head"],
+                one["group"],
+                show_days(one["half_life_days"]),
+                "" if one["low"] is None else f"{show_days(one['low'])} to {show_days(one['high'])}",
+                one["events"],
+                ", ".join(map(show_days, one["periods_days"] or ())),
+            )
+            for one in result.to_dicts()
+        ]
+        show_rows(("head", "group", "half-life", "95 % interval", "events", "periods"), rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update(Command):
+    """Adds new events, of known and unknown users and items, to what a run recommends from, without retraining."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory that jaxdecay train wrote."""
+    new_events: tyro.conf.Positional[Path]
+    """Events: Parquet, CSV, TSV or a MovieLens :: file."""
+    items: Path | None = None
+    """Table with the columns of new items."""
+    users: Path | None = None
+    """Table with the columns of new users."""
+    columns: Columns = field(default_factory=Columns)
+    unit: Unit | None = None
+    """Unit of integer times; by default that of the run's own log."""
+    salt: Path | None = None
+    """File of the salt, of a run with hashed ids."""
+
+    def perform(self) -> dict[str, Any]:
+        from jaxdecay.recommend import load
+
+        run = load(self.run)
+        report = run.update(
+            self.new_events,
+            items=self.items,
+            users=self.users,
+            columns=None if self.columns == Columns() else self.columns,
+            unit=self.unit,
+            salt=self.salt,
+        )
+        for text in run.notes:
+            note(f"warning: {text}")
+        return report
+
+    def show(self, result: dict[str, Any]) -> None:
+        for name, value in result.items():
+            if isinstance(value, (int, float, str)):
+                print(f"{name.replace('_', ' ')}: {value}")

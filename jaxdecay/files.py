@@ -1,0 +1,58 @@
+"""Output that is there wholly or not at all."""
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxdecay.errors import InputError
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yields a directory beside ``path`` to write into, which becomes ``path`` when the block ends, and is removed if it raises.
+
+    Raises InputError when ``path`` is there and not an empty directory, and when it cannot be written (a full disk, no permission).
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path}: is there already; give another --out")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
+    with _written_or_removed(path, temporary):
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.rmdir()
+        os.rename(temporary, path)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yields a path beside ``path`` to write a file to, which replaces ``path`` when the block ends, and is removed if it raises.
+
+    Raises InputError when it cannot be written.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give a file as --out")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
+    with _written_or_removed(path, temporary):
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _written_or_removed(path: Path, temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            reason = error.strerror or " ".join(str(error).split())
+            raise InputError(
+                f"{path}: cannot be written ({reason}); nothing is left of it: free some space or give another --out"
+            ) from error
+        raise

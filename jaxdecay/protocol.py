@@ -1,0 +1,34 @@
+"""How a run is evaluated."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxdecay.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is asked of the systems, and what their answers are judged by."""
+
+    part: Literal["test", "validation"] = "test"
+    """Held-out part whose events are to be found."""
+    k: tuple[int, ...] = (10,)
+    """List lengths."""
+    max_requests: int | None = None
+    """Judge by a sample of so many requests; the table says so."""
+    exclude_history: bool | None = None
+    """Whether what a user already had is removed from the ranking; by default unless more than 5 % of training events are repeats."""
+    ablation: bool = True
+    """Train the same model without decay, too (once; it is kept in RUN/without-decay)."""
+    bootstrap: int = 1000
+    """Replicates behind the 95 % intervals."""
+    seed: int = 0
+    """Of samples and replicates."""
+
+    def __post_init__(self) -> None:
+        if not self.k or min(self.k) < 1:
+            raise InputError(f"-k {' '.join(map(str, self.k))}: give list lengths from 1 on")
+        for name in ("max_requests", "bootstrap"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} {value}: give at least 1")

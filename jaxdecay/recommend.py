@@ -1,0 +1,65 @@
+"""A run in use: train one or load one, then ask it. Frames in, frames out, in the ids of the log.
+
+run = jd.fit(events, out="runs/first")
+run.recommend(users=["u1", "u2"], k=10, at="2026-11-22T18:00:00Z")
+run.update(todays_events)
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jaxdecay.configure import ModelOptions
+from jaxdecay.data.prepare import PrepareOptions
+from jaxdecay.data.prepare import prepare as prepare_log
+from jaxdecay.errors import InputError
+from jaxdecay.fit import train_run
+from jaxdecay.loop import Report
+from jaxdecay.train import TrainOptions
+from jaxdecay.trained import Run
+
+__all__ = ["Run", "fit", "load"]
+
+
+def fit(
+    events: Any,
+    out: str | Path,
+    *,
+    prepare: PrepareOptions | None = None,
+    model: ModelOptions | None = None,
+    train: TrainOptions | None = None,
+    items: Any = None,
+    users: Any = None,
+    report: Report = lambda line: None,
+) -> Run:
+    """Trains on a log and returns the run in the directory ``out``; the same call again goes on where it was
+    stopped.
+
+    Args:
+        events: a path, a frame, or a directory that ``jaxdecay prepare`` has written.
+        items, users: tables of item and user columns (paths or frames).
+        report: called with a dictionary after every step and every evaluation.
+
+    Raises InputError for everything that preparing and training refuse; then there is nothing new at ``out``.
+    """
+    out = Path(out)
+    if isinstance(events, (str, Path)) and Path(events).is_dir():
+        if any(given is not None for given in (prepare, items, users)):
+            raise InputError(
+                f"{events}: is prepared already; leave out prepare, items and users, or give the log itself"
+            )
+        return Run(train_run(events, out, model=model, train=train, report=report))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); give another out") from error
+    with scratch as directory:
+        prepare_log(events, Path(directory) / "prepared", prepare, items=items, users=users)
+        return Run(train_run(Path(directory) / "prepared", out, model=model, train=train, report=report))
+
+
+def load(path: str | Path) -> Run:
+    """The run in a directory. Raises InputError when there is none, or it is damaged or from an incompatible
+    version."""
+    return Run(path)

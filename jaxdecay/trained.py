@@ -1,0 +1,300 @@
+"""A trained run, asked for lists, scores, similar items and half-lives. Frames in, frames out, in the ids of
+the log."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import polars as pl
+
+from jaxdecay import asked, ids, moments, runs, serving, streaming
+from jaxdecay import update as updates
+from jaxdecay.asked import OnUnknown
+from jaxdecay.data.events import Columns
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.times import Unit
+from jaxdecay.errors import InputError
+from jaxdecay.evaluate import REPEAT_SHARE
+from jaxdecay.fit import load_predictor
+from jaxdecay.generations import newest
+from jaxdecay.moments import At
+from jaxdecay.predict import Predictor
+
+_BLOCK = 8192  # users of one stretch of an answer
+
+
+class Run:
+    """A trained run, asked for lists, scores, similar items and half-lives.
+
+    Users and items are called by their ids; of a run with hashed ids, by the hashes
+    (`jaxdecay.data.anonymise.hash_ids`). ``notes`` says what the last
+    call took for granted: the moment it asked for, a time without a zone, users it skipped.
+
+    An instance shows the histories as they were when it was made or last updated through it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config: dict[str, Any] = runs.read_config(self.path)
+        """``config.json``: options, spec, versions."""
+        self.notes: tuple[str, ...] = ()
+        self._open()
+
+    def __repr__(self) -> str:
+        one = self.histories
+        return f"Run({str(self.path)!r}: {one.users} users, {one.items} items, {one.events} events)"
+
+    def _open(self) -> None:
+        directory = newest(self.path)
+        try:
+            self.histories = Histories.load(directory)
+            self._users = ids.read_table(directory, "user", rows=self.histories.users)["user_id"]
+        except InputError as error:
+            back = (
+                "delete it to go back to before the update"
+                if directory.name != "histories"
+                else "copy it to there"
+            )
+            raise InputError(f"{error} ({back})") from error
+        trained = self.config["data"]["fingerprint"]
+        if directory.name == "histories" and self.histories.config["fingerprint"] != trained:
+            raise InputError(
+                f"{directory}: is another log than the one trained on; copy that one to there, or train again"
+            )
+        for name in ("items", "predictor", "_seen"):
+            self.__dict__.pop(name, None)
+
+    @functools.cached_property
+    def items(self) -> pl.DataFrame:
+        """Index, item_id, and the item columns as they were given."""
+        return ids.read_table(newest(self.path), "item", rows=self.histories.items)
+
+    @functools.cached_property
+    def predictor(self) -> Predictor:
+        """The best model by validation over all events of the run, loaded when first needed."""
+        return load_predictor(self.path, histories=serving.all_known(self.histories))
+
+    @functools.cached_property
+    def _seen(self) -> np.ndarray | None:
+        return serving.seen_since(serving.all_known(self.histories))
+
+    @overload
+    def recommend(
+        self,
+        users: Any = None,
+        k: int = 10,
+        at: At | None = None,
+        *,
+        exclude_seen: bool | None = None,
+        allow: Any = None,
+        deny: Any = None,
+        where: pl.Expr | str | None = None,
+        on_unknown: OnUnknown = "raise",
+        context: Mapping[str, Any] | None = None,
+        out: None = None,
+    ) -> pl.DataFrame: ...
+    @overload
+    def recommend(
+        self,
+        users: Any = None,
+        k: int = 10,
+        at: At | None = None,
+        *,
+        exclude_seen: bool | None = None,
+        allow: Any = None,
+        deny: Any = None,
+        where: pl.Expr | str | None = None,
+        on_unknown: OnUnknown = "raise",
+        context: Mapping[str, Any] | None = None,
+        out: str | Path,
+    ) -> Path: ...
+    def recommend(
+        self,
+        users: Any = None,
+        k: int = 10,
+        at: At | None = None,
+        *,
+        exclude_seen: bool | None = None,
+        allow: Any = None,
+        deny: Any = None,
+        where: pl.Expr | str | None = None,
+        on_unknown: OnUnknown = "raise",
+        context: Mapping[str, Any] | None = None,
+        out: str | Path | None = None,
+    ) -> pl.DataFrame | Path:
+        """The k best items of each user at a moment: user_id, item_id, score, rank (from 1), users in the
+        order asked for.
+
+        Args:
+            users: ids, each answered once; None for all users of the run.
+            at: when (ISO 8601, date, datetime or whole seconds; UTC where no zone is given). Default: now, or
+                with relative times right after each user's last event. Only events strictly before ``at`` are
+                visible, and only items seen before it are listed.
+            exclude_seen: leave out what the user already had; default: unless more than 5 % of the training
+                events are repeats.
+            allow, deny: item ids that alone, or that never, may be listed. where: a Polars expression (or SQL
+                text) over the item columns.
+            on_unknown: of users and items never seen. raise: InputError names them. skip: as if not asked
+                for. popular: such users get the list of somebody without a history.
+            context: context columns of the request by name; those not given are missing.
+            out: write the answer there as Parquet, part by part in constant memory, and return the path.
+
+        A user for whom fewer than k items are left gets fewer rows (``notes`` counts them). Scores are
+        logits: differences within a list are log odds.
+        """
+        asked.check_on_unknown(on_unknown)
+        k = asked.check_k(k, self.histories.items)
+        moment = self._moment(at)
+        names, index, skipped = self._asked_users(users, on_unknown)
+        filters = serving.Filters(
+            self._seen,
+            asked.allowed_items(self.items, allow, deny, where, on_unknown),
+            self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
+        )
+        one = asked.context_of(self.histories, context)
+
+        def block(begin: int) -> pl.DataFrame:
+            some = index[begin : begin + _BLOCK]
+            when = None if moment.seconds is None else np.full(len(some), moment.seconds)
+            requests = asked.requests_at(self.histories, some, when)
+            lists = serving.top_lists(
+                self.predictor, requests, one.take(np.zeros(len(some), int)), filters, k
+            )
+            return ids.list_frame(names[begin : begin + _BLOCK], self.items["item_id"], lists)
+
+        empty = ids.list_frame(names, self.items["item_id"], ())
+        blocks = map(block, range(0, len(index), _BLOCK))
+        answer = pl.concat([empty, *blocks]) if out is None else Path(out)
+        rows = (
+            answer.height
+            if isinstance(answer, pl.DataFrame)
+            else streaming.write_parquet(blocks, empty, answer)
+        )
+        self.notes = (*moment.notes, *skipped, *asked.shortage(rows, len(index), k))
+        return answer
+
+    def similar(
+        self,
+        items: Any,
+        k: int = 10,
+        *,
+        allow: Any = None,
+        deny: Any = None,
+        where: pl.Expr | str | None = None,
+        on_unknown: Literal["raise", "skip"] = "raise",
+    ) -> pl.DataFrame:
+        """The k items nearest to each of ``items`` by the cosine of their learned vectors: item_id,
+        similar_id, score, rank.
+
+        ``allow``, ``deny``, ``where`` and ``on_unknown`` are those of `recommend`. An item of which the model
+        knows nothing (new, and without columns) is near to none and gets no rows; ``notes`` counts the places
+        left empty.
+        """
+        asked.check_on_unknown(on_unknown)
+        k = asked.check_k(k, self.histories.items - 1, "there are {} other items")
+        known = self.items["item_id"]
+        names, index, skipped = asked.found(items, known, on_unknown)
+        allowed = asked.allowed_items(self.items, allow, deny, where, on_unknown)
+        lists = serving.most_similar(self.predictor.unit_vectors(), index, allowed, k)
+        answer = ids.list_frame(names, known.alias("similar_id"), lists)
+        self.notes = (*skipped, *asked.shortage(answer.height, len(index), k))
+        return answer
+
+    def score(
+        self,
+        pairs: Any,
+        at: At | None = None,
+        *,
+        on_unknown: OnUnknown = "raise",
+        context: Mapping[str, Any] | None = None,
+    ) -> pl.DataFrame:
+        """The pairs (a frame or a path: user_id, item_id, optionally at) with a column score (Float32), on
+        the scale of `recommend`.
+
+        ``at``: the moment of all pairs, where they have no column of that name. ``on_unknown``: raise; skip
+        leaves out pairs of users or items never seen; popular takes unknown users as ones without a history
+        (unknown items are refused).
+        """
+        asked.check_on_unknown(on_unknown)
+        frame, name = asked.read_pairs(pairs)
+        known = {"user": self._users, "item": self.items["item_id"]}
+        index = {kind: ids.find(ids.typed(frame[f"{kind}_id"], ids_), ids_) for kind, ids_ in known.items()}
+        for kind, found in index.items():
+            if on_unknown == "raise" or (on_unknown == "popular" and kind == "item"):
+                ids.refuse_unknown(
+                    frame[f"{kind}_id"], found, "leave its pairs out, or say on_unknown='skip'"
+                )
+        if "at" in frame.columns:
+            when, notes = moments.moments(
+                frame["at"], where=f"{name}: column 'at'", clock=self.histories.clock
+            )
+        else:
+            moment = self._moment(at)
+            when, notes = moment.seconds, moment.notes
+        if on_unknown == "skip":
+            stay = (index["user"] >= 0) & (index["item"] >= 0)
+            notes += (
+                (f"{int((~stay).sum())} pairs of users or items never seen are left out",)
+                if not stay.all()
+                else ()
+            )
+            frame, index = (
+                frame.filter(pl.Series(stay, dtype=pl.Boolean)),
+                {kind: found[stay] for kind, found in index.items()},
+            )
+            when = when[stay] if isinstance(when, np.ndarray) else when
+        requests, row = asked.unique_requests(self.histories, index["user"], when)
+        contexts = asked.context_of(self.histories, context).take(np.zeros(len(requests), int))
+        values = serving.pair_scores(self.predictor, requests, contexts, row, index["item"])
+        self.notes = notes
+        return frame.with_columns(pl.Series("score", values, dtype=pl.Float32))
+
+    def half_lives(self, **options: Any) -> pl.DataFrame:
+        """What the run has learned: half-lives by head and item group, with intervals; options of
+        `jaxdecay.half_lives.half_lives`."""
+        from jaxdecay.half_lives import half_lives
+
+        return half_lives(self.path, **options)
+
+    def update(
+        self,
+        events: Any,
+        *,
+        items: Any = None,
+        users: Any = None,
+        columns: Columns | None = None,
+        unit: Unit | None = None,
+        salt: Path | None = None,
+    ) -> dict[str, Any]:
+        """Adds new events, of known and unknown users and items, without retraining; see
+        `jaxdecay.update.update`. Returns its report."""
+        report = updates.update(
+            self.path, events, items=items, users=users, columns=columns, unit=unit, salt=salt
+        )
+        self.notes = tuple(report["warnings"])
+        self._open()
+        return report
+
+    def _moment(self, at: At | None) -> moments.Moment:
+        """The moment asked for; InputError when the log begins later."""
+        moment = moments.moment(at, clock=self.histories.clock)
+        if (
+            moment.seconds is not None
+            and self._seen is not None
+            and moment.seconds <= (first := int(self._seen.min()))
+        ):
+            asked_for = moments.iso(moment.seconds)
+            raise InputError(
+                f"at {asked_for}: the log begins only at {moments.iso(first)}, so nothing is known by then; "
+                "give a later time"
+            )
+        return moment
+
+    def _asked_users(
+        self, users: Any, on_unknown: OnUnknown
+    ) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
+        if users is None:
+            return self._users, np.arange(self.histories.users), ()
+        return asked.found(users, self._users, on_unknown)

@@ -1,0 +1,223 @@
+"""The heads' own formulas: columns as vectors, popularity, revisit, similarity and the calendar."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import any_rank  # noqa: F401 - a fixture for every test here
+
+from jaxdecay import scan
+from jaxdecay.heads.features import Columns
+from jaxdecay.heads.popularity import Popularity
+from jaxdecay.heads.revisit import Revisit, with_excitation
+from jaxdecay.heads.similarity import Similarity, calendar
+from jaxdecay.history import History, Items, Requests
+from jaxdecay.interest import Bank
+
+DAY = 86_400
+
+
+def variables(module: Any, *args: Any, **options: Any) -> Any:
+    """Parameters away from where they start."""
+    random = np.random.default_rng(0)
+    start = module.init(jax.random.key(0), *args, **options)
+    return jax.tree.map(lambda x: x + jnp.asarray(0.5 * random.normal(size=x.shape), jnp.float32), start)
+
+
+class TestColumns:
+    COLUMNS = Columns((3, 4), (1, 2), 2, 5)
+    CODES = jnp.array([[1, 0, 0], [0, 0, 0], [2, 1, 3], [1, 0, 2]], jnp.int32)
+    NUMBERS = jnp.array([[0.0, 0.0], [0.0, 0.0], [1.0, -2.0], [0.0, 0.0]])
+
+    def test_embeddings_averaged_over_what_is_present_and_a_linear_map(self) -> None:
+        given = variables(self.COLUMNS, self.CODES, self.NUMBERS)
+        p = given["params"]
+        found = self.COLUMNS.apply(given, self.CODES, self.NUMBERS)
+        multi = (p["column_1"][1] + p["column_1"][3]) / 2
+        expected = [
+            p["column_0"][1],
+            np.zeros(5),
+            p["column_0"][2] + multi + p["numeric"][0] - 2 * p["numeric"][1],
+            p["column_0"][1] + p["column_1"][2],
+        ]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def test_no_columns_add_nothing_and_have_no_parameters(self) -> None:
+        nothing = Columns((), (), 0, 5)
+        assert nothing.init(jax.random.key(0), self.CODES[:, :0], self.NUMBERS[:, :0]) == {}
+        assert not np.asarray(nothing.apply({}, self.CODES[:, :0], self.NUMBERS[:, :0])).any()
+
+
+class TestPopularity:
+    def test_logarithm_of_the_mixture_of_shares_and_a_uniform_floor(self) -> None:
+        head, random = Popularity(2), np.random.default_rng(0)
+        shares = random.random((3, 4, 2))
+        shares = jnp.asarray(shares / shares.sum(1, keepdims=True), jnp.float32).at[0].set(0.0)
+        given = variables(head, shares, method=Popularity.scores)
+        p = given["params"]
+        mixture = np.exp(np.float64(p["decay_mixture"]))
+        mixture /= mixture.sum()
+        expected = float(p["exponent"]) * np.log(np.float64(shares) @ mixture[:2] + mixture[2] / 4)
+        found = head.apply(given, shares, method=Popularity.scores)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert np.ptp(found[0]) == 0  # before the first event all items are alike
+
+
+HISTORY = History(
+    user=jnp.array(0, jnp.int32),
+    user_categorical=jnp.zeros(0, jnp.int32),
+    user_numeric=jnp.zeros(0),
+    item=jnp.array([0, 1, 2, 1], jnp.int32),
+    time=jnp.array([0, 2 * DAY, 2 * DAY, 5 * DAY], jnp.int32),
+    mask=jnp.array([True, True, True, True]),
+    behaviour=jnp.array([0, 1, 0, 1], jnp.int32),
+    weight=jnp.array([1.0, 2.0, 0.5, -1.0]),
+    context_categorical=jnp.zeros((4, 0), jnp.int32),
+    context_numeric=jnp.zeros((4, 0)),
+)
+
+
+def asked(*days: float, seen: int = 3) -> Requests:
+    n = len(days)
+    at = jnp.asarray(np.array(days) * DAY, jnp.int32)
+    return Requests(at, jnp.full(n, seen, jnp.int32), jnp.zeros((n, 0), jnp.int32), jnp.zeros((n, 0)))
+
+
+def ages(requests: Requests, history: History = HISTORY) -> scan.Ages:
+    return scan.ages(history.time, history.mask, requests.at, requests.seen, past=1)
+
+
+class TestRevisit:
+    HEAD = Revisit(Bank((2.0,)), groups=2, behaviours=2)
+    GROUP = jnp.array([0, 1, 1, 1], jnp.int32)
+
+    def run(self, target: list[int], seen: int = 3) -> tuple[Any, Any, Any]:
+        requests = asked(*[10.0] * len(target), seen=seen)
+        age, writes = ages(requests), jnp.tile(jnp.array([[0.2, 0.8]]), (4, 1))
+
+        def counts(head: Revisit) -> Any:
+            weights = head.kernel_weights(HISTORY, self.GROUP, age, writes)
+            return head.counts(HISTORY, requests, age, weights, jnp.asarray(target, jnp.int32))
+
+        given = variables(self.HEAD, method=counts)
+        return given, *self.HEAD.apply(given, method=counts)
+
+    @pytest.mark.parametrize("seen", [3, 2])
+    def test_faded_counts_by_hand(self, seen: int) -> None:
+        given, own, everything = self.run([0, 1, 2, 9], seen)
+        p = given["params"]
+        h = np.exp(np.float64(p["decay"]["log_half_life"][0]))
+        kernel = [0.2 + 0.8 * 2 ** (-age / h) for age in (10, 8, 8, 5)]  # a steady reader: every read weight is 1
+        group, behaviour = (np.float64(p[k]) for k in ("group_strength", "behaviour_strength"))
+        strength = np.exp(group[[0, 1, 1, 1]] + behaviour[[0, 1, 0, 1]])
+        part = kernel * strength * np.array([1.0, 2.0, 0.5, 0.0])  # a negative weight excites nothing
+        part[1 + seen :] = 0.0
+        np.testing.assert_allclose(own, [part[0], part[1] + part[3], part[2], 0.0], rtol=1e-5)
+        np.testing.assert_allclose(everything, [part.sum()] * 4, rtol=1e-5)
+
+    def test_an_item_never_taken_is_not_excited_and_has_no_slope(self) -> None:
+        given = self.run([9])[0]
+
+        def excitation(counts: Any) -> Any:
+            return self.HEAD.apply(given, counts, method=Revisit.excitation)
+
+        value, slope = jax.value_and_grad(excitation)(jnp.array(0.0))
+        assert value < -1e8
+        assert slope == 0
+        level = float(given["params"]["level"])
+        np.testing.assert_allclose(excitation(jnp.array([1.0, 2.5])), [level, level + np.log(2.5)], rtol=1e-5)
+
+    def test_intensities_add_up(self) -> None:
+        random = np.random.default_rng(0)
+        base, excitation = (jnp.asarray(random.normal(size=20), jnp.float32) for _ in range(2))
+        whole = with_excitation(base, excitation)
+        expected = np.log(np.exp(np.float64(base)) + np.exp(np.float64(excitation)))
+        np.testing.assert_allclose(whole, expected, rtol=1e-5)
+
+
+class TestSimilarity:
+    HEAD = Similarity(
+        items=3, features=2, decay=Bank((2.0,)), behaviours=2, calendar=True,
+        item_columns=Columns((), (), 0, 2), user_columns=Columns((), (), 0, 2), context_columns=Columns((), (), 0, 2),
+    )  # fmt: skip
+
+    def query(self, requests: Requests, *, calendar: bool = True) -> tuple[Any, Any]:
+        head = dataclasses.replace(self.HEAD, calendar=calendar)
+        vectors, writes = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 0.0]]), jnp.full((4, 2), 0.5)
+
+        def query(head: Similarity) -> Any:
+            return head.query(HISTORY, requests, ages(requests), vectors, writes)
+
+        given = variables(head, method=query)
+        return given, head.apply(given, method=query)
+
+    def test_faded_mixed_and_softly_normalised_by_hand(self) -> None:
+        given, found = self.query(asked(6.0, 100.0))
+        p = jax.tree.map(np.float64, given["params"])
+        half_life, amplitude = np.exp(p["decay"]["log_half_life"][0]), p["amplitude"]
+        vectors = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 0.0]])
+        strength = np.array([1.0, 2.0, 0.5, -1.0]) * (1 + amplitude[[0, 1, 0, 1]])
+        for row, at in enumerate((6.0, 100.0)):
+            kernel = 0.5 + 0.5 * 2 ** (-(at - np.array([0, 2, 2, 5])) / half_life)
+            hours = np.float64(calendar(jnp.array([int(at * DAY)], jnp.int32)))[0]
+            q = (kernel * strength) @ vectors + hours @ p["calendar"]
+            expected = np.exp(p["log_temperature"]) * q / np.sqrt((q**2).sum() + np.exp(2 * p["log_softness"]))
+            np.testing.assert_allclose(found[row], expected, rtol=1e-4)
+
+    def test_without_fading_or_calendar_time_would_not_matter_with_them_it_does(self) -> None:
+        _, with_calendar = self.query(asked(1000.0, 1000.5))
+        assert not np.allclose(with_calendar[0], with_calendar[1])
+        _, idle = self.query(asked(1000.0, 1000.5), calendar=False)  # all but the constant part has faded
+        np.testing.assert_allclose(idle[0], idle[1], rtol=1e-6)
+        _, fresh = self.query(asked(6.0, 12.0), calendar=False)
+        assert not np.allclose(fresh[0], fresh[1])
+
+    def test_an_interest_faded_to_nothing_falls_silent_instead_of_shouting(self) -> None:
+        given, loud = self.query(asked(5.0), calendar=False)
+        given["params"]["decay"]["write"] = jnp.array([-50.0, 50.0])
+
+        def length(days: float) -> float:
+            requests = asked(days)
+            writes = self.HEAD.decay.apply(
+                {"params": given["params"]["decay"]}, *[jnp.zeros(4, jnp.int32)] * 3, method=Bank.write_weights
+            )
+            head = dataclasses.replace(self.HEAD, calendar=False)
+            vectors = jnp.ones((4, 2))
+            query = head.apply(
+                given, HISTORY, requests, ages(requests), vectors, writes, method=Similarity.query
+            )
+            return float(jnp.linalg.norm(query))
+
+        assert length(400.0) < 1e-3 * length(5.0)
+        assert np.isfinite(loud).all()
+
+    def test_targets_have_length_one_and_an_unknown_item_neither_vector_nor_bias(self) -> None:
+        items = Items(
+            jnp.array([0, 1, 2, 3, 3], jnp.int32), jnp.zeros(5, jnp.int32),
+            jnp.zeros((5, 0), jnp.int32), jnp.zeros((5, 0)),
+        )  # fmt: skip
+
+        def everything(head: Similarity) -> Any:
+            vectors = head.vectors(items)
+            return vectors, head.targets(vectors), head.bias(items)
+
+        given = variables(self.HEAD, method=everything)
+        vectors, targets, bias = self.HEAD.apply(given, method=everything)
+        np.testing.assert_allclose(np.linalg.norm(targets, axis=1), [1, 1, 1, 0, 0], atol=1e-3)
+        np.testing.assert_array_equal(vectors[:3], given["params"]["embedding"])
+        np.testing.assert_array_equal(bias, [*given["params"]["bias"], 0.0, 0.0])
+
+
+class TestCalendar:
+    def test_hours_and_weekdays_turn_round(self) -> None:
+        at = jnp.array([0, 6 * 3600, DAY, 7 * DAY, -DAY, 6 * DAY], jnp.int32)
+        monday, morning, tuesday, next_monday, before, sunday = np.asarray(calendar(at))
+        np.testing.assert_allclose(monday, [0, 1] * 4, atol=1e-6)
+        np.testing.assert_allclose(morning[:4], [1, 0, 0, -1], atol=1e-6)  # a quarter of a day, half of an overtone
+        np.testing.assert_allclose(tuesday[:4], monday[:4], atol=1e-6)
+        np.testing.assert_allclose(tuesday[4:6], [np.sin(2 * np.pi / 7), np.cos(2 * np.pi / 7)], atol=1e-6)
+        np.testing.assert_allclose(next_monday, monday, atol=1e-6)
+        np.testing.assert_allclose(before, sunday, atol=1e-6)

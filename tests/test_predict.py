@@ -1,0 +1,134 @@
+"""Serving: the same probabilities as in training, whatever the calls are cut into, and request times that are ignored when they should be."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import toys
+from toys import any_rank  # noqa: F401 - a fixture for every test here
+
+from jaxdecay import predict
+from jaxdecay.data.requests import Requests
+from jaxdecay.fit import Pieces, predictor
+from jaxdecay.predict import Predictor, shares_of
+
+
+def ask(made: Pieces, event: np.ndarray) -> Requests:
+    """A request at the time of each event, seeing what came before it."""
+    histories = made.histories
+    return Requests(
+        user=histories.user()[event],
+        history_end=event,
+        at=np.asarray(histories.time[event]),
+        target_offsets=np.arange(len(event) + 1),
+        targets=np.asarray(histories.item[event]),
+        event=event,
+    )
+
+
+def training_face(made: Pieces, params: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Every training event and its log-likelihood in training."""
+    events, values = [], []
+    for step in range(made.batches.per_epoch):
+        batch = made.batches[step]
+        found = np.asarray(toys.log_likelihood(made.model, params, batch, made.constants))
+        events.append(batch.requests.context_numeric[..., 0][batch.valid].astype(np.int64))
+        values.append(found[batch.valid])
+    return np.concatenate(events), np.concatenate(values)
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    scores = scores.astype(np.float64)
+    scores -= scores.max(1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(1, keepdims=True))
+
+
+@pytest.fixture(scope="module")
+def system() -> Predictor:
+    with jax.numpy_rank_promotion("allow"):
+        return predictor(*toys.everything())
+
+
+def test_training_and_serving_are_two_faces_of_one_model(system: Predictor) -> None:
+    made, params = toys.everything()
+    events, expected = training_face(made, params)
+    requests = ask(made, events)
+    scores = system.scores(requests)
+    assert scores.shape == (made.histories.events, 7)
+    assert scores.dtype == np.float32
+    found = log_softmax(scores)[np.arange(len(events)), requests.targets]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_model_trained_blind_to_the_request_time_serves_what_it_was_trained_on() -> None:
+    made, params = toys.everything()
+    blind = toys.pieces(
+        made.histories, toys.spec(made.histories, request_time="ignored"), window=64, batch_targets=64
+    )
+    events, expected = training_face(blind, params)
+    system = predictor(blind, params)
+    assert not system.uses_time
+    requests = ask(made, events)
+    known = requests.history_end > made.histories.offsets[requests.user]
+    scores = system.scores(requests)
+    found = log_softmax(scores)[np.arange(len(events)), requests.targets]
+    np.testing.assert_allclose(found[known], expected[known], atol=1e-5)
+    later = dataclasses.replace(requests, at=requests.at + 40 * toys.DAY)
+    np.testing.assert_array_equal(system.scores(later)[known], scores[known])
+
+
+def test_the_request_time_counts_when_it_is_used(system: Predictor) -> None:
+    made, _ = toys.everything()
+    requests = ask(made, np.array([5, 30]))
+    later = dataclasses.replace(requests, at=requests.at + 40 * toys.DAY)
+    now, then = log_softmax(system.scores(requests)), log_softmax(system.scores(later))
+    assert np.abs(now - then).max() > 0.01
+
+
+def test_requests_one_by_one_or_together_in_any_order(system: Predictor, monkeypatch: Any) -> None:
+    made, _ = toys.everything()
+    requests = ask(made, np.random.default_rng(0).permutation(made.histories.events)[:9])
+    together = system.scores(requests)
+    monkeypatch.setattr(predict, "_PLACES", 64)  # rows of four and of one
+    np.testing.assert_allclose(system.scores(requests), together, atol=1e-5)
+    order = np.arange(9)[::-1]
+    np.testing.assert_allclose(system.scores(requests.take(order)), together[order], atol=1e-5)
+
+
+def test_no_requests_no_scores(system: Predictor) -> None:
+    made, _ = toys.everything()
+    assert system.scores(ask(made, np.array([], np.int64))).shape == (0, 7)
+
+
+def test_the_parts_add_up_to_the_scores_but_for_one_number_a_request(system: Predictor) -> None:
+    made, _ = toys.everything()
+    requests = ask(made, np.array([3, 19, 40]))
+    parts = system.parts(requests)
+    assert set(parts) == {"similarity", "bias", "popularity", "revisit"}
+    difference = sum(parts.values()) - system.scores(requests)
+    np.testing.assert_allclose(difference, np.repeat(difference[:, :1], 7, axis=1), atol=1e-5)
+    assert (parts["revisit"] >= -1e-6).all()
+    for row, event in enumerate(requests.history_end):
+        seen = made.histories.item[made.histories.offsets[requests.user[row]] : event]
+        assert set(np.flatnonzero(parts["revisit"][row] > 1e-6)) == set(seen.tolist())
+
+
+def test_a_user_without_a_history_and_one_never_seen_are_served(system: Predictor) -> None:
+    made, params = toys.everything()
+    histories = made.histories
+    cold = ask(made, histories.offsets[[0, 2]])
+    assert np.isfinite(system.scores(cold)).all()
+    # the same log with one user fewer in training: the last is served as a stranger, from the same history
+    fewer = histories.replace(config={**histories.config, "counts": histories.config["counts"] | {"known_users": 4}})
+    stranger = Predictor(made.model, params, fewer, made.catalogue, made.reference)
+    requests = ask(made, np.array([histories.offsets[4] + 5, 5]))
+    apart = np.abs(stranger.scores(requests) - system.scores(requests)).max(1)
+    assert apart[1] == 0
+    assert apart[0] > 1e-4
+
+
+def test_shares_add_up_to_one_or_are_nothing() -> None:
+    counts = np.array([[[0.0, 0.0], [0.0, 0.0]], [[1.0, 2.0], [3.0, 0.0]]], np.float32)
+    np.testing.assert_allclose(shares_of(counts), [[[0, 0], [0, 0]], [[0.25, 1.0], [0.75, 0.0]]])
