@@ -28,25 +28,29 @@ Tables = dict[str, pl.DataFrame]
 
 
 def read(
-    source: Any, options: dict[str, Any], columns: Columns | None, unit: Unit | None
+    source: Any, config: dict[str, Any], columns: Columns | None, unit: Unit | None
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The new events as the run's own log was read and cleaned, and the report."""
+    """The new events, read and cleaned as the run's own log was, and the report; ``config`` is that of the
+    histories."""
+    options = config["options"]
     if columns is None:
         fields: dict[str, Any] = dict(options.get("columns") or {})
         fields |= {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         columns = Columns(**fields)
         if not isinstance(source, (str, Path)) or Path(source).suffix.lower() in PARQUET_SUFFIXES:
             columns = replace(columns, names=())  # only text files lack a header
+    own = (config["report"].get("read") or {}).get("unit")
     cleaning = CleanOptions(**(options.get("clean") or {}))
     frame, read = read_events(
         source,
         columns=columns,
-        unit=unit or options.get("unit"),
-        clock=options.get("clock", "utc"),
+        unit=unit or (own if own in ("s", "ms", "us") else None),
+        clock=config["clock"],
         nulls=cleaning.nulls,
     )
     frame, cleaned = clean(frame, cleaning)
-    return frame, {"read": read, "clean": cleaned, "warnings": list(read["warnings"])}
+    warnings = [text for text in read["warnings"] if unit or not text.startswith("unit ")]
+    return frame, {"read": read, "clean": cleaned, "warnings": warnings}
 
 
 def hashed_like(
@@ -81,7 +85,7 @@ def like_the_log(
     histories."""
     for kind, table in tables.items():
         known = table[f"{kind}_id"]
-        frame = frame.with_columns(typed(frame[known.name], known.dtype, report))
+        frame = frame.with_columns(typed(frame[known.name], known, report))
         frame = frame.with_columns(pl.Series(INDEX[kind], ids.find(frame[known.name], known)))
     behaviours = histories.config["behaviours"]
     had = ((histories.config["report"].get("read") or {}).get("columns")) or {}
@@ -108,16 +112,17 @@ def like_the_log(
     return frame.with_columns(behaviour=pl.lit(0, pl.Int8))
 
 
-def typed(new: pl.Series, dtype: pl.DataType, report: dict[str, Any]) -> pl.Series:
-    if new.dtype == dtype:
+def typed(new: pl.Series, known: pl.Series, report: dict[str, Any]) -> pl.Series:
+    """Ids in the type of the known ones."""
+    if new.dtype == known.dtype:
         return new
-    if dtype == pl.String:
+    if known.dtype == pl.String:
         report["warnings"].append(f"{new.name}: integers are read as text, like the ids of the run")
         return new.cast(pl.String)
-    cast = new.cast(dtype, strict=False) if new.dtype.is_integer() else None
+    cast = new.cast(known.dtype, strict=False) if new.dtype.is_integer() else None
     if cast is None or cast.null_count():
         raise InputError(
-            f"the new events: column {new.name!r} holds {new.dtype}, but the ids of the run are {dtype}; "
+            f"the new events: column {new.name!r} holds {new.dtype}, but the ids of the run are {known.dtype}; "
             "give the same type"
         )
     return cast

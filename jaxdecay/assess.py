@@ -42,10 +42,14 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
     asked, of = _requests(histories, protocol)
     report({"doing": "fitting the baselines"})
     systems: list[System] = [
-        *fit_baselines(histories, requests(histories, 1), exclude_history=protocol.exclude_history, seed=protocol.seed)
+        *fit_baselines(
+            histories, requests(histories, 1), exclude_history=protocol.exclude_history, seed=protocol.seed
+        )
     ]
     if protocol.ablation and runs.read_config(run)["model"]["half_lives"] != "none":
-        systems.append(_named(load_predictor(without_decay(run, report=report), histories=histories), ABLATION))
+        systems.append(
+            _named(load_predictor(without_decay(run, report=report), histories=histories), ABLATION)
+        )
     systems.append(_named(model, MODEL))
     report({"doing": f"ranking {histories.items} items for {len(asked)} requests by {len(systems)} systems"})
     found = evaluate(
@@ -68,9 +72,7 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
 def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
     """The run directory of the same model in which nothing ever fades; trained now unless it is there already."""
     config, out = runs.read_config(run), run / "without-decay"
-    model = dataclasses.replace(
-        model_options(config), half_lives="none", half_life=(), half_life_prior=()
-    )
+    model = dataclasses.replace(model_options(config), half_lives="none", half_life=(), half_life_prior=())
     train = TrainOptions(**config["train"])
     if not _of(out, config, model):
         shutil.rmtree(out, ignore_errors=True)
@@ -111,7 +113,9 @@ def _of(out: Path, config: dict[str, Any], model: ModelOptions) -> bool:
 def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
     """The requests of the part, or a sample of them, and words for which."""
     if max(protocol.k) > histories.items or min(protocol.k) < 1:
-        raise InputError(f"-k {max(protocol.k)}: the log has {histories.items} items; give list lengths from 1 to that")
+        raise InputError(
+            f"-k {max(protocol.k)}: the log has {histories.items} items; give list lengths from 1 to that"
+        )
     found = requests(histories, _PARTS[protocol.part])
     if not len(found):
         raise InputError(
@@ -140,4 +144,6 @@ def _write(run: Path, protocol: Protocol, found: Report) -> None:
         runs.write_json(path, found.to_json())
     except OSError as error:
         path.with_name(path.name + ".partial").unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror}); free some space and evaluate again") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); free some space and evaluate again"
+        ) from error

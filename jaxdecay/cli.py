@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("jaxdecay"):
             raise
-        return _fail(name, f"the package {error.name} is missing; pip install jaxdecay brings all that it needs")
+        return _fail(
+            name, f"the package {error.name} is missing; pip install jaxdecay brings all that it needs"
+        )
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -93,19 +95,24 @@ def _run(name: str, words: Sequence[str]) -> int:
     with _quiet("--verbose" in words):
         module, _, kind = COMMANDS[name][0].partition(":")
         kind = getattr(importlib.import_module(f"jaxdecay.commands.{module}"), kind)
+        from jaxdecay.settings import parse, spell
+
         try:
-            command = importlib.import_module("jaxdecay.settings").parse(kind, words, prog=f"jaxdecay {name}")
+            command = parse(kind, words, prog=f"jaxdecay {name}")
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
+                result = command.perform()
+        except InputError as error:
+            raise InputError(spell(str(error), kind)) from error
         except SystemExit:  # help was asked for, and printed
             return 0
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
-            result = command.perform()
         _print(command, result)
     fault = command.fault(result)
     return 0 if fault is None else _fail(name, fault)
 
 
 def _print(command: "Command", result: Any) -> None:
-    leading = importlib.import_module("jaxdecay.progress").leading
+    from jaxdecay.progress import leading
+
     if not leading():
         return
     if command.json:

@@ -47,7 +47,7 @@ def parse_prior(text: str) -> Prior:
         spread = float(number)
     except ValueError:
         spread = math.nan
-    if not sign or not spread > 1:
+    if not sign or not 1 < spread < math.inf:
         raise InputError(
             f"{text!r} is no prior on a half-life;"
             " write a duration and a factor above 1, such as 7d±2x or news=6h±2x"

@@ -137,6 +137,7 @@ def evaluate(
     exclude_history: bool | None = None,
     labels: np.ndarray | None = None,
     reference: str | None = None,
+    at_most: int | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> Report:
@@ -149,12 +150,14 @@ def evaluate(
             metrics then leave out targets labelled 0; AUC, and for ``logits`` accuracy and log loss, are
             added.
         reference: name of the system that the others are compared with (default: the first).
-        bootstrap: replicates of the intervals. seed: of the bootstrap.
+        at_most: evaluates that many requests, drawn without replacement, of a large log; the report says so.
+        bootstrap: replicates of the intervals. seed: of the bootstrap and the draw.
 
     Raises ValueError when there are no requests, names repeat, k is out of range, or a score is NaN.
     """
     _check(systems, histories, requests, k, reference)
-    order = np.argsort(requests.at, kind="stable")
+    there_are = len(requests)
+    order = _order(requests, at_most, seed)
     requests = requests.take(order)
     labels = None if labels is None else np.asarray(labels, np.float64)[order]
     applied = rules(histories, exclude_history)
@@ -173,7 +176,12 @@ def evaluate(
         for system in systems
     }
     return Report(
-        protocol=_protocol(applied, requests, exclude_history, k=k, bootstrap=bootstrap, seed=seed),
+        protocol={
+            **_protocol(applied, requests, exclude_history),
+            "drawn_from": there_are,
+            "k": list(k),
+            "interval": f"95 %, {bootstrap} bootstrap replicates over users, seed {seed}",
+        },
         figures=[figure for key, summary in summaries.items() for figure in summary.figures(*key)],
         differences=compare(summaries, uses_time, reference or systems[0].name),
         systems=facts,
@@ -224,13 +232,21 @@ def _score(
                 if scores.shape != (len(asked), applied.histories.items):
                     wanted = (len(asked), applied.histories.items)
                     raise ValueError(f"{system.name}: scores are {scores.shape}, expected {wanted}")
+                if np.isnan(scores).any():
+                    raise ValueError(f"{system.name}: scores hold NaN, so there is no order among them")
                 outcomes[system.name, when].fill(chunk, flat, asked, scores, excluded, own, age, seconds)
     return outcomes, table
 
 
-def _protocol(
-    applied: Rules, requests: Requests, asked: bool | None, *, k: Sequence[int], bootstrap: int, seed: int
-) -> dict[str, Any]:
+def _order(requests: Requests, at_most: int | None, seed: int) -> np.ndarray:
+    """The requests to evaluate, in order of time."""
+    chosen = np.arange(len(requests))
+    if at_most is not None and at_most < len(requests):
+        chosen = np.random.default_rng(seed).choice(len(requests), at_most, replace=False)
+    return chosen[np.argsort(requests.at[chosen], kind="stable")]
+
+
+def _protocol(applied: Rules, requests: Requests, asked: bool | None) -> dict[str, Any]:
     histories = applied.histories
     split = dict(histories.config["split"])
     share = f"{histories.repeat_share:.1%} of training events are repeats"
@@ -249,7 +265,5 @@ def _protocol(
         "history": "removed" if applied.exclude_history else "kept",
         "history_why": by,
         "ties": "mean rank",
-        "k": list(k),
-        "interval": f"95 %, {bootstrap} bootstrap replicates over users, seed {seed}",
         "warnings": list(split.get("warnings", [])),
     }

@@ -1,4 +1,4 @@
-"""Output that is there wholly or not at all."""
+"""A folder of output that is there wholly or not at all."""
 
 import contextlib
 import os
@@ -19,37 +19,14 @@ def new_directory(path: Path) -> Iterator[Path]:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path}: is there already; give another --out")
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
-    with _written_or_removed(path, temporary):
+    try:
         temporary.mkdir(parents=True)
         yield temporary
         if path.exists():
             path.rmdir()
         os.rename(temporary, path)
-
-
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Yields a path beside ``path`` to write a file to, which replaces ``path`` when the block ends, and is removed if it raises.
-
-    Raises InputError when it cannot be written.
-    """
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory; give a file as --out")
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
-    with _written_or_removed(path, temporary):
-        yield temporary
-        os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _written_or_removed(path: Path, temporary: Path) -> Iterator[None]:
-    try:
-        yield
     except BaseException as error:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             reason = error.strerror or " ".join(str(error).split())
             raise InputError(

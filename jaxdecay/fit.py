@@ -2,7 +2,6 @@
 command line and the studies."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from jaxdecay.model import Interest, Spec
 from jaxdecay.optimizer import optimizer
 from jaxdecay.predict import Predictor, items_of, shares_of
 from jaxdecay.priors import half_life_priors
-from jaxdecay.train import Constants, State, TrainOptions, init_state
+from jaxdecay.train import Constants, TrainOptions
 
 _GRID = 512  # points of the catalogue's time grid that training reads at each step
 
@@ -57,9 +56,9 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         catalogue,
         reference,
         window=train.window,
-        tokens=train.batch_targets,
+        tokens=train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096)),
         seed=train.seed,
-        epochs=train.epochs,
+        epochs=train.epochs + train.settle_epochs,
         host=jax.process_index(),
         hosts=jax.process_count(),
         request_time=spec.request_time,
@@ -81,20 +80,22 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
 
 
-def validation(pieces: Pieces, options: TrainOptions) -> Callable[[Any], float]:
-    """NDCG@10 on a seeded sample of the validation requests, under the rules of evaluation."""
+def validation(pieces: Pieces, options: TrainOptions) -> loop.Evaluate:
+    """NDCG@10 on a seeded sample of the validation requests, under the rules of evaluation, and its standard
+    error."""
     asked = sample(requests(pieces.histories, 1), options.validation_requests, options.seed)
     if not len(asked):
         raise InputError("the validation part holds no events; prepare with a larger --split.validation")
 
-    def score(params: Any) -> float:
-        return ndcg_at_10(predictor(pieces, params), asked)
+    def score(params: Any) -> tuple[float, float]:
+        values = ndcg_at_10(predictor(pieces, params), asked)
+        return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
     return score
 
 
-def ndcg_at_10(system: Predictor, asked: Requests) -> float:
-    """Mean NDCG@10 of requests, under the rules of evaluation of the system's histories."""
+def ndcg_at_10(system: Predictor, asked: Requests) -> np.ndarray:
+    """(R,) NDCG@10 of each request, under the rules of evaluation of the system's histories."""
     ranks = rank_requests(system, system.histories, asked)
     widest = int(np.diff(asked.target_offsets).max(initial=1))
     place = np.arange(len(asked.targets)) - np.repeat(
@@ -104,7 +105,7 @@ def ndcg_at_10(system: Predictor, asked: Requests) -> float:
     row = np.repeat(np.arange(len(asked)), np.diff(asked.target_offsets))
     table[row, place] = ranks
     there = np.arange(widest) < np.diff(asked.target_offsets)[:, None]
-    return float(np.mean(ndcg(table, k=10, where=there)))
+    return np.asarray(ndcg(table, k=10, where=there))
 
 
 def predictor(pieces: Pieces, params: Any, *, name: str = "jaxdecay") -> Predictor:
@@ -175,9 +176,7 @@ def load_predictor(run: str | Path, *, histories: Histories | None = None) -> Pr
 
 __all__ = [
     "Pieces",
-    "State",
     "assemble",
-    "init_state",
     "load_model",
     "load_predictor",
     "ndcg_at_10",

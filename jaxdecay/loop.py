@@ -7,6 +7,7 @@ position is part of every checkpoint, and so is all that early stopping remember
 """
 
 import contextlib
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +24,10 @@ from jaxdecay import runs
 from jaxdecay.data.batches import Batches
 from jaxdecay.errors import InputError
 from jaxdecay.model import Interest
-from jaxdecay.train import Constants, State, TrainOptions, init_state, make_train_step
+from jaxdecay.train import Constants, State, TrainOptions, init_params, init_state, make_train_step
 
-Evaluate = Callable[[Any], float]
-"""Averaged parameters in, validation score out; higher is better."""
+Evaluate = Callable[[Any], tuple[float, float]]
+"""Averaged parameters in, validation score (higher is better) and its standard error out."""
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -52,36 +53,46 @@ def train(
             grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
         )
     )
+    settle_steps = options.settle_epochs * batches.per_epoch
     step = make_train_step(
         model,
         tx,
         batch_targets=batches.targets / batches.per_epoch,
         targets=batches.targets,
         average_steps=options.average * batches.per_epoch,
+        settle_steps=settle_steps,
     )
-    state = jax.jit(lambda constants, batch: init_state(model, constants, batch, tx, options.seed))(
-        constants, batches[0]
-    )
-    total = options.epochs * batches.per_epoch
+
+    @jax.jit
+    def fresh(constants: Constants) -> State:
+        return init_state(init_params(model, constants, options.seed), tx)
+
+    state = fresh(constants)
+    most = options.epochs * batches.per_epoch
     with runs.checkpointer(run) as checkpoints, _stopping() as asked_to_stop:
         if checkpoints.latest is not None:
             state = _resume(run, checkpoints, state, stream)
         log = runs.HistoryLog(run, resumed_at=int(state.step))
         began, before = time.perf_counter(), None
-        for now in range(int(state.step) + 1, total + 1):
-            if int(state.stale) >= options.patience:
+        for now in itertools.count(int(state.step) + 1):
+            if int(state.settling) < 0 and (int(state.stale) >= options.patience or now > most):
+                if not settle_steps:
+                    break
+                state = _settle(run, checkpoints, state, tx)
+            last = int(state.settling) + settle_steps if int(state.settling) >= 0 else most
+            if now > last:
                 break
             state, loss = step(state, next(stream), constants)
             _finite(before, now - 1, batches)
             before = loss
-            report({"step": now, "steps": total})
+            report({"step": now, "steps": last})
             stop = asked_to_stop()
-            if now % batches.per_epoch == 0 or now == total:
+            if now == last or (now % batches.per_epoch == 0 and int(state.settling) < 0):
                 _finite(loss, now, batches)
-                state, line = _evaluated(state, evaluate, batches, now, began)
+                state, line, metrics = _evaluated(state, evaluate, batches, now, began)
                 log.add(line)
                 report(line)
-                _save(run, checkpoints, now, state, stream, {"ndcg@10": line["ndcg@10"]})
+                _save(run, checkpoints, now, state, stream, metrics)
             elif stop or (options.checkpoint_steps and now % options.checkpoint_steps == 0):
                 _finite(loss, now, batches)
                 _save(run, checkpoints, now, state, stream, None)
@@ -90,26 +101,43 @@ def train(
     return state
 
 
+def _settle(run: Path, checkpoints: Any, state: State, tx: optax.GradientTransformation) -> State:
+    """Where only the decay parameters go on from: the best parameters, and an optimiser without a past."""
+    checkpoints.wait()
+    best = runs.load_average(run, int(state.best_step))
+    fresh = jax.jit(lambda params: init_state(params, tx))(best)
+    kept = {name: getattr(state, name) for name in ("step", "best", "best_step", "stale")}
+    return fresh.replace(settling=jnp.copy(state.step), **kept)
+
+
 def _evaluated(
     state: State, evaluate: Evaluate, batches: Batches, now: int, began: float
-) -> tuple[State, dict[str, Any]]:
-    """The state after an evaluation, and its line of the history."""
-    score = float(evaluate(state.average))
+) -> tuple[State, dict[str, Any], dict[str, float]]:
+    """The state after an evaluation, its line of the history, and the metrics of its checkpoint.
+
+    Settled parameters are kept unless validation is worse by more than one standard error.
+    """
+    score, error = evaluate(state.average)
+    settled = int(state.settling) >= 0
     better = score > float(state.best)
+    kept = score >= float(state.best) - (error if settled else 0.0)
+    steps = now - int(state.settling) if settled else batches.per_epoch
     line = {
         "step": now,
         "epoch": round(now / batches.per_epoch, 3),
-        "loss": float(state.loss) / batches.per_epoch,
+        "loss": float(state.loss) / steps,
         "ndcg@10": score,
+        "settled": settled,
+        "kept": kept,
         "seconds": round(time.perf_counter() - began, 1),
     }
     updated = state.replace(
         loss=jnp.zeros_like(state.loss),
         best=jnp.maximum(state.best, jnp.float32(score)),
-        best_step=jnp.where(score >= state.best, jnp.int32(now), state.best_step),
+        best_step=jnp.int32(now) if kept else state.best_step,
         stale=jnp.where(better, 0, state.stale + 1).astype(jnp.int32),
     )
-    return updated, line
+    return updated, line, {"ndcg@10": score, "settled": float(settled and kept)}
 
 
 def _resume(run: Path, checkpoints: Any, state: State, stream: Any) -> State:

@@ -143,6 +143,19 @@ class Interest(nn.Module):
         )
         self.popularity = Popularity(len(spec.popularity_half_lives)) if spec.popularity_half_lives else None
 
+    def everything(self, items: Items, shares: Float[Array, "g v r"]) -> Read:
+        """All parts once, on an empty history: what `init` needs to see."""
+        context, user = self.spec.context_columns, self.spec.user_columns
+        none, one = jnp.zeros(1, jnp.int32), jnp.ones(1, jnp.float32)
+
+        def columns(table: Table, *rows: int) -> tuple[Array, Array]:
+            codes = jnp.zeros((*rows, sum(table.widths)), jnp.int32)
+            return codes, jnp.zeros((*rows, table.numeric), jnp.float32)
+
+        history = History(jnp.int32(0), *columns(user), none, none, none > 0, none, one, *columns(context, 1))
+        _, vectors = self.scorer(items, shares)
+        return self(history, Requests(none, none, *columns(context, 1)), none, items, vectors)
+
     def scorer(self, items: Items, shares: Float[Array, "g v r"]) -> tuple[Scorer, Float[Array, "v d"]]:
         """What scores every item, and the vectors that events of these items write: the same for all
         users."""

@@ -28,9 +28,9 @@ class Moment(NamedTuple):
     """What was taken for granted."""
 
 
-def moment(at: At | None, *, clock: str) -> Moment:
-    """The moment that ``at`` names. None is now or, with clock "relative", each user's last event; fractions
-    of a second are cut off.
+def moment(at: Any, *, clock: str) -> Moment:
+    """The moment that ``at`` (an `At`, or None) names. None is now or, with clock "relative", each user's
+    last event; fractions of a second are cut off.
 
     | at | clock "utc" | clock "relative" |
     |---|---|---|

@@ -27,6 +27,17 @@ def is_level(path: tuple[Any, ...]) -> bool:
     return path[-1].key in _LEVELS
 
 
+def groups_of(params: Any) -> Any:
+    """The parameters' tree with the name of each one's group: decay, levels or rest."""
+
+    def of(path: tuple[Any, ...], _: Any) -> str:
+        if is_decay(path):
+            return "decay"
+        return "levels" if is_level(path) else "rest"
+
+    return jax.tree.map_with_path(of, params)
+
+
 def optimizer(
     learning_rate: float, decay_learning_rate: float, *, weight_decay: float = 0.0, freeze_decay: bool = False
 ) -> optax.GradientTransformation:
@@ -36,17 +47,9 @@ def optimizer(
     """
     decay = optax.set_to_zero() if freeze_decay else optax.adam(decay_learning_rate)
 
-    def label(params: Any) -> Any:
-        def of(path: tuple[Any, ...], _: Any) -> str:
-            if is_decay(path):
-                return "decay"
-            return "levels" if is_level(path) else "rest"
-
-        return jax.tree.map_with_path(of, params)
-
     groups = {
         "decay": decay,
         "levels": optax.adam(decay_learning_rate),
         "rest": optax.adamw(learning_rate, weight_decay=weight_decay),
     }
-    return optax.partition(groups, label)
+    return optax.partition(groups, groups_of)

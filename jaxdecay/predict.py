@@ -130,7 +130,7 @@ class Predictor:
     def _calls(self, requests: Requests, context: Context | None):
         first = self.histories.offsets[requests.user]
         length = requests.history_end - first
-        places = np.maximum(16, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(
+        places = np.maximum(64, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(
             np.int64
         )
         for past in np.unique(places):

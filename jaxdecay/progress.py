@@ -5,7 +5,15 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress as Bars,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 
 def leading() -> bool:
@@ -21,13 +29,11 @@ def note(text: str) -> None:
 
 
 class Progress:
-    """Called with lines such as ``{"step": 3, "steps": 70}``, which move a bar, or ``{"epoch": 1, "ndcg@10": .2}``, which are shown.
-
-    ``label`` stands before both.
+    """Called with lines such as ``{"step": 3, "steps": 70}``, which move a bar, or ``{"epoch": 1, "ndcg@10": .2}`` and
+    ``{"doing": "ranking"}``, which are shown.
     """
 
-    def __init__(self, label: str = "") -> None:
-        self.label = label
+    def __init__(self) -> None:
         self._shown = leading()
         self._bars = Bars(
             TextColumn("{task.description}"),
@@ -52,23 +58,28 @@ class Progress:
 
     def __call__(self, line: dict[str, Any]) -> None:
         counted = next((key for key in line if f"{key}s" in line), None)
-        rest = {key: value for key, value in line.items() if counted is None or key not in (counted, f"{counted}s")}
+        rest = {
+            key: value
+            for key, value in line.items()
+            if counted is None or key not in (counted, f"{counted}s")
+        }
         if counted is not None:
             self._move(counted, line[counted], line[f"{counted}s"])
         if rest and (counted is None or not self._bars.disable):
-            self.say(", ".join(f"{key} {_text(value)}" for key, value in rest.items()))
+            self.say(", ".join(_text(key, value) for key, value in rest.items()))
 
     def say(self, text: str) -> None:
         """A line above the bars."""
-        text = f"{self.label}{text}"
         if self._shown:
             self._bars.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _move(self, what: str, done: int, total: int) -> None:
         if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(f"{self.label}{what}s", total=total)
+            self._tasks[what] = self._bars.add_task(f"{what}s", total=total)
         self._bars.update(self._tasks[what], completed=done, total=total)
 
 
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _text(key: str, value: Any) -> str:
+    if key == "doing":
+        return f"{value} ..."
+    return f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"

@@ -18,12 +18,22 @@ def console() -> Console:
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDE)
 
 
-def show_rows(header: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, bold: Iterable[int] = ()) -> None:
+def show_rows(
+    header: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    title: str | None = None,
+    bold: Iterable[int] = (),
+) -> None:
     """A plain table; numbers to the right, the rows numbered in ``bold`` in bold."""
     rows, bold = [list(row) for row in rows], set(bold)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold")
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", title_style="bold"
+    )
     for column, name in enumerate(header):
-        numeric = bool(rows) and all(isinstance(row[column], (int, float)) or row[column] is None for row in rows)
+        numeric = bool(rows) and all(
+            isinstance(row[column], (int, float)) or row[column] is None for row in rows
+        )
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for number, row in enumerate(rows):
         table.add_row(*(Text(_text(cell)) for cell in row), style="bold" if number in bold else None)
@@ -36,20 +46,28 @@ def show_evaluation(report: Report, *, k: int) -> None:
         console().print(Text(line), soft_wrap=True)
     model = next(reversed(report.systems))
     metrics = [f"{name}@{k}" for name in ("ndcg", "hr", "mrr")]
-    for group, title in (("all", "all targets"), ("repeats", "repeats"), ("novelties", "novelties")):
-        shown = metrics if group == "all" else metrics[:1]
-        if any(figure.group == group for figure in report.figures):
-            header, rows = report.table(shown, group=group)
-            print()
-            show_rows(header, rows, title=title, bold=[i for i, row in enumerate(rows) if row[0] == model])
+    both = {"repeats", "novelties"} <= {figure.group for figure in report.figures}
+    for group in ("all", "repeats", "novelties") if both else ("all",):
+        header, rows = report.table(metrics if group == "all" else metrics[:1], group=group)
+        print()
+        show_rows(header, rows, title=f"{group} targets" if group == "all" else group, bold=_of(model, rows))
     differences = [
-        (d.system, f"{-d.value:+.4f} [{-d.high:+.4f}, {-d.low:+.4f}]", ("better" if d.value < 0 else "worse") if d.clear else "not clear")
+        (
+            d.system,
+            f"{-d.value:+.4f} [{-d.high:+.4f}, {-d.low:+.4f}]",
+            ("better" if d.value < 0 else "worse") if d.clear else "not clear",
+        )
         for d in report.differences
-        if (d.metric, d.group, d.reference, d.time, d.reference_time) == (metrics[0], "all", model, "given", "given")
+        if (d.metric, d.group, d.reference, d.time, d.reference_time)
+        == (metrics[0], "all", model, "given", "given")
     ]
     if differences:
         print()
-        show_rows(["system", f"{model} minus it, {metrics[0]}", ""], differences, title="paired differences over users")
+        show_rows(
+            ["system", f"{model} minus it, {metrics[0]}", ""],
+            differences,
+            title="paired differences over users",
+        )
 
 
 def protocol_lines(protocol: Any) -> list[str]:
@@ -65,6 +83,10 @@ def protocol_lines(protocol: Any) -> list[str]:
         f"in brackets: {protocol['interval']}",
         *(f"warning: {warning}" for warning in protocol["warnings"]),
     ]
+
+
+def _of(system: str, rows: Sequence[Sequence[str]]) -> list[int]:
+    return [number for number, row in enumerate(rows) if row[0] == system]
 
 
 def _text(cell: Any) -> str:

@@ -95,7 +95,7 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
             [
                 keep.LatestN(3),
                 keep.BestN(
-                    get_metric_fn=lambda metrics: metrics["ndcg@10"],
+                    get_metric_fn=_worth,
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -105,6 +105,11 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
     )
 
 
+def _worth(metrics: dict[str, float]) -> float:
+    """What checkpoints are ranked by: validation NDCG@10, and settled ones before all others."""
+    return metrics["ndcg@10"] + metrics.get("settled", 0.0)
+
+
 def best_step(run: Path) -> int:
     """The step of the best checkpoint by validation NDCG@10, the later of equals; InputError if none has
     been evaluated."""
@@ -112,7 +117,7 @@ def best_step(run: Path) -> int:
     if not path.exists():
         raise InputError(f"{run}: no checkpoint yet; run jaxdecay train again to go on")
     with ocp.training.Checkpointer(path.absolute()) as checkpoints:
-        scored = [(c.metrics["ndcg@10"], c.step) for c in checkpoints.checkpoints if c.metrics]
+        scored = [(_worth(c.metrics), c.step) for c in checkpoints.checkpoints if c.metrics]
     if not scored:
         raise InputError(f"{run}: no checkpoint has been evaluated yet; run jaxdecay train again to go on")
     return max(scored)[1]

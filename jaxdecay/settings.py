@@ -121,8 +121,19 @@ def find(
     return meant[0] if len(meant) == 1 else None
 
 
+def spell(message: str, command: type) -> str:
+    """A message that names options as Python does, ``on_unknown='skip'``, in the words of the command line, ``--on-unknown skip``."""
+    for option in options_of(command):
+        name = option.path.rpartition(".")[2].replace("-", "_")
+        message = re.sub(rf"\b{name}='([^']*)'", rf"--{option.name} \1", message)
+        message = re.sub(rf"\b{name}=True", f"--{option.name}", message)
+    return message
+
+
 def _spelled(word: str, options: Sequence[Option], short: Mapping[str, str]) -> tuple[list[str], str | None]:
     """A word as tyro knows it, and the option that it names; words that name none stay as they are."""
+    if re.fullmatch(r"-[a-z]", word) and any(option.name == word[1:] for option in options):
+        return [f"-{word}"], word[1:]
     if not word.startswith("--") or word == "--":
         return [word], None
     name, equals, value = word[2:].partition("=")

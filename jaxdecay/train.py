@@ -19,6 +19,7 @@ from jaxdecay.data.batches import Batch
 from jaxdecay.history import Items
 from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
+from jaxdecay.optimizer import groups_of
 from jaxdecay.priors import Priors, penalty
 
 
@@ -32,20 +33,23 @@ class TrainOptions:
     """Evaluations without a better validation NDCG@10 before training stops."""
     learning_rate: float = 3e-3
     """Of embeddings and linear maps."""
-    decay_learning_rate: float = 3e-2
+    decay_learning_rate: float = 1e-1
     """Of half-lives, periods, write and read weights, and the levels of the heads."""
     weight_decay: float = 1e-3
     """Of embeddings and linear maps (decoupled); decay parameters take none."""
-    batch_targets: int = 4096
-    """Targets in a batch, about."""
+    batch_targets: int | None = None
+    """Targets in a batch, about; default: a hundredth of the training events, from 512 to 4096."""
     window: int = 64
     """Most targets of one user in a row of a batch; the past before them is never cut."""
-    average: float = 0.5
+    average: float = 1.0
     """Epochs over which parameters are averaged; the average is evaluated and kept."""
     validation_requests: int = 4000
     """Most validation requests used for early stopping (a seeded sample)."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints within an epoch; one at each evaluation in any case."""
+    settle_epochs: int = 4
+    """Epochs after early stopping in which only the decay parameters move, with a rate that falls to 0, from
+    the best parameters; kept if validation is not worse by more than one standard error. 0: no settling."""
     seed: int = 0
     """Of initialisation, batches and samples."""
 
@@ -73,19 +77,18 @@ class State(struct.PyTreeNode):
     best_step: Array
     stale: Array
     """Evaluations since it was reached."""
+    settling: Array
+    """The step at which settling began; -1 before."""
 
 
-def init_state(
-    model: Interest, constants: Constants, batch: Batch, tx: optax.GradientTransformation, seed: int
-) -> State:
-    """A fresh state; jit it with the shardings you want."""
-    one = jax.tree.map(lambda x: jnp.asarray(x[0]), batch)
+def init_params(model: Interest, constants: Constants, seed: int) -> Any:
+    """Fresh parameters."""
+    key = jax.random.key(seed)
+    return model.init(key, constants.items, constants.shares, method=Interest.everything)["params"]
 
-    def everything(model: Interest) -> Any:
-        _, vectors = model.scorer(constants.items, constants.shares)
-        return model(one.history, one.requests, one.target, constants.items, vectors)
 
-    params = model.init(jax.random.key(seed), method=everything)["params"]
+def init_state(params: Any, tx: optax.GradientTransformation) -> State:
+    """The state before the first step; jit it with the shardings you want."""
     zero = jnp.zeros((), jnp.int32)
     return State(
         step=zero,
@@ -96,6 +99,7 @@ def init_state(
         best=jnp.full((), -jnp.inf, jnp.float32),
         best_step=zero,
         stale=zero,
+        settling=jnp.full((), -1, jnp.int32),
     )
 
 
@@ -124,35 +128,55 @@ def make_train_step(
     batch_targets: float,
     targets: int,
     average_steps: float,
+    settle_steps: int = 1,
 ) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
-    """The jitted step, donating its state.
+    """The step: a gradient, compiled for each shape of batch, and an update, compiled once; donates the state.
 
-    The loss is the negative log-likelihood of the batch over ``batch_targets`` (the mean number of targets
-    in a batch, so that every target of an epoch counts alike), plus the negative log-density of the priors
-    over ``targets`` (those of an epoch): in expectation the mean negative log-posterior per target.
+    The loss is the negative log-likelihood of the batch over ``batch_targets`` (the mean number of targets in
+    a batch, so that every target of an epoch counts alike), plus the negative log-density of the priors over
+    ``targets`` (those of an epoch): in expectation the mean negative log-posterior per target.
+
+    Once ``state.settling`` is set, item vectors and linear maps rest, and the decay parameters and levels
+    follow the likelihood with a learning rate that falls to 0 along a cosine over ``settle_steps``.
     """
 
-    def loss_fn(params: Any, batch: Batch, constants: Constants) -> Array:
-        likelihood = batch_log_likelihood(model, params, batch, constants).sum()
-        return -likelihood / batch_targets + penalty(params, constants.priors) / targets
+    @jax.jit
+    def differentiate(params: Any, batch: Batch, constants: Constants) -> tuple[Array, Any]:
+        def loss_fn(params: Any) -> Array:
+            return -batch_log_likelihood(model, params, batch, constants).sum() / batch_targets
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
-        loss, gradient = jax.value_and_grad(loss_fn)(state.params, batch, constants)
+        return jax.value_and_grad(loss_fn)(params)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 2))
+    def update(state: State, loss: Array, gradient: Any, priors: Priors) -> State:
+        prior = jax.grad(lambda params: penalty(params, priors) / targets)(state.params)
+        gradient = jax.tree.map(jnp.add, gradient, prior)
         updates, optimizer = tx.update(gradient, state.optimizer, state.params)
+        rates = _rates(state, settle_steps)
+        updates = jax.tree.map(lambda group, x: rates[group] * x, groups_of(updates), updates)
         params = optax.apply_updates(state.params, updates)
         steps = state.step.astype(jnp.float32)
         keep = jnp.minimum(1.0 - 1.0 / jnp.maximum(average_steps, 1.0), (1.0 + steps) / (10.0 + steps))
         average = jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, state.average, params)
-        return (
-            state.replace(
-                step=state.step + 1,
-                params=params,
-                average=average,
-                optimizer=optimizer,
-                loss=state.loss + loss,
-            ),
-            loss,
+        return state.replace(
+            step=state.step + 1,
+            params=params,
+            average=average,
+            optimizer=optimizer,
+            loss=state.loss + loss,
         )
 
+    def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
+        loss, gradient = differentiate(state.params, batch, constants)
+        return update(state, loss, gradient, constants.priors), loss
+
     return step
+
+
+def _rates(state: State, settle_steps: int) -> dict[str, Array]:
+    """What each group's updates are multiplied by."""
+    settling = state.settling >= 0
+    share = (state.step - state.settling).astype(jnp.float32) / settle_steps
+    falling = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(share, 0.0, 1.0)))
+    moving = jnp.where(settling, falling, 1.0)
+    return {"rest": jnp.where(settling, 0.0, 1.0), "decay": moving, "levels": moving}

@@ -66,10 +66,9 @@ def update(
         kind: ids.read_table(newest(run), kind, rows=rows)
         for kind, rows in (("user", histories.users), ("item", histories.items))
     }
-    options = histories.config["options"]
-    frame, report = read(source, options, columns, unit)
+    frame, report = read(source, histories.config, columns, unit)
     side = {kind: _side(kind, given) for kind, given in (("item", items), ("user", users))}
-    frame, side = hashed_like(frame, side, options.get("anonymise") or {}, salt, run)
+    frame, side = hashed_like(frame, side, histories.config["options"].get("anonymise") or {}, salt, run)
     frame = like_the_log(frame, histories, tables, report)
     frame = not_there_yet(frame, histories, tables, report)
     report |= {"added": frame.height, "new_users": 0, "new_items": 0}
@@ -121,7 +120,7 @@ def _columns_of(
     if side is not None:
         taken = [column for column in columns if column in side.columns]
         try:
-            side = side.select(typed(side[name], rows[name].dtype, report), *taken).cast(
+            side = side.select(typed(side[name], rows[name], report), *taken).cast(
                 {column: table[column].dtype for column in taken}
             )
         except pl.exceptions.PolarsError as error:

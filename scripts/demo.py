@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import demo_story  # beside this file
 import polars as pl
 import tyro
 
@@ -30,9 +31,6 @@ from jaxdecay.progress import Progress, note
 from jaxdecay.protocol import Protocol
 from jaxdecay.settings import Settings, parse
 from jaxdecay.train import TrainOptions
-
-sys.path.insert(0, str(Path(__file__).parent))
-import demo_story
 
 _REFITS_UP_TO = 300_000
 """Events of a log up to which half-lives get intervals by default."""
@@ -135,7 +133,10 @@ def _make(options: Demo, out: Path, clock: Clock) -> Made:
     refits = options.refits
     if refits is None:
         refits = 20 if histories.events <= _REFITS_UP_TO else 0
-    with clock.stage("half-lives", f"half-lives, {refits} refits for their intervals"), Progress() as progress:
+    with (
+        clock.stage("half-lives", f"half-lives, {refits} refits for their intervals"),
+        Progress() as progress,
+    ):
         half_lives = run.half_lives(bootstrap=refits, report=progress)
     with clock.stage("evaluate", "evaluating beside the baselines"), Progress() as progress:
         from jaxdecay.assess import assess
@@ -196,7 +197,12 @@ def _tell(made: Made, out: Path, pictures: list[Path]) -> None:
     for line in made.story.why:
         print(f"- {line}")
     print("\nWritten:")
-    for path in (out / "prepared", made.run.path, made.run.path / "metrics.json", out / "recommendations.csv"):
+    for path in (
+        out / "prepared",
+        made.run.path,
+        made.run.path / "metrics.json",
+        out / "recommendations.csv",
+    ):
         print(f"  {path}")
     for path in pictures:
         print(f"  {path}")

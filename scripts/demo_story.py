@@ -11,6 +11,8 @@ import polars as pl
 from jaxdecay import asked
 from jaxdecay.configure import group_levels
 from jaxdecay.durations import show_days
+from jaxdecay.generations import newest
+from jaxdecay.ids import read_table
 from jaxdecay.moments import iso
 
 DAYS = 30
@@ -54,19 +56,26 @@ def _was(before: Mapping[Any, int], shown: str) -> str:
     return f"{rank}" if rank else "new"
 
 
-def half_life_rows(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None) -> tuple[list[str], list[list[str]]]:
+def half_life_rows(
+    half_lives: pl.DataFrame, truth: Mapping[str, Any] | None
+) -> tuple[list[str], list[list[str]]]:
     """Planted and learned half-lives of coming back, with periods; without truth the learned ones of all
     heads."""
     if truth is None:
         header = ["head", "group", "half-life", "95 % interval", "events", "periods"]
         return header, [
-            [one["head"], one["group"], show_days(one["half_life_days"]), _interval(one), f"{one['events']:,}", _periods(one)]
+            [
+                one["head"],
+                one["group"],
+                show_days(one["half_life_days"]),
+                _interval(one),
+                f"{one['events']:,}",
+                _periods(one),
+            ]
             for one in half_lives.iter_rows(named=True)
         ]
     header = ["category", "planted", "learned", "95 % interval", "off by", "planted period", "learned period"]
-    learned = {
-        one["group"]: one for one in half_lives.filter(head="revisit").iter_rows(named=True)
-    }
+    learned = {one["group"]: one for one in half_lives.filter(head="revisit").iter_rows(named=True)}
     rows = []
     for name, planted in truth["categories"].items():
         one, true, period = learned[name], planted["half_life_days"], planted["period_days"]
@@ -106,12 +115,21 @@ def find(run: Any, half_lives: pl.DataFrame) -> Story:
     change = Change.of(run, user, at, half_lives)
     groups = pl.Series("group", change.groups, dtype=pl.String)
     both = pl.concat(
-        one.head(_SHOWN).with_columns(when=pl.lit(when)) for one, when in zip(lists, ("now", "later"), strict=True)
+        one.head(_SHOWN).with_columns(when=pl.lit(when))
+        for one, when in zip(lists, ("now", "later"), strict=True)
     )
     both = both.join(run.items.select("item_id").with_columns(groups), on="item_id", maintain_order="left")
-    start = f"{_DAY and at / _DAY:.1f} days after the first event" if run.histories.clock == "relative" else iso(at)
+    start = (
+        f"{_DAY and at / _DAY:.1f} days after the first event"
+        if run.histories.clock == "relative"
+        else iso(at)
+    )
     name = lists[0]["user_id"][0]
-    return Story(f"Ten recommendations for user {name}, now ({start}) and {DAYS} days later", both, _why(run, change, lists))
+    return Story(
+        f"Ten recommendations for user {name}, now ({start}) and {DAYS} days later",
+        both,
+        _why(run, change, lists),
+    )
 
 
 def _candidates(run: Any) -> list[tuple[int, int]]:
@@ -126,7 +144,11 @@ def _candidates(run: Any) -> list[tuple[int, int]]:
 
 
 def _list(run: Any, user: int, at: int) -> pl.DataFrame:
-    return run.recommend([run.users[user]], k=min(_WIDE, run.histories.items), at=at)
+    return run.recommend(_user_ids(run)[user : user + 1], k=min(_WIDE, run.histories.items), at=at)
+
+
+def _user_ids(run: Any) -> pl.Series:
+    return read_table(newest(run.path), "user", rows=run.histories.users)["user_id"]
 
 
 def _moved(now: pl.DataFrame, later: pl.DataFrame) -> float:
@@ -199,7 +221,11 @@ class Change:
         if head == "revisit" and self.count[item]:
             count = int(self.count[item])
             are = "one event behind it is" if count == 1 else f"{count} events behind it are"
-            newest = f"{show_days(float(self.age[item]))} old" if count == 1 else f"at least {show_days(float(self.age[item]))} old"
+            newest = (
+                f"{show_days(float(self.age[item]))} old"
+                if count == 1
+                else f"at least {show_days(float(self.age[item]))} old"
+            )
             what = f"{group} and " if group else ""
             return f": the {are} {what}{newest} now, and {fades}"
         if head == "similarity":
@@ -213,16 +239,25 @@ def _why(run: Any, change: Change, lists: Sequence[pl.DataFrame]) -> list[str]:
     index = dict(run.items.select("item_id", "index").iter_rows())
     moved = now.join(later, on="item_id", how="full", suffix="_later", coalesce=True)
     moved = moved.with_columns(pl.col("rank", "rank_later").fill_null(_WIDE + 1))
-    fallen = moved.filter(pl.col("rank") <= _SHOWN).sort(pl.col("rank_later").log() - pl.col("rank").log(), descending=True)
-    risen = moved.filter(pl.col("rank_later") <= _SHOWN).sort(pl.col("rank").log() - pl.col("rank_later").log(), descending=True)
+    fallen = moved.filter(pl.col("rank") <= _SHOWN).sort(
+        pl.col("rank_later").log() - pl.col("rank").log(), descending=True
+    )
+    risen = moved.filter(pl.col("rank_later") <= _SHOWN).sort(
+        pl.col("rank").log() - pl.col("rank_later").log(), descending=True
+    )
     first = np.array([index[item] for item in now.head(_SHOWN)["item_id"]])
     lines = []
-    for one, falls in [*((row, True) for row in fallen.head(2).iter_rows(named=True)), *((row, False) for row in risen.head(1).iter_rows(named=True))]:
+    for one, falls in [
+        *((row, True) for row in fallen.head(2).iter_rows(named=True)),
+        *((row, False) for row in risen.head(1).iter_rows(named=True)),
+    ]:
         if one["rank"] == one["rank_later"]:
             continue
         where = index[one["item_id"]]
         group = f" ({change.groups[where]})" if change.groups[where] else ""
-        ranks = [str(rank) if rank <= _WIDE else f"beyond {_WIDE}" for rank in (one["rank"], one["rank_later"])]
+        ranks = [
+            str(rank) if rank <= _WIDE else f"beyond {_WIDE}" for rank in (one["rank"], one["rank_later"])
+        ]
         verb = "falls" if one["rank_later"] > one["rank"] else "rises"
         reason = change.reason(where, beside=first, falls=falls)
         lines.append(f"{one['item_id']}{group} {verb} from rank {ranks[0]} to {ranks[1]}: {reason}.")

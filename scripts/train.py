@@ -74,13 +74,11 @@ def main(options: Options) -> None:
         updates, state = tx.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, value
 
-    first = jax.tree.map(lambda x: jnp.asarray(x[0]), batches[0])
+    @jax.jit
+    def init(key: jax.Array) -> dict:
+        return model.init(key, items, shares, method=Interest.everything)["params"]
 
-    def everything(model: Interest) -> object:
-        _, vectors = model.scorer(items, shares)
-        return model(first.history, first.requests, first.target, items, vectors)
-
-    params = jax.jit(lambda key: model.init(key, method=everything)["params"])(jax.random.key(options.seed))
+    params = init(jax.random.key(options.seed))
     state = tx.init(params)
     asked = sample(requests(histories, 1), 2000, options.seed)
     for epoch in range(options.epochs):
@@ -88,7 +86,7 @@ def main(options: Options) -> None:
         for i in range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch):
             params, state, loss = step(params, state, batches[i])
             losses.append(loss)
-        score = ndcg_at_10(Predictor(model, params, histories, catalogue, reference), asked)
+        score = ndcg_at_10(Predictor(model, params, histories, catalogue, reference), asked).mean()
         print(
             f"epoch {epoch + 1}: loss {np.mean(jax.device_get(losses)):.4f}, validation NDCG@10 {score:.4f}"
         )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import scan
@@ -20,22 +21,14 @@ from jaxdecay.interest import Bank
 DAY = 86_400
 
 
-def variables(module: Any, *args: Any, **options: Any) -> Any:
-    """Parameters away from where they start."""
-    random = np.random.default_rng(0)
-    start = module.init(jax.random.key(0), *args, **options)
-    return jax.tree.map(lambda x: x + jnp.asarray(0.5 * random.normal(size=x.shape), jnp.float32), start)
-
-
 class TestColumns:
     COLUMNS = Columns((3, 4), (1, 2), 2, 5)
     CODES = jnp.array([[1, 0, 0], [0, 0, 0], [2, 1, 3], [1, 0, 2]], jnp.int32)
     NUMBERS = jnp.array([[0.0, 0.0], [0.0, 0.0], [1.0, -2.0], [0.0, 0.0]])
 
     def test_embeddings_averaged_over_what_is_present_and_a_linear_map(self) -> None:
-        given = variables(self.COLUMNS, self.CODES, self.NUMBERS)
-        p = given["params"]
-        found = self.COLUMNS.apply(given, self.CODES, self.NUMBERS)
+        p = toys.moved(self.COLUMNS, Columns.__call__, self.CODES, self.NUMBERS)
+        found = toys.call(self.COLUMNS, Columns.__call__, p, self.CODES, self.NUMBERS)
         multi = (p["column_1"][1] + p["column_1"][3]) / 2
         expected = [
             p["column_0"][1],
@@ -56,12 +49,11 @@ class TestPopularity:
         head, random = Popularity(2), np.random.default_rng(0)
         shares = random.random((3, 4, 2))
         shares = jnp.asarray(shares / shares.sum(1, keepdims=True), jnp.float32).at[0].set(0.0)
-        given = variables(head, shares, method=Popularity.scores)
-        p = given["params"]
+        p = toys.moved(head, Popularity.scores, shares)
         mixture = np.exp(np.float64(p["decay_mixture"]))
         mixture /= mixture.sum()
         expected = float(p["exponent"]) * np.log(np.float64(shares) @ mixture[:2] + mixture[2] / 4)
-        found = head.apply(given, shares, method=Popularity.scores)
+        found = toys.call(head, Popularity.scores, p, shares)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
         assert np.ptp(found[0]) == 0  # before the first event all items are alike
 
@@ -102,13 +94,12 @@ class TestRevisit:
             weights = head.kernel_weights(HISTORY, self.GROUP, age, writes)
             return head.counts(HISTORY, requests, age, weights, jnp.asarray(target, jnp.int32))
 
-        given = variables(self.HEAD, method=counts)
-        return given, *self.HEAD.apply(given, method=counts)
+        p = toys.moved(self.HEAD, counts)
+        return p, *toys.call(self.HEAD, counts, p)
 
     @pytest.mark.parametrize("seen", [3, 2])
     def test_faded_counts_by_hand(self, seen: int) -> None:
-        given, own, everything = self.run([0, 1, 2, 9], seen)
-        p = given["params"]
+        p, own, everything = self.run([0, 1, 2, 9], seen)
         h = np.exp(np.float64(p["decay"]["log_half_life"][0]))
         kernel = [0.2 + 0.8 * 2 ** (-age / h) for age in (10, 8, 8, 5)]  # a steady reader: every read weight is 1
         group, behaviour = (np.float64(p[k]) for k in ("group_strength", "behaviour_strength"))
@@ -119,15 +110,15 @@ class TestRevisit:
         np.testing.assert_allclose(everything, [part.sum()] * 4, rtol=1e-5)
 
     def test_an_item_never_taken_is_not_excited_and_has_no_slope(self) -> None:
-        given = self.run([9])[0]
+        p = self.run([0, 1, 2, 9])[0]
 
         def excitation(counts: Any) -> Any:
-            return self.HEAD.apply(given, counts, method=Revisit.excitation)
+            return toys.call(self.HEAD, Revisit.excitation, p, counts)
 
         value, slope = jax.value_and_grad(excitation)(jnp.array(0.0))
         assert value < -1e8
         assert slope == 0
-        level = float(given["params"]["level"])
+        level = float(p["level"])
         np.testing.assert_allclose(excitation(jnp.array([1.0, 2.5])), [level, level + np.log(2.5)], rtol=1e-5)
 
     def test_intensities_add_up(self) -> None:
@@ -151,12 +142,12 @@ class TestSimilarity:
         def query(head: Similarity) -> Any:
             return head.query(HISTORY, requests, ages(requests), vectors, writes)
 
-        given = variables(head, method=query)
-        return given, head.apply(given, method=query)
+        p = toys.moved(head, query)
+        return p, toys.call(head, query, p)
 
     def test_faded_mixed_and_softly_normalised_by_hand(self) -> None:
-        given, found = self.query(asked(6.0, 100.0))
-        p = jax.tree.map(np.float64, given["params"])
+        p, found = self.query(asked(6.0, 100.0))
+        p = jax.tree.map(np.float64, p)
         half_life, amplitude = np.exp(p["decay"]["log_half_life"][0]), p["amplitude"]
         vectors = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.5, 0.0]])
         strength = np.array([1.0, 2.0, 0.5, -1.0]) * (1 + amplitude[[0, 1, 0, 1]])
@@ -176,23 +167,14 @@ class TestSimilarity:
         assert not np.allclose(fresh[0], fresh[1])
 
     def test_an_interest_faded_to_nothing_falls_silent_instead_of_shouting(self) -> None:
-        given, loud = self.query(asked(5.0), calendar=False)
-        given["params"]["decay"]["write"] = jnp.array([-50.0, 50.0])
+        head = dataclasses.replace(self.HEAD, calendar=False)
+        requests, vectors, writes = asked(5.0, 400.0), jnp.ones((4, 2)), jnp.tile(jnp.array([[0.0, 1.0]]), (4, 1))
 
-        def length(days: float) -> float:
-            requests = asked(days)
-            writes = self.HEAD.decay.apply(
-                {"params": given["params"]["decay"]}, *[jnp.zeros(4, jnp.int32)] * 3, method=Bank.write_weights
-            )
-            head = dataclasses.replace(self.HEAD, calendar=False)
-            vectors = jnp.ones((4, 2))
-            query = head.apply(
-                given, HISTORY, requests, ages(requests), vectors, writes, method=Similarity.query
-            )
-            return float(jnp.linalg.norm(query))
+        def query(head: Similarity) -> Any:
+            return head.query(HISTORY, requests, ages(requests), vectors, writes)
 
-        assert length(400.0) < 1e-3 * length(5.0)
-        assert np.isfinite(loud).all()
+        fresh, faded = np.linalg.norm(toys.call(head, query, toys.moved(head, query)), axis=1)
+        assert faded < 1e-3 * fresh
 
     def test_targets_have_length_one_and_an_unknown_item_neither_vector_nor_bias(self) -> None:
         items = Items(
@@ -204,11 +186,11 @@ class TestSimilarity:
             vectors = head.vectors(items)
             return vectors, head.targets(vectors), head.bias(items)
 
-        given = variables(self.HEAD, method=everything)
-        vectors, targets, bias = self.HEAD.apply(given, method=everything)
+        p = toys.moved(self.HEAD, everything)
+        vectors, targets, bias = toys.call(self.HEAD, everything, p)
         np.testing.assert_allclose(np.linalg.norm(targets, axis=1), [1, 1, 1, 0, 0], atol=1e-3)
-        np.testing.assert_array_equal(vectors[:3], given["params"]["embedding"])
-        np.testing.assert_array_equal(bias, [*given["params"]["bias"], 0.0, 0.0])
+        np.testing.assert_array_equal(vectors[:3], p["embedding"])
+        np.testing.assert_array_equal(bias, [*p["bias"], 0.0, 0.0])
 
 
 class TestCalendar:

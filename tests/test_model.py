@@ -17,9 +17,7 @@ from jaxdecay.history import History, Items, Requests
 from jaxdecay.model import Interest, Spec, Table
 
 N, PAST, R = 6, 2, 4
-READ = jax.jit(
-    lambda model, params, *args: model.apply({"params": params}, *args), static_argnums=0
-)  # one compilation for all tests of one user's read
+READ = Interest.__call__  # the same for all tests: one compilation
 
 
 def one_user(time: list[int]) -> tuple[Any, ...]:
@@ -36,9 +34,7 @@ def one_user(time: list[int]) -> tuple[Any, ...]:
         history.context_categorical[PAST:],
         history.context_numeric[PAST:],
     )
-    _, vectors = made.model.apply(
-        {"params": params}, made.constants.items, made.constants.shares, method=Interest.scorer
-    )
+    _, vectors = toys.call(made.model, Interest.scorer, params, made.constants.items, made.constants.shares)
     return history, requests, item[PAST:], made.constants.items, vectors
 
 
@@ -47,12 +43,12 @@ def test_no_slope_leads_to_later_events_and_ties_follow_the_order_of_rows(time: 
     made, params = toys.everything()
     history, requests, target, items, vectors = one_user(time)
 
-    @jax.jit
     def read(weight: Any, vectors: Any) -> Any:
         seen = history._replace(weight=weight)
-        return made.model.apply({"params": params}, seen, requests, target, items, vectors)
+        found = toys.call(made.model, READ, params, seen, requests, target, items, vectors)
+        return found.query, found.excitation[1]
 
-    slopes = jax.jacrev(lambda *x: (read(*x).query, read(*x).excitation[1]), (0, 1))(history.weight, vectors)
+    slopes = jax.jit(jax.jacrev(read, (0, 1)))(history.weight, vectors)
     earlier = np.arange(N) < PAST + np.arange(R)[:, None]
     (query_weight, query_vectors), (excitation_weight, _) = slopes
     for name, slope in {
@@ -66,7 +62,7 @@ def test_no_slope_leads_to_later_events_and_ties_follow_the_order_of_rows(time: 
 def test_the_read_is_the_same_to_the_last_bit_whatever_comes_later() -> None:
     made, params = toys.everything()
     history, requests, target, items, vectors = one_user([0, 9, 400_000, 400_000, 900_000, 900_001])
-    read = READ(made.model, params, history, requests, target, items, vectors)
+    read = toys.call(made.model, READ, params, history, requests, target, items, vectors)
     for r in range(R):
         later = np.arange(N) >= PAST + r
         other = history._replace(
@@ -75,7 +71,7 @@ def test_the_read_is_the_same_to_the_last_bit_whatever_comes_later() -> None:
             behaviour=jnp.where(later, 1 - history.behaviour, history.behaviour),
             weight=jnp.where(later, 9.0, history.weight),
         )
-        changed = READ(made.model, params, other, requests, target, items, vectors)
+        changed = toys.call(made.model, READ, params, other, requests, target, items, vectors)
         for before, after in zip(jax.tree.leaves(read), jax.tree.leaves(changed), strict=True):
             assert np.array_equal(before[: r + 1], after[: r + 1])
         if r < R - 1:
@@ -86,10 +82,10 @@ def test_an_earlier_event_of_the_same_time_is_seen() -> None:
     made, params = toys.everything()
     history, requests, target, items, vectors = one_user([5] * N)
     twice = history._replace(item=history.item.at[3].set(int(target[2])))
-    own = READ(made.model, params, twice, requests, target, items, vectors).excitation[0]
+    own = toys.call(made.model, READ, params, twice, requests, target, items, vectors).excitation[0]
     assert own[2] > -1e8  # row 3 has the item asked for by row 4, a tie in time
     assert own[1] < -1e8
-    assert READ(made.model, params, history, requests, target, items, vectors).excitation[0][2] < -1e8
+    assert toys.call(made.model, READ, params, history, requests, target, items, vectors).excitation[0][2] < -1e8
 
 
 def by_event(batches: Batches, params: Any, steps: range | None = None) -> dict[int, float]:
@@ -161,7 +157,7 @@ def test_a_new_item_has_the_average_of_its_group_and_its_columns_alone() -> None
         jnp.concatenate([items.numeric, jnp.zeros((2, 1))]),
     )
     shares = jnp.zeros((1, 9, 2))
-    scorer, vectors = made.model.apply({"params": params}, new, shares, method=Interest.scorer)
+    scorer, vectors = toys.call(made.model, Interest.scorer, params, new, shares)
     assert not np.asarray(vectors[7:]).any()  # no column, no vector
     assert scorer.bias[7:].tolist() == [0, 0]
 
@@ -169,7 +165,7 @@ def test_a_new_item_has_the_average_of_its_group_and_its_columns_alone() -> None
         return model._writes(model.revisit.decay, history, new)
 
     history = one_user([0] * N)[0]._replace(item=jnp.array([7, 8, 0, 0, 0, 0], jnp.int32))
-    found = made.model.apply({"params": params}, history, method=weights)
+    found = toys.call(made.model, weights, params, history)
     decay = params["revisit"]["decay"]
     for place, group in ((0, 1), (1, 2)):
         logits = decay["write"] + decay["group_write"][group] + decay["behaviour_write"][history.behaviour[place]]

@@ -18,15 +18,16 @@ PACKAGE = Path(jaxdecay.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
-    "errors durations",
+    "errors durations files",
     "kernels modes scan divergence history",
     "interest state encoders heads model",
     "losses metrics rank lists bootstrap priors",
     "data",
     "train optimizer configure loop fit runs predict evaluate outcomes groups figures results"
+    " protocol assess"
     " half_lives refit tune crossvalidate baselines distributed privacy",
     "ids moments asked serving streaming generations arrivals update trained recommend rerank explain drift",
-    "cli serve plots report export doctor __main__",
+    "cli commands settings progress serve plots report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

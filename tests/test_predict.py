@@ -10,14 +10,14 @@ import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import predict
+from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
 from jaxdecay.fit import Pieces, predictor
 from jaxdecay.predict import Predictor, shares_of
 
 
-def ask(made: Pieces, event: np.ndarray) -> Requests:
+def ask(histories: Histories, event: np.ndarray) -> Requests:
     """A request at the time of each event, seeing what came before it."""
-    histories = made.histories
     return Requests(
         user=histories.user()[event],
         history_end=event,
@@ -54,7 +54,7 @@ def system() -> Predictor:
 def test_training_and_serving_are_two_faces_of_one_model(system: Predictor) -> None:
     made, params = toys.everything()
     events, expected = training_face(made, params)
-    requests = ask(made, events)
+    requests = ask(made.histories, events)
     scores = system.scores(requests)
     assert scores.shape == (made.histories.events, 7)
     assert scores.dtype == np.float32
@@ -70,7 +70,7 @@ def test_a_model_trained_blind_to_the_request_time_serves_what_it_was_trained_on
     events, expected = training_face(blind, params)
     system = predictor(blind, params)
     assert not system.uses_time
-    requests = ask(made, events)
+    requests = ask(made.histories, events)
     known = requests.history_end > made.histories.offsets[requests.user]
     scores = system.scores(requests)
     found = log_softmax(scores)[np.arange(len(events)), requests.targets]
@@ -81,7 +81,7 @@ def test_a_model_trained_blind_to_the_request_time_serves_what_it_was_trained_on
 
 def test_the_request_time_counts_when_it_is_used(system: Predictor) -> None:
     made, _ = toys.everything()
-    requests = ask(made, np.array([5, 30]))
+    requests = ask(made.histories, np.array([5, 30]))
     later = dataclasses.replace(requests, at=requests.at + 40 * toys.DAY)
     now, then = log_softmax(system.scores(requests)), log_softmax(system.scores(later))
     assert np.abs(now - then).max() > 0.01
@@ -89,7 +89,7 @@ def test_the_request_time_counts_when_it_is_used(system: Predictor) -> None:
 
 def test_requests_one_by_one_or_together_in_any_order(system: Predictor, monkeypatch: Any) -> None:
     made, _ = toys.everything()
-    requests = ask(made, np.random.default_rng(0).permutation(made.histories.events)[:9])
+    requests = ask(made.histories, np.random.default_rng(0).permutation(made.histories.events)[:9])
     together = system.scores(requests)
     monkeypatch.setattr(predict, "_PLACES", 64)  # rows of four and of one
     np.testing.assert_allclose(system.scores(requests), together, atol=1e-5)
@@ -99,12 +99,12 @@ def test_requests_one_by_one_or_together_in_any_order(system: Predictor, monkeyp
 
 def test_no_requests_no_scores(system: Predictor) -> None:
     made, _ = toys.everything()
-    assert system.scores(ask(made, np.array([], np.int64))).shape == (0, 7)
+    assert system.scores(ask(made.histories, np.array([], np.int64))).shape == (0, 7)
 
 
 def test_the_parts_add_up_to_the_scores_but_for_one_number_a_request(system: Predictor) -> None:
     made, _ = toys.everything()
-    requests = ask(made, np.array([3, 19, 40]))
+    requests = ask(made.histories, np.array([3, 19, 40]))
     parts = system.parts(requests)
     assert set(parts) == {"similarity", "bias", "popularity", "revisit"}
     difference = sum(parts.values()) - system.scores(requests)
@@ -118,15 +118,28 @@ def test_the_parts_add_up_to_the_scores_but_for_one_number_a_request(system: Pre
 def test_a_user_without_a_history_and_one_never_seen_are_served(system: Predictor) -> None:
     made, params = toys.everything()
     histories = made.histories
-    cold = ask(made, histories.offsets[[0, 2]])
+    cold = ask(histories, histories.offsets[[0, 2]])
     assert np.isfinite(system.scores(cold)).all()
-    # the same log with one user fewer in training: the last is served as a stranger, from the same history
-    fewer = histories.replace(config={**histories.config, "counts": histories.config["counts"] | {"known_users": 4}})
-    stranger = Predictor(made.model, params, fewer, made.catalogue, made.reference)
-    requests = ask(made, np.array([histories.offsets[4] + 5, 5]))
-    apart = np.abs(stranger.scores(requests) - system.scores(requests)).max(1)
-    assert apart[1] == 0
-    assert apart[0] > 1e-4
+    # somebody who came after training did exactly what the last user did
+    first, last = histories.offsets[-2:]
+    again = {
+        name: np.append(array, array[first:last], axis=0)
+        for name, array in histories.arrays().items()
+        if len(array) == histories.events
+    }
+    again |= {name: np.append(array, array[-1:], axis=0) for name, array in histories.arrays().items() if name.startswith("user")}
+    grown = histories.replace(**again, offsets=np.append(histories.offsets, 2 * last - first))
+    stranger = Predictor(made.model, params, grown, made.catalogue, made.reference)
+    known, unknown = log_softmax(stranger.scores(ask(grown, np.array([first + 5, last + 5]))))
+    np.testing.assert_allclose(known, log_softmax(system.scores(ask(histories, np.array([first + 5]))))[0], atol=1e-5)
+    assert np.abs(known - unknown).max() > 1e-3
+    heads = {
+        head: params[head] | {"decay": params[head]["decay"] | {"user_read": 0 * params[head]["decay"]["user_read"]}}
+        for head in ("similarity", "revisit")
+    }
+    average = Predictor(made.model, params | heads, histories, made.catalogue, made.reference)
+    expected = log_softmax(average.scores(ask(histories, np.array([first + 5]))))[0]
+    np.testing.assert_allclose(unknown, expected, atol=1e-5)
 
 
 def test_shares_add_up_to_one_or_are_nothing() -> None:

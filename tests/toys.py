@@ -53,7 +53,7 @@ def log(
     time = np.concatenate([START + np.cumsum(part) for part in np.split(gap, np.cumsum(lengths)[:-1])])
     from_end = np.concatenate([np.arange(length)[::-1] for length in lengths])
     item = random.integers(0, items, events)
-    item[:items] = np.arange(items)  # everything is known
+    item[:items] = np.arange(items)[:events]  # everything is known
     categorical = {
         f"{kind}_categorical": random.integers(0, 3, (rows, 1))
         for kind, rows in (("item", items), ("user", len(lengths)), ("context", events))

@@ -97,7 +97,9 @@ def own_counts(histories: Histories, half_life: float, backing: Popularity, *, n
 
 
 def fit_decayed_own_counts(judge: Judge, backing: Popularity) -> OwnCounts:
-    """Decayed own counts, the half-life chosen by validation, over a popularity that has been chosen already."""
+    """Decayed own counts, the half-life chosen by validation, over a popularity that has been chosen
+    already.
+    """
     system, _, found = judge.choose(
         lambda value: own_counts(judge.histories, value, backing, name="decayed own counts"), HALF_LIVES
     )

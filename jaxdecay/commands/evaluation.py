@@ -34,4 +34,6 @@ class Evaluate(Protocol, Command):
         from jaxdecay.report import show_evaluation
 
         show_evaluation(result, k=self.k[0])
-        print(f"written: {self.run / 'metrics.json' if self.part == 'test' else self.run / f'metrics-{self.part}.json'}")
+        print(
+            f"written: {self.run / 'metrics.json' if self.part == 'test' else self.run / f'metrics-{self.part}.json'}"
+        )

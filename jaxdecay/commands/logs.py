@@ -77,7 +77,11 @@ class Simulate(SimulateOptions, Command):
         with new_directory(self.out) as directory:
             simulated = simulate(self.part_of(SimulateOptions))
             write(simulated, directory)
-        return {"log": str(self.out / "events.parquet"), "events": len(simulated.events), "truth": simulated.truth}
+        return {
+            "log": str(self.out / "events.parquet"),
+            "events": len(simulated.events),
+            "truth": simulated.truth,
+        }
 
     def show(self, result: dict[str, Any]) -> None:
         planted = result["truth"]["categories"]
@@ -106,12 +110,20 @@ class Datasets(Command):
     def perform(self) -> Any:
         if not self.name:
             return [
-                {"name": one.name, "title": one.title, "megabytes": one.megabytes, "terms": one.terms, "terms_page": one.terms_page}
+                {
+                    "name": one.name,
+                    "title": one.title,
+                    "megabytes": one.megabytes,
+                    "terms": one.terms,
+                    "terms_page": one.terms_page,
+                }
                 for one in datasets.DATASETS.values()
             ]
         out = self.out or Path(self.name)
         with new_directory(out) as directory:
-            log = datasets.fetch(self.name, accept_terms=self.accept_terms, cache=self.cache, source=self.source)
+            log = datasets.fetch(
+                self.name, accept_terms=self.accept_terms, cache=self.cache, source=self.source
+            )
             for name, table in zip(("events", "items", "users"), log, strict=True):
                 if table is not None:
                     table.write_parquet(directory / f"{name}.parquet")
@@ -119,7 +131,9 @@ class Datasets(Command):
 
     def show(self, result: Any) -> None:
         if isinstance(result, dict):
-            print(f"{result['log']}: {result['events']} events; next: jaxdecay prepare {result['log']} --out DIR")
+            print(
+                f"{result['log']}: {result['events']} events; next: jaxdecay prepare {result['log']} --out DIR"
+            )
             return
         show_rows(("name", "what", "MB"), [(one["name"], one["title"], one["megabytes"]) for one in result])
         print("\nTerms (nothing is downloaded without --accept-terms):")

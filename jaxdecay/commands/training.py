@@ -48,8 +48,14 @@ class Train(Command):
 
     def show(self, result: dict[str, Any]) -> None:
         best = result["best"]
-        score = f"; best NDCG@10 on validation {best['ndcg@10']:.4f} after epoch {best['epoch']:g}" if best else ""
-        print(f"{result['run']}: {result['epochs']:g} epochs, {result['steps']} steps{score}")
+        score = (
+            f"; best NDCG@10 on validation {best['ndcg@10']:.4f} after epoch {best['epoch']:g}"
+            if best
+            else ""
+        )
+        print(
+            f"{result['run']}: trained {result['steps']} steps ({result['epochs']:g} of at most {self.train.epochs} epochs){score}"
+        )
         print(f"half-lives: {result['half_lives']['how']}")
         if result["finished"]:
             print(f"next: jaxdecay evaluate {result['run']}")

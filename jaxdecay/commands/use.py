@@ -55,7 +55,9 @@ class Listing(Command):
         rows = result.rows
         if result.titles is not None:
             listed = "similar_id" if "similar_id" in rows.columns else "item_id"
-            rows = rows.join(result.titles, left_on=listed, right_on="item_id", how="left", maintain_order="left")
+            rows = rows.join(
+                result.titles, left_on=listed, right_on="item_id", how="left", maintain_order="left"
+            )
         show_rows(rows.columns, rows.rows())
 
 
@@ -109,7 +111,12 @@ class Similar(Listing):
 
         run = load(self.run)
         rows = run.similar(
-            self.items, self.k, allow=self.allow, deny=self.deny or None, where=self.where, on_unknown=self.on_unknown
+            self.items,
+            self.k,
+            allow=self.allow,
+            deny=self.deny or None,
+            where=self.where,
+            on_unknown=self.on_unknown,
         )
         return _answer(run, rows)
 

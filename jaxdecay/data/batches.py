@@ -18,6 +18,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.history import History, Requests
 
+_WORTH = 16_384  # padded targets saved in an epoch that a further compiled shape must be worth
 _MONDAY, _WEEK = 4 * 86_400, 604_800  # 1970-01-05 was a Monday
 
 
@@ -142,9 +143,14 @@ class Batches:
         rows = self.rows
         past, length = rows.start - rows.first, rows.end - rows.start
         short = np.flatnonzero(past == 0)
-        found = [(0, edge, short[group]) for edge, group in least_padding(length[short], 3, step=2)]
+        found = [
+            (0, edge, short[group]) for edge, group in least_padding(length[short], 3, step=2, worth=_WORTH)
+        ]
         deep = np.flatnonzero(past > 0)
-        found += [(edge, self.window, deep[group]) for edge, group in least_padding(past[deep], 2, step=32)]
+        found += [
+            (edge, self.window, deep[group])
+            for edge, group in least_padding(past[deep], 2, step=32, worth=16 * _WORTH)
+        ]
         return found
 
     def rows_per_batch(self, bucket: int) -> int:

@@ -7,13 +7,15 @@ _DISTINCT = 256
 _WORTH = 0.9
 
 
-def least_padding(lengths: np.ndarray, classes: int, *, step: int = 1) -> list[tuple[int, np.ndarray]]:
+def least_padding(
+    lengths: np.ndarray, classes: int, *, step: int = 1, worth: int = 0
+) -> list[tuple[int, np.ndarray]]:
     """Splits lengths into at most ``classes``, each padded to its largest, with the fewest padded places in
     all.
 
     Exact by dynamic programming over the distinct lengths (rounded up to a multiple of ``step``; of more
-    than 256 of them, over their quantiles). Fewer classes are used where one more would save less than 10
-    %, since each costs a compilation.
+    than 256 of them, over their quantiles). Fewer classes are used where one more would save less than
+    10 % or fewer than ``worth`` places, since each costs a compilation.
 
     Returns each class's padded length and the indices of its members, shortest first; nothing for no lengths.
 
@@ -37,7 +39,9 @@ def least_padding(lengths: np.ndarray, classes: int, *, step: int = 1) -> list[t
         places = options.min(axis=1)
         totals.append(places[-1])
     used = 1
-    while used < len(totals) and totals[used] < _WORTH * totals[used - 1]:
+    while used < len(totals) and totals[used - 1] - totals[used] > max(
+        (1 - _WORTH) * totals[used - 1], worth
+    ):
         used += 1
 
     chosen = [len(edges) - 1]
