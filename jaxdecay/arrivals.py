@@ -122,8 +122,8 @@ def typed(new: pl.Series, known: pl.Series, report: dict[str, Any]) -> pl.Series
     cast = new.cast(known.dtype, strict=False) if new.dtype.is_integer() else None
     if cast is None or cast.null_count():
         raise InputError(
-            f"the new events: column {new.name!r} holds {new.dtype}, but the ids of the run are {known.dtype}; "
-            "give the same type"
+            f"the new events: column {new.name!r} holds {new.dtype}, but the ids of the run are "
+            f"{known.dtype}; give the same type"
         )
     return cast
 

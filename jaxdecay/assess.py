@@ -85,11 +85,13 @@ def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
 
 
 def finished(run: Path) -> bool:
-    """Whether training came to its end: the last epoch, or as many evaluations without progress as its patience allows."""
+    """Whether training came to its end: the decay parameters have settled or, where that is left out, patience or epochs were used up."""
     lines = runs.HistoryLog.lines(run)
     if not lines:
         return False
     options = TrainOptions(**runs.read_config(run)["train"])
+    if options.settle_epochs:
+        return lines[-1]["settled"]
     scores = [line["ndcg@10"] for line in lines]
     stale = len(scores) - 1 - int(np.argmax(scores))
     return lines[-1]["epoch"] >= options.epochs or stale >= options.patience

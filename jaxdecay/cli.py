@@ -66,10 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             name, f"the package {error.name} is missing; pip install jaxdecay brings all that it needs"
         )
     except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(name, f"{where}{error.strerror}; free some space, or check the path and its permissions")
+        return _fail(name, f"{where}{error.strerror or error}; free some space, or check the path and its permissions")
 
 
 def overview() -> str:
@@ -145,7 +143,7 @@ def _quiet(verbose: bool) -> Iterator[None]:
     for variable, level in (("TF_CPP_MIN_LOG_LEVEL", "3"), ("GRPC_VERBOSITY", "ERROR")):
         os.environ.setdefault(variable, level)
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)  # what goes wrong below comes up as an exception, too
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -186,9 +186,10 @@ def _concentration(
         exposures = lists.exposures(items, group, (_LIST_GROUPS, histories.items)).astype(np.float32)
         exposures = exposures[:, outcome.candidates]
         replicates = drawn @ exposures
+        replicates = replicates[replicates.any(axis=1)]  # where there are few users a draw may hold nobody
         for name, function in (("coverage", lists.coverage), ("gini", lists.gini)):
             value = float(function(exposures.sum(axis=0)))
-            margin = 1.96 * float(np.std(function(replicates)))
+            margin = 1.96 * float(np.std(function(replicates))) if len(replicates) else np.nan
             found.append((f"{name}@{size}", value, max(value - margin, 0.0), min(value + margin, 1.0)))
     return found
 

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
+
 from jaxdecay.errors import InputError
 
 
@@ -27,8 +29,8 @@ def new_directory(path: Path) -> Iterator[Path]:
         os.rename(temporary, path)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            reason = error.strerror or " ".join(str(error).split())
+        if isinstance(error, (OSError, pl.exceptions.PolarsError)):  # Polars has errors of its own for a full disk
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise InputError(
                 f"{path}: cannot be written ({reason}); nothing is left of it: free some space or give another --out"
             ) from error

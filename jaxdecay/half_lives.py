@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
@@ -134,13 +135,11 @@ def _spreads(
     known = histories.known_users
     random = np.random.default_rng([seed, 7])
     drawn = min(users, known)
-    centre = solve(problem, np.asarray(problem.start), np.append(np.ones(known), 0.0))
     logs = []
     for refit in range(bootstrap):
         report({"refit": refit + 1, "refits": bootstrap})
         weight = np.bincount(random.integers(0, known, drawn), minlength=known) * (known / drawn)
-        theta = solve(problem, centre, np.append(weight, 0.0), iterations=2)
-        refitted = jax.tree.map(np.asarray, problem.restore(theta.astype(np.float32)))
+        refitted = jax.tree.map(np.asarray, problem.restore(solve(problem, np.append(weight, 0.0))))
         curves = mean_kernels(histories, model, refitted, user_weight=weight)
         logs.append([np.log(first_half(c.age, c.value)) for c in curves])
     return list(np.std(np.array(logs), axis=0, ddof=1) * np.sqrt(drawn / known))
@@ -166,7 +165,9 @@ def _basis(
     bank = Bank(tuple(np.exp(decay.get("log_half_life", np.zeros(0))).tolist()), starts)
     variables = {
         "params": {
-            k: v for k, v in decay.items() if k in ("log_half_life", "period_shift", "log_envelope", "write")
+            k: jnp.asarray(v)
+            for k, v in decay.items()
+            if k in ("log_half_life", "period_shift", "log_envelope", "write")
         }
     }
     half_lives, envelopes, periods = (

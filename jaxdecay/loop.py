@@ -98,6 +98,8 @@ def train(
                 _save(run, checkpoints, now, state, stream, None)
             if stop:
                 break
+        with _saving(run):
+            checkpoints.wait()
     return state
 
 
@@ -118,6 +120,7 @@ def _evaluated(
     Settled parameters are kept unless validation is worse by more than one standard error.
     """
     score, error = evaluate(state.average)
+    score = float(np.float32(score))  # as the state remembers it: equal scores must stay equal
     settled = int(state.settling) >= 0
     better = score > float(state.best)
     kept = score >= float(state.best) - (error if settled else 0.0)
@@ -161,12 +164,21 @@ def _parts(state: State, stream: Any) -> dict[str, Any]:
 def _save(run: Path, checkpoints: Any, now: int, state: State, stream: Any, metrics: Any) -> None:
     """Saves in the background; the state is copied first, because the next step donates it."""
     kept = jax.tree.map(jnp.copy, state)
-    try:
+    with _saving(run):
         checkpoints.save_checkpointables_async(now, _parts(kept, stream), metrics=metrics)
-    except OSError as error:
+
+
+@contextlib.contextmanager
+def _saving(run: Path) -> Iterator[None]:
+    """Whatever a checkpoint came to grief on (a full disk, above all), in one line; that of a save in the
+    background comes up at the next one or at `wait`."""
+    try:
+        yield
+    except Exception as error:  # OSError, ValueError or another, by the library that was writing
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
         raise InputError(
-            f"{run / 'checkpoints'}: step {now} could not be saved ({error.strerror}); "
-            "the checkpoints before it are whole: free space and run again"
+            f"{run / 'checkpoints'}: the last checkpoint could not be saved ({reason}); "
+            "those before it are whole: free space and run the same command again"
         ) from error
 
 

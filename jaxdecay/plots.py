@@ -1,5 +1,5 @@
-"""Pictures: half-lives, kernels, metrics, training. Each is a frame of what is drawn, and a function that draws
-the frame into a matplotlib `Axes`.
+"""Pictures: half-lives, kernels, metrics, training. Each is a frame of what is drawn, and a function that
+draws the frame into a matplotlib `Axes`.
 
 Everything that a colour says is also said by a shape, a dash or a place, so that the pictures read in grey. A
 plot function takes ``ax`` (default: a new figure that no window shows) and returns it; ``ax.figure.savefig``
@@ -38,8 +38,8 @@ _LINES = [
     )
 ]
 _TICKS = {
-    1 / 86_400: "1 s", 1 / 1440: "1 min", 1 / 144: "10 min", 1 / 24: "1 h", 0.25: "6 h", 1.0: "1 d", 7.0: "1 w",
-    30.0: "30 d", 90.0: "90 d", 365.25: "1 y", 3652.5: "10 y", 36_525.0: "100 y",
+    1 / 86_400: "1 s", 1 / 1440: "1 min", 1 / 144: "10 min", 1 / 24: "1 h", 0.25: "6 h", 1.0: "1 d",
+    7.0: "1 w", 30.0: "30 d", 90.0: "90 d", 365.25: "1 y", 3652.5: "10 y", 36_525.0: "100 y",
 }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def half_lives_frame(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None =
 
 
 def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
-    """Half-lives by group (rows) and head (marker), with 95 % intervals and a bar across where one was planted."""
+    """Half-lives by group (rows) and head (marker), with 95 % intervals; a bar across where one was planted."""
     ax = ax or _axes(6.4, 1.4 + 0.44 * frame["group"].n_unique())
     groups = list(dict.fromkeys(frame["group"]))
     heads = [head for head in _HEADS if head in set(frame["head"])]
@@ -114,7 +114,7 @@ def plot_kernels(
     """What is left of an event by its age, a line per group; the dotted line is one half.
 
     Args:
-        head: which head's kernels (default: the first in the frame). longest: age in days where the axis ends.
+        head: which head's kernels (default: the first in the frame). longest: age in days at the axis' end.
     """
     ax = ax or _axes(6.4, 3.8)
     head = head or (frame["head"][0] if len(frame) else "")
@@ -187,30 +187,35 @@ def plot_metrics(frame: pl.DataFrame, ax: Axes | None = None, *, name: str = "ND
 
 
 def history_frame(lines: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """The evaluations of a run (``history.jsonl``, `jaxdecay.runs.HistoryLog.lines`): columns epoch, loss,
-    ndcg@10."""
-    names = ("epoch", "loss", "ndcg@10")
-    return pl.DataFrame(
-        {name: [float(line[name]) for line in lines] for name in names},
-        schema=dict.fromkeys(names, pl.Float64),
-    )
+    """The evaluations of a run: columns epoch, loss, ndcg@10, settled, kept (of one row: what the run uses).
+
+    ``lines``: ``history.jsonl``, as `jaxdecay.runs.HistoryLog.lines` reads it.
+    """
+    numbers = ("epoch", "loss", "ndcg@10")
+    values: dict[str, list[Any]] = {name: [float(line[name]) for line in lines] for name in numbers}
+    values["settled"] = [bool(line["settled"]) for line in lines]
+    last = max((place for place, line in enumerate(lines) if line["kept"]), default=-1)
+    values["kept"] = [place == last for place in range(len(lines))]
+    types = {**dict.fromkeys(numbers, pl.Float64), "settled": pl.Boolean, "kept": pl.Boolean}
+    return pl.DataFrame(values, schema=types)
 
 
 def plot_history(frame: pl.DataFrame, ax: Axes | None = None, *, column: str = "ndcg@10") -> Axes:
-    """``column`` ("ndcg@10" or "loss") after each epoch; a ring around the evaluation that was kept."""
-    ax = ax or _axes(4.6, 3.0)
-    epoch, value = frame["epoch"].to_numpy(), frame[column].to_numpy()
+    """``column`` ("ndcg@10" or "loss") after each epoch, a square after settling; a ring around what is used."""
+    ax = ax or _axes(4.8, 3.0)
     colour = _BLUE if column == "ndcg@10" else _DARK
-    ax.plot(epoch, value, "-o", color=colour, lw=2.2, ms=4)
-    if len(frame):
-        kept = len(frame) - 1 - int(np.argmax(frame["ndcg@10"].to_numpy()[::-1]))
-        ax.plot(epoch[kept], value[kept], "o", ms=12, mfc="none", mec=_DARK, mew=1.4)
-        ax.annotate("kept", (epoch[kept], value[kept]), (0, -17), textcoords="offset points", ha="center")
+    trained, settled = frame.filter(~pl.col("settled")), frame.filter("settled")
+    ax.plot(trained["epoch"], trained[column], "-o", color=colour, lw=2.2, ms=4.5, label="trained")
+    if len(settled):
+        ax.plot(settled["epoch"], settled[column], "s", color=_ORANGE, ms=7, label="settled")
+    used = frame.filter("kept")
+    ax.plot(used["epoch"], used[column], "o", ms=14, mfc="none", mec=_DARK, mew=1.4, label="in use")
     _plain(ax)
-    ax.margins(y=0.18)
+    ax.margins(y=0.12)
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel("epoch")
     ax.set_ylabel("NDCG@10 on validation" if column == "ndcg@10" else "training loss")
+    _legend_above(ax)
     return ax
 
 

@@ -2,19 +2,20 @@ r"""Refits of how interest fades, everything else held fixed: what a bootstrap o
 
 A refit solves the score equations of the weighted log-posterior, $\sum_u m_u \nabla \ell_u(\theta) = \nabla
 \text{penalty}(\theta)$, in the parameters $\theta$ that all users share (half-lives, periods, envelopes,
-group and behaviour weights, levels), by Fisher scoring: the information matrix is summed from the users'
-own scores once, each iteration costs one pass over the data. Vectors of items and the deviations of single
-items and users stay where training left them; the intervals do not contain their uncertainty.
+group and behaviour weights, levels), by Fisher scoring with the information that the users' own scores add
+up to. A pass over the data gives every user's score at one $\theta$, so the first iteration of all refits
+shares one pass and each further one costs a pass a refit. Vectors of items and the deviations of single
+items and users stay where training left them; the spread of refits does not contain their uncertainty.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxdecay.data.batches import Batch, Batches
 from jaxdecay.model import Interest
@@ -26,85 +27,86 @@ _OWN = ("item_write", "user_read")
 _DAMPING = (
     1.0  # of the information, in the units of a logit or a log half-life; slows a step, does not move its end
 )
+_STRIDE = 1.0  # most that a logit or a log half-life moves in an iteration
 
 
 class Problem(NamedTuple):
-    """The shared decay parameters of a trained model as one vector, and what a refit needs of the data."""
+    """The shared decay parameters of a trained model as one vector of D numbers, and what a refit needs."""
 
-    start: Float[Array, " d"]
     restore: Callable[[Any], Any]
     """From a vector to the whole parameter tree."""
-    scores: Callable[[Any, Batch], Any]
-    """Gradient of each row's log-likelihood: (B, d)."""
-    total: Callable[[Any, Batch, Any], Any]
-    """Gradient of the weighted sum of the rows' log-likelihoods: (d,)."""
-    prior: Callable[[Any], Any]
-    """Gradient of the priors' log-density: (d,)."""
-    batches: Batches
+    user_scores: Callable[[np.ndarray], np.ndarray]
+    """(U+1, D) gradient of each user's log-likelihood at a vector: a pass over the data. The last row is
+    nobody."""
+    prior: Callable[[np.ndarray], np.ndarray]
+    """(D,) gradient of the priors' log-density."""
+    centre: np.ndarray
+    """(D,) where the refit with every user counted once ends."""
+    centre_scores: np.ndarray
+    """(U+1, D) the users' scores there."""
     information: np.ndarray
-    """(d, d) Fisher information at the start, of all users, with the priors' curvature."""
+    """(D, D) information of all users there, with the priors' curvature."""
 
 
-def pose(model: Interest, params: Any, batches: Batches, constants: Constants) -> Problem:
-    """Sets up the refits of a trained model: one pass over the data for the information matrix."""
+def pose(
+    model: Interest, params: Any, batches: Batches, constants: Constants, *, iterations: int = 3
+) -> Problem:
+    """Sets up the refits of a trained model: a pass over the data for each iteration towards the centre."""
     shared, fixed = _part(params)
     start, restore_shared = ravel_pytree(shared)
 
-    def restore(theta: Float[Array, " d"]) -> Any:
-        return _merge(restore_shared(theta), fixed)
+    def restore(theta: Any) -> Any:
+        return _merge(restore_shared(jnp.asarray(theta, jnp.float32)), fixed)
 
-    def likelihood(theta: Array, batch: Batch, constants: Constants, weight: Array) -> Array:
-        rows = batch_log_likelihood(model, restore(theta), batch, constants).sum(-1)
-        return (rows * weight).sum()
+    def row_likelihood(theta: Array, row: Batch, constants: Constants) -> Array:
+        one = jax.tree.map(lambda x: x[None], row)
+        return batch_log_likelihood(model, restore(theta), one, constants).sum()
 
-    def row_score(theta: Array, batch: Batch, constants: Constants) -> Array:
-        one = jax.tree.map(lambda x: x[None], batch)
-        return jax.grad(likelihood)(theta, one, constants, jnp.ones(1))
-
-    scores = jax.jit(jax.vmap(row_score, in_axes=(None, 0, None)))
-    total = jax.jit(jax.grad(likelihood))
+    row_scores = jax.jit(jax.vmap(jax.grad(row_likelihood), in_axes=(None, 0, None)))
     prior = jax.jit(lambda theta: -jax.grad(lambda t: penalty(restore(t), constants.priors))(theta))
-    curvature = jax.jit(jax.hessian(lambda t: penalty(restore(t), constants.priors)))(start)
-    problem = Problem(
-        start,
-        restore,
-        lambda theta, batch: scores(theta, batch, constants),
-        lambda theta, batch, weight: total(theta, batch, constants, weight),
-        prior,
-        batches,
-        np.zeros((0, 0)),
-    )
-    information = _information(problem) + np.asarray(curvature, np.float64)
-    return problem._replace(information=information + _DAMPING * np.eye(len(start)))
+    curvature = np.asarray(jax.jit(jax.jacfwd(prior))(start), np.float64)
 
+    def user_scores(theta: np.ndarray) -> np.ndarray:
+        total = np.zeros((batches.histories.known_users + 1, len(start)))
+        for batch in _epoch(batches):
+            scores = row_scores(jnp.asarray(theta, jnp.float32), batch, constants)
+            np.add.at(total, batch.history.user, np.asarray(scores, np.float64))
+        return total
 
-def solve(problem: Problem, start: np.ndarray, weights: np.ndarray, *, iterations: int = 3) -> np.ndarray:
-    """The shared parameters refitted with each user counted ``weights[user]`` times (U+1,), as a vector
-    (d,) to `Problem.restore`."""
+    problem = Problem(restore, user_scores, lambda theta: _gradient(prior, theta), *_nothing(len(start)))
     theta = np.asarray(start, np.float64)
-    for _ in range(iterations):
-        gradient = np.asarray(problem.prior(jnp.asarray(theta, jnp.float32)), np.float64)
-        for batch in _epoch(problem.batches):
-            weight = jnp.asarray(weights[batch.history.user], jnp.float32)
-            gradient = gradient + np.asarray(
-                problem.total(jnp.asarray(theta, jnp.float32), batch, weight), np.float64
-            )
-        theta = theta + np.clip(np.linalg.solve(problem.information, gradient), -1.0, 1.0)
+    for iteration in range(iterations + 1):
+        scores = user_scores(theta)
+        information = scores.T @ scores - curvature + _DAMPING * np.eye(len(theta))
+        problem = problem._replace(centre=theta, centre_scores=scores, information=information)
+        if iteration < iterations:
+            theta = theta + _stride(problem, scores.sum(0) + problem.prior(theta))
+    return problem
+
+
+def solve(problem: Problem, weights: np.ndarray, *, iterations: int = 2) -> np.ndarray:
+    """(D,) the shared parameters refitted from the centre with each user counted ``weights[user]`` times
+    (U+1,)."""
+    theta, scores = problem.centre, problem.centre_scores
+    for iteration in range(iterations):
+        scores = problem.user_scores(theta) if iteration else scores
+        theta = theta + _stride(problem, weights @ scores + problem.prior(theta))
     return theta
 
 
-def _information(problem: Problem) -> np.ndarray:
-    """Sum over users of the outer product of their scores, about their mean: rows of one user are added up
-    first."""
-    size = len(problem.start)
-    users = problem.batches.histories.known_users
-    by_user = np.zeros((users + 1, size))
-    for batch in _epoch(problem.batches):
-        np.add.at(by_user, batch.history.user, np.asarray(problem.scores(problem.start, batch), np.float64))
-    return by_user.T @ by_user
+def _stride(problem: Problem, gradient: np.ndarray) -> np.ndarray:
+    return np.clip(np.linalg.solve(problem.information, gradient), -_STRIDE, _STRIDE)
 
 
-def _epoch(batches: Batches) -> Any:
+def _gradient(function: Callable[[Array], Array], theta: np.ndarray) -> np.ndarray:
+    return np.asarray(function(jnp.asarray(theta, jnp.float32)), np.float64)
+
+
+def _nothing(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros(size), np.zeros((0, size)), np.zeros((0, 0))
+
+
+def _epoch(batches: Batches) -> Iterator[Batch]:
     return (batches[step] for step in range(batches.per_epoch))
 
 

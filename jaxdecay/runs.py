@@ -43,7 +43,7 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
         there = read_config(run)
         differing = [
             name
-            for name in ("spec", "train", "data")
+            for name in ("spec", "model", "train", "data")
             if there.get(name) != json.loads(json.dumps(config[name]))
         ]
         if differing:
@@ -52,14 +52,23 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
                 " give another --out, or the options it began with"
             )
         return
-    if run.exists() and any(run.iterdir()):
+    begun = {"histories", "histories.partial", "config.json.partial"}  # left by a run killed while it began
+    if run.exists() and {path.name for path in run.iterdir()} - begun:
         raise InputError(f"{run} is not empty and is no run; give another --out")
-    run.mkdir(parents=True, exist_ok=True)
     copy = run / "histories.partial"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(prepared, copy)
-    copy.rename(run / "histories")
-    write_json(run / "config.json", config)
+    for unfinished in (copy, run / "histories"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(prepared, copy)
+        copy.rename(run / "histories")
+        write_json(run / "config.json", config)
+    except OSError as error:
+        shutil.rmtree(run, ignore_errors=True)
+        reason = error.strerror or "the prepared log could not be copied into it"
+        raise InputError(
+            f"{run}: cannot be written ({reason}); nothing is left of it: free some space or give another --out"
+        ) from error
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -116,8 +125,14 @@ def best_step(run: Path) -> int:
     path = run / "checkpoints"
     if not path.exists():
         raise InputError(f"{run}: no checkpoint yet; run jaxdecay train again to go on")
-    with ocp.training.Checkpointer(path.absolute()) as checkpoints:
-        scored = [(_worth(c.metrics), c.step) for c in checkpoints.checkpoints if c.metrics]
+    try:
+        with ocp.training.Checkpointer(path.absolute()) as checkpoints:
+            scored = [(_worth(c.metrics), c.step) for c in checkpoints.checkpoints if c.metrics]
+    except Exception as error:
+        raise InputError(
+            f"{path}: a checkpoint is damaged ({type(error).__name__});"
+            " delete it to use another, or train again"
+        ) from error
     if not scored:
         raise InputError(f"{run}: no checkpoint has been evaluated yet; run jaxdecay train again to go on")
     return max(scored)[1]

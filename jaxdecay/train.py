@@ -63,21 +63,24 @@ class Constants(struct.PyTreeNode):
 
 
 class State(struct.PyTreeNode):
-    """All that a resumed run needs besides the data position."""
+    """All that a resumed run needs besides the data position.
 
-    step: Array
+    The scalars are arrays; on the way to and from disk their places hold shapes, shardings and metadata.
+    """
+
+    step: Any
     params: Any
     average: Any
     """Running average of the parameters: what is evaluated, kept and served."""
-    optimizer: optax.OptState
-    loss: Array
+    optimizer: Any
+    loss: Any
     """Sum of the losses since the last evaluation."""
-    best: Array
+    best: Any
     """Best validation score so far."""
-    best_step: Array
-    stale: Array
+    best_step: Any
+    stale: Any
     """Evaluations since it was reached."""
-    settling: Array
+    settling: Any
     """The step at which settling began; -1 before."""
 
 
@@ -147,7 +150,7 @@ def make_train_step(
 
         return jax.value_and_grad(loss_fn)(params)
 
-    @functools.partial(jax.jit, donate_argnums=(0, 2))
+    @functools.partial(jax.jit, donate_argnums=0)
     def update(state: State, loss: Array, gradient: Any, priors: Priors) -> State:
         prior = jax.grad(lambda params: penalty(params, priors) / targets)(state.params)
         gradient = jax.tree.map(jnp.add, gradient, prior)

@@ -56,7 +56,7 @@ class Ours:
         from jaxdecay.data.prepare import PrepareOptions, prepare
         from jaxdecay.data.split import SplitOptions
         from jaxdecay.fit import assemble
-        from jaxdecay.train import TrainOptions, init_state, make_train_step
+        from jaxdecay.train import TrainOptions, init_params, init_state, make_train_step
 
         histories = prepare(
             log, folder / "prepared", PrepareOptions(split=SplitOptions(kind="leave-one-out"))
@@ -76,12 +76,11 @@ class Ours:
         )
         source = grain.MapDataset.source(pieces.batches)
         self.stream = iter(source.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
-        start = jax.jit(
-            lambda constants, batch: init_state(
-                pieces.model, constants, batch, pieces.optimizer, self.train.seed
-            )
-        )
-        self.state = start(self.constants, pieces.batches[0])
+
+        def fresh(constants: Any) -> Any:
+            return init_state(init_params(pieces.model, constants, self.train.seed), pieces.optimizer)
+
+        self.state = jax.jit(fresh)(self.constants)
 
     def epoch(self) -> float:
         """Seconds of one more epoch, its last step waited for."""

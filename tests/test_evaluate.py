@@ -143,7 +143,8 @@ def test_expected_share_by_age_of_a_system_with_logits():
         logits: bool = True
 
     log = histories()
-    report = evaluate([Logits([log2(4), 0, 0, 0, 7])], log, requests(log, 2).take(slice(1)), k=[1], bootstrap=10)
+    asked = requests(log, 2).take(slice(1))
+    report = evaluate([Logits([log2(4), 0, 0, 0, 7])], log, asked, k=[1], bootstrap=10)
     odds = np.exp([log2(4), 0, 0, 0])  # item 4 is not there yet; user 0 had items 0 and 1
     found = report.figure("fixed", "share_expected", group="own-event:7d-30d").value
     assert found == pytest.approx(odds[:2].sum() / odds.sum(), rel=1e-5)

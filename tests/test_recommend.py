@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from tiny import DAY, ITEMS, START, USERS, tiny_events, tiny_items
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-import jaxdecay as jd
-from jaxdecay import asked, ids, streaming
+from jaxdecay import asked, ids, serving, streaming
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
+from jaxdecay.fit import load_predictor
 from jaxdecay.moments import iso, moment, moments
+from jaxdecay.recommend import fit, load
 from jaxdecay.trained import Run
 
 END = START + 61 * DAY
@@ -28,7 +29,7 @@ ALL = [f"i{item:02}" for item in range(ITEMS)]
 
 @pytest.fixture(scope="module")
 def run(tiny_run: Path) -> Run:
-    return jd.load(tiny_run)
+    return load(tiny_run)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_scores_are_those_of_the_lists(run: Run) -> None:
 
 
 def test_a_request_sees_only_what_came_before_it(run: Run) -> None:
-    """Asked in the middle of the log, the model answers as over a log that ends there."""
+    """Other items from some moment on change nothing of what is asked at that moment."""
     at = START + 30 * DAY
     history = run.histories
     users = np.arange(history.users)
@@ -82,6 +83,10 @@ def test_a_request_sees_only_what_came_before_it(run: Run) -> None:
     for user in users:
         own = history.time[history.offsets[user] : history.offsets[user + 1]]
         assert requests.history_end[user] - history.offsets[user] == (own < at).sum()
+    later = np.asarray(history.time) >= at
+    other = np.where(later, (history.item + 1) % ITEMS, history.item).astype(np.int32)
+    changed = load_predictor(run.path, histories=serving.all_known(history.replace(item=other)))
+    assert np.array_equal(changed.scores(requests), run.predictor.scores(requests))
     # an event of this very second is not seen yet, one second later it is
     first = np.asarray(history.time[history.offsets[:-1]])
     assert (asked.requests_at(history, users, first).history_end == history.offsets[:-1]).all()
@@ -304,7 +309,7 @@ def test_moments(at: Any, seconds: int, noted: bool) -> None:
         ("20261122", "utc", "may be a date or seconds; write the date as 2026-11-22"),
         ("1998-05-01", "relative", "the log's times are relative; give whole seconds"),
         (-1, "relative", "lies before the user's first event"),
-        (np.datetime64("NaT"), "utc", "is no time"),
+        (np.datetime64("NaT", "s"), "utc", "is no time"),
     ],
 )
 def test_moments_that_are_none(at: Any, clock: str, words: str) -> None:
@@ -427,20 +432,20 @@ def change_config(run: Path, **changes: Any) -> None:
 def test_damaged_runs_are_refused_in_one_line(copied: Path, harm: Callable[[Path], Any], words: str) -> None:
     harm(copied)
     with pytest.raises(InputError, match=words) as refusal:
-        jd.load(copied).recommend("u01", k=1)
+        load(copied).recommend("u01", k=1)
     assert "\n" not in str(refusal.value)
 
 
 def test_fit_leaves_nothing_where_it_fails(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no column 'item_id'"):
-        jd.fit(tiny_events().drop("item_id"), tmp_path / "run")
+        fit(tiny_events().drop("item_id"), tmp_path / "run")
     assert not list(tmp_path.iterdir())
     prepared = tmp_path / "prepared"
     prepared.mkdir()
     with pytest.raises(InputError, match="is prepared already"):
-        jd.fit(prepared, tmp_path / "run", items=tiny_items())
+        fit(prepared, tmp_path / "run", items=tiny_items())
     with pytest.raises(InputError, match=r"prepared\.json: missing"):
-        jd.fit(prepared, tmp_path / "run")
+        fit(prepared, tmp_path / "run")
     assert list(tmp_path.iterdir()) == [prepared]
 
 

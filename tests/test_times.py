@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdecay.data.events import read_events
+from jaxdecay.data.times import read_times
 from jaxdecay.errors import InputError
 
 T = 1_500_000_000  # 2017-07-14 02:40:00 UTC
@@ -134,6 +135,14 @@ def test_bad_times_are_refused(times: list, options: dict, words: list[str]) -> 
 def test_unknown_options_are_refused(option: str, value: str) -> None:
     with pytest.raises((InputError, TypeError), match=value):  # a type checker at run time may come first
         read_events(frame([T]), **cast(Any, {option: value}))
+
+
+@pytest.mark.parametrize("narrow", [pl.Int32, pl.UInt32])
+def test_seconds_may_be_narrow_integers(narrow: Any) -> None:
+    column = pl.Series([5, 1_700_000_000], dtype=narrow)
+    assert read_times(column, where="log", unit="s").ticks.to_list() == [5, 1_700_000_000]
+    with pytest.raises(InputError, match="outside 1980-2100"):
+        read_times(column, where="log")
 
 
 def test_future_times_are_counted_not_refused() -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -10,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdecay import loop
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.fit import Pieces, assemble
 from jaxdecay.model import Spec, Table
-from jaxdecay.train import TrainOptions, batch_log_likelihood, init_state
+from jaxdecay.train import State, TrainOptions, batch_log_likelihood, init_params
 
 DAY = 86_400
 START = 1_700_000_000  # a Tuesday in November 2023
@@ -121,14 +123,11 @@ def pieces(histories: Histories, spec: Spec, **train: Any) -> Pieces:
 def random_params(made: Pieces, seed: int = 0, scale: float = 0.4) -> Any:
     """Parameters none of which stands where it started: at zero most of them would be invisible."""
 
-    @jax.jit
-    def begin(constants: Any, batch: Any) -> Any:
-        return init_state(made.model, constants, batch, made.optimizer, seed).params
-
+    begin = jax.jit(lambda constants: init_params(made.model, constants, seed))
     random = np.random.default_rng(seed)
     return jax.tree.map(
         lambda x: jnp.asarray(x + scale * random.normal(size=x.shape), jnp.float32),
-        begin(made.constants, made.batches[0]),
+        begin(made.constants),
     )
 
 
@@ -158,6 +157,30 @@ def everything() -> tuple[Pieces, Any]:
     histories = log()
     made = pieces(histories, spec(histories), window=64, batch_targets=64)
     return made, random_params(made)
+
+
+def training(**train: Any) -> tuple[Pieces, TrainOptions]:
+    """A small model and batches of one shape, six an epoch, with which training takes a moment."""
+    histories = log((8,) * 24, items=9)
+    options = TrainOptions(
+        **{"window": 8, "batch_targets": 32, "epochs": 4, "patience": 99, "settle_epochs": 0, **train}
+    )
+    return assemble(histories, bare(histories, behaviours=2), ModelOptions(), options), options
+
+
+def how_far(params: Any) -> tuple[float, float]:
+    """Stands in for validation: a score that depends on every parameter, and its standard error."""
+    leaves = jax.tree.leaves(params)
+    return 1.0 - sum(float(np.abs(np.asarray(leaf, np.float64) - 1).sum()) for leaf in leaves) / 100, 0.0
+
+
+def train(run: Path, evaluate: loop.Evaluate = how_far, *, report: Any = None, **options: Any) -> State:
+    """The training loop on `training`; ``report`` is called with every line."""
+    made, chosen = training(**options)
+    return loop.train(
+        run, made.model, made.optimizer, made.batches, made.constants, evaluate, chosen,
+        report=report or (lambda line: None),
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -83,6 +83,7 @@ class Neighbours:
         size, items = rows.stop - rows.start, self.histories.items
         key = (row[:, None] * items + self.similar.item[item]).ravel()
         near = np.bincount(key, (weight[:, None] * self.similar.cosine[item]).ravel(), size * items)
+        near = near.astype(np.float64, copy=False)  # counts of nothing come as integers
         near[row * items + item] += self.own * weight
         return near.reshape(size, items)
 

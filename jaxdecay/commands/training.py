@@ -33,7 +33,7 @@ class Train(Command):
         with Progress() as progress:
             out = train_run(self.prepared, self.out, model=self.model, train=self.train, report=progress)
         lines = runs.HistoryLog.lines(out)
-        best = max(lines, key=lambda line: (line["ndcg@10"], line["step"]), default=None)
+        best = next((line for line in reversed(lines) if line["kept"]), None)
         done = finished(out)
         if not done:
             note("stopped before the end and saved; the same command goes on from there")
@@ -49,12 +49,12 @@ class Train(Command):
     def show(self, result: dict[str, Any]) -> None:
         best = result["best"]
         score = (
-            f"; best NDCG@10 on validation {best['ndcg@10']:.4f} after epoch {best['epoch']:g}"
+            f"; NDCG@10 on validation {best['ndcg@10']:.4f} (kept: epoch {best['epoch']:g})"
             if best
             else ""
         )
         print(
-            f"{result['run']}: trained {result['steps']} steps ({result['epochs']:g} of at most {self.train.epochs} epochs){score}"
+            f"{result['run']}: trained {result['steps']} steps ({result['epochs']:g} epochs){score}"
         )
         print(f"half-lives: {result['half_lives']['how']}")
         if result["finished"]:

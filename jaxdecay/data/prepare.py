@@ -87,9 +87,18 @@ def prepare(
     histories, tables = _assemble(log, events, part, options)
     with store.staged(out, overwrite=overwrite) as directory:
         for name, table in tables.items():
-            table.write_parquet(directory / f"{name}.parquet")
+            _write_table(table, directory / f"{name}.parquet")
         histories.write(directory)
     return Histories.load(out)
+
+
+def _write_table(table: pl.DataFrame, path: Path) -> None:
+    """OSError for all that can go wrong, which `store.staged` puts into words; Polars has an error of its own for a full
+    disk."""
+    try:
+        table.write_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise OSError(" ".join(str(error).split())) from error
 
 
 def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: Any) -> _Log:

@@ -81,6 +81,8 @@ def _from_integers(column: pl.Series, where: str, unit: Unit | None, clock: Cloc
         column < 0, where, "holds negative times", "correct or remove them (times count from 1970, or from 0)"
     )
     warnings: list[str] = []
+    if column.dtype != pl.UInt64:
+        column = column.cast(pl.Int64)  # narrow integers cannot be compared with times in other units
     if clock == "relative":
         chosen = unit or "s"
         facts = _facts(

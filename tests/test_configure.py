@@ -1,0 +1,178 @@
+"""From a log to a spec: half-lives over its own ages, rhythms it can show, groups, and heads that make sense."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import toys
+
+from jaxdecay.configure import ModelOptions, configure, group_levels, spread
+from jaxdecay.data.histories import Histories
+from jaxdecay.errors import InputError
+from jaxdecay.model import Table
+
+DAY = 86_400
+
+
+def timed(*times: list[int], part: list[int] | None = None, **config: Any) -> Histories:
+    """One user per list of times, always of the same item."""
+    user = np.repeat(np.arange(len(times)), [len(one) for one in times])
+    return Histories.from_arrays(
+        user,
+        np.zeros(len(user), int),
+        np.concatenate(times),
+        part=np.zeros(len(user)) if part is None else np.array(part),
+        config={"repeat_share": 0.5, **config},
+    )
+
+
+def test_half_lives_reach_from_short_gaps_to_twice_the_long_spans() -> None:
+    gaps = 3600 * np.arange(1, 12)  # their tenth is two hours, the span of their sum 66 hours
+    half_lives = spread(timed(np.concatenate([[0], np.cumsum(gaps)]).tolist()), 5)
+    np.testing.assert_allclose([half_lives[0], half_lives[-1]], [2 / 24, 2 * 66 / 24])
+    ratio = np.array(half_lives[1:]) / np.array(half_lives[:-1])
+    np.testing.assert_allclose(ratio, ratio[0])
+    assert len(half_lives) == 5
+
+
+def test_half_lives_ignore_ties_other_users_and_what_is_held_out() -> None:
+    one = timed([0, 0, DAY, DAY, 3 * DAY, 4 * DAY])
+    other = timed([0, 0, DAY, DAY, 3 * DAY, 4 * DAY, 900 * DAY], [7], part=[0] * 6 + [1, 0])
+    assert spread(one, 4) == pytest.approx(spread(other, 4))
+
+
+def test_a_log_of_simultaneous_events_has_no_half_lives() -> None:
+    assert spread(timed([5, 5, 5], [9]), 4) == ()
+    assert spread(timed([0, DAY]), 0) == ()
+
+
+def test_no_half_life_is_shorter_than_a_minute() -> None:
+    half_lives = spread(timed(list(range(100))), 3)
+    assert half_lives[0] == pytest.approx(60 / DAY)
+    assert half_lives[-1] > half_lives[0]
+
+
+@pytest.mark.parametrize(
+    ("span", "tick", "periods"),
+    [
+        (60, 3600, (1.0, 7.0)),
+        (20, 3600, (1.0,)),  # less than three weeks
+        (2, 3600, ()),
+        (60, DAY, (7.0,)),  # whole days show no hour of day
+        (60, 2 * DAY, ()),  # four ticks do not fit into a week
+        (60, DAY // 4, (1.0, 7.0)),
+    ],
+)
+def test_rhythms_that_the_log_can_show(span: int, tick: int, periods: tuple[float, ...]) -> None:
+    times = np.arange(0, span * DAY + 1, tick).tolist()
+    assert configure(timed(times), ModelOptions()).revisit_periods == periods
+
+
+def test_the_clock_of_the_log_hides_behind_an_offset() -> None:
+    times = (12_345 + np.arange(0, 60) * DAY).tolist()
+    assert configure(timed(times), ModelOptions()).revisit_periods == (7.0,)
+
+
+MONTH = list(range(0, 60 * DAY, DAY // 4))
+
+
+def test_options_switch_heads_and_levels() -> None:
+    full = configure(toys.log(), ModelOptions())
+    assert (full.items, full.users, full.behaviours) == (7, 5, 2)
+    assert full.revisit and full.per_item and full.per_user and full.per_behaviour and full.calendar
+    assert len(full.similarity_half_lives) == len(full.revisit_half_lives) == 6
+    assert full.popularity_half_lives[-1] == float("inf")
+    assert full.item_columns == Table((3,), (1,), 1)
+    assert full.context_columns == Table((3,), (1,), 1)
+    off = ModelOptions(
+        revisit=False, popularity=False, calendar=False, per_item=False, per_user=False, per_behaviour=False,
+        columns=False, modes=2,
+    )  # fmt: skip
+    less = configure(toys.log(), off)
+    assert not (less.revisit or less.per_item or less.per_user or less.per_behaviour or less.calendar)
+    assert less.revisit_half_lives == less.revisit_periods == less.popularity_half_lives == ()
+    assert less.item_columns == less.user_columns == less.context_columns == Table()
+    assert len(less.similarity_half_lives) == 2
+
+
+def test_a_log_without_repeats_has_no_revisit_head() -> None:
+    spec = configure(timed(MONTH, repeat_share=0.0009), ModelOptions())
+    assert not spec.revisit
+    assert spec.revisit_half_lives == spec.revisit_periods == ()
+    assert configure(timed(MONTH, repeat_share=0.001), ModelOptions()).revisit
+
+
+def test_one_behaviour_has_no_weights_of_its_own() -> None:
+    assert not configure(timed(MONTH, behaviours=["take"]), ModelOptions()).per_behaviour
+    assert configure(timed(MONTH), ModelOptions()).behaviours == 1
+
+
+def test_half_lives_given_are_those_learning_starts_from() -> None:
+    spec = configure(timed(MONTH), ModelOptions(half_life=("12h", "30d")))
+    assert spec.similarity_half_lives == spec.revisit_half_lives == (0.5, 30.0)
+
+
+def test_fixed_half_lives_must_be_given_and_nothing_else_fades() -> None:
+    with pytest.raises(InputError, match="--half-life"):
+        configure(timed(MONTH), ModelOptions(half_lives="fixed"))
+    spec = configure(timed(MONTH), ModelOptions(half_lives="fixed", half_life=("7d",)))
+    assert spec.similarity_half_lives == spec.revisit_half_lives == (7.0,)
+
+
+def test_without_decay_nothing_fades_and_a_dead_request_time_is_refused() -> None:
+    still = configure(toys.log(), ModelOptions(half_lives="none"))
+    assert still.similarity_half_lives == still.revisit_half_lives == still.revisit_periods == ()
+    assert still.popularity_half_lives == (float("inf"),)
+    assert not (still.per_item or still.per_user or still.adaptive or still.groups)
+    dead = ModelOptions(half_lives="none", calendar=False)
+    with pytest.raises(InputError, match="cannot change a ranking"):
+        configure(toys.log(), dead)
+    meant = ModelOptions(half_lives="none", calendar=False, request_time="ignored")
+    assert configure(toys.log(), meant).request_time == "ignored"
+
+
+def test_relative_clocks_have_no_calendar_and_no_ageing_of_items() -> None:
+    spec = configure(timed(MONTH, clock="relative"), ModelOptions())
+    assert not spec.calendar
+    assert spec.popularity_half_lives == (float("inf"),)
+
+
+def item_columns(*sizes: int, widths: tuple[int, ...] | None = None) -> Histories:
+    widths = widths or (1,) * len(sizes)
+    names = [f"column {i}" for i in range(len(sizes))]
+    coded = [{"values": [f"{i}/{code}" for code in range(1, size)]} for i, size in enumerate(sizes)]
+    item = {
+        "categorical_names": names, "cardinalities": list(sizes), "widths": list(widths), "numeric_names": [],
+        "encoder": {"coded": coded},
+    }  # fmt: skip
+    return timed(MONTH, features={"item": item})
+
+
+def test_the_only_small_column_makes_the_groups() -> None:
+    histories = item_columns(900, 4)
+    spec = configure(histories, ModelOptions())
+    assert (spec.group_column, spec.groups) == (1, 4)
+    assert group_levels(histories, spec) == ["1/1", "1/2", "1/3"]
+    assert configure(item_columns(65), ModelOptions()).groups == 65
+    assert configure(item_columns(66), ModelOptions()).groups == 0
+    assert group_levels(histories, configure(histories, ModelOptions(group_by="none"))) == []
+
+
+def test_of_several_small_columns_none_is_taken_unless_named() -> None:
+    histories = item_columns(4, 5)
+    assert configure(histories, ModelOptions()).groups == 0
+    spec = configure(histories, ModelOptions(group_by="column 1"))
+    assert (spec.group_column, spec.groups) == (1, 5)
+    assert configure(histories, ModelOptions(group_by="none")).groups == 0
+
+
+def test_a_column_of_several_values_shifts_the_places_and_makes_no_groups() -> None:
+    histories = item_columns(9, 4, widths=(3, 1))
+    spec = configure(histories, ModelOptions())
+    assert (spec.group_column, spec.groups) == (3, 4)
+    assert group_levels(histories, spec) == ["1/1", "1/2", "1/3"]
+    for wrong in ("column 0", "colour"):
+        with pytest.raises(InputError, match="there are: column 1"):
+            configure(histories, ModelOptions(group_by=wrong))
+    with pytest.raises(InputError, match="there are: none"):
+        configure(timed(MONTH), ModelOptions(group_by="genre"))
