@@ -77,7 +77,7 @@ def found(
     if not (index < 0).any():
         return names, index, ()
     if on_unknown == "raise":
-        ids.refuse_unknown(names, index, "leave them out, or say on_unknown='skip' or 'popular'")
+        ids.refuse_unknown(names, index, "leave them out, or say on_unknown='skip' or on_unknown='popular'")
     words = ids.unknown_words(names, index)
     if on_unknown == "popular":
         return names, index, (f"{words}: never seen, answered like somebody without a history",)

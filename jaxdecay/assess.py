@@ -16,7 +16,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import System, evaluate
-from jaxdecay.fit import load_predictor, train_run
+from jaxdecay.assembly import load_predictor, train_run
 from jaxdecay.protocol import Protocol
 from jaxdecay.results import Report
 from jaxdecay.train import TrainOptions
@@ -65,7 +65,7 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
     )
     facts = {"part": protocol.part, "sample": of, "half_lives": runs.read_config(run)["half_lives"]}
     found = dataclasses.replace(found, protocol={**found.protocol, **facts})
-    _write(run, protocol, found)
+    write(run, protocol, found)
     return found
 
 
@@ -73,7 +73,7 @@ def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
     """The run directory of the same model in which nothing ever fades; trained now unless it is there already."""
     config, out = runs.read_config(run), run / "without-decay"
     model = dataclasses.replace(model_options(config), half_lives="none", half_life=(), half_life_prior=())
-    train = TrainOptions(**config["train"])
+    train = dataclasses.replace(TrainOptions(**config["train"]), settle_epochs=0)  # nothing is there to settle
     if not _of(out, config, model):
         shutil.rmtree(out, ignore_errors=True)
     if not finished(out):
@@ -99,7 +99,7 @@ def finished(run: Path) -> bool:
 
 def model_options(config: dict[str, Any]) -> ModelOptions:
     """The options of a run's model, from its config."""
-    return ModelOptions(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["model"].items()})
+    return ModelOptions.from_json(config["model"])
 
 
 def _of(out: Path, config: dict[str, Any], model: ModelOptions) -> bool:
@@ -140,7 +140,8 @@ def _named(system: Any, name: str) -> Any:
     return system
 
 
-def _write(run: Path, protocol: Protocol, found: Report) -> None:
+def write(run: Path, protocol: Protocol, found: Report) -> None:
+    """Writes the figures into the run, whole or not at all."""
     path = run / ("metrics.json" if protocol.part == "test" else f"metrics-{protocol.part}.json")
     try:
         runs.write_json(path, found.to_json())

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _fail(name, "interrupted; nothing half-written is left")
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except (BrokenPipeError, SystemExit):  # whoever read the output has seen enough; the latter is rich's word for it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:
@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(name, f"{where}{error.strerror or error}; free some space, or check the path and its permissions")
+        return _fail(
+            name, f"{where}{error.strerror or error}; free some space, or check the path and its permissions"
+        )
 
 
 def overview() -> str:

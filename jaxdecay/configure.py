@@ -5,7 +5,7 @@ Everything is taken from the training part.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,6 +58,11 @@ class ModelOptions:
     """User, item and context columns as inputs."""
     request_time: Literal["used", "ignored"] = "used"
     """ignored: requests are read at the time of the last event before them."""
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ModelOptions":
+        """The options as a run's config.json keeps them."""
+        return cls(**{name: tuple(x) if isinstance(x, list) else x for name, x in values.items()})
 
 
 def configure(histories: Histories, options: ModelOptions) -> Spec:

@@ -14,7 +14,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.data.split import rolling_folds
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
-from jaxdecay.fit import assemble, validation
+from jaxdecay.assembly import assemble, validation
 from jaxdecay.train import TrainOptions
 
 _CANDIDATES = 5

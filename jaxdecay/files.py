@@ -29,7 +29,9 @@ def new_directory(path: Path) -> Iterator[Path]:
         os.rename(temporary, path)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, (OSError, pl.exceptions.PolarsError)):  # Polars has errors of its own for a full disk
+        if isinstance(
+            error, (OSError, pl.exceptions.PolarsError)
+        ):  # Polars has errors of its own for a full disk
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise InputError(
                 f"{path}: cannot be written ({reason}); nothing is left of it: free some space or give another --out"

@@ -3,8 +3,8 @@ r"""The half-lives that a run has learned, by head and item group, with interval
 The half-life of a group is the age at which its mean kernel has first fallen to one half, possibly never.
 The mean is over the group's training events, each with the write weights of its item, group and behaviour
 and the read weights of its user. The interval is from refits (`jaxdecay.refit`) on users drawn with
-replacement: the point estimate times $e^{\pm 1.96\,s}$ with $s$ the standard deviation of the refitted log
-half-lives.
+replacement: the point estimate times $e^{\pm 1.96\,s}$ with $s$ half the span that the
+middle 68 % of the refitted log half-lives fill (a standard deviation that a single wild refit does not widen).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import polars as pl
 
 from jaxdecay.configure import ModelOptions, group_levels
 from jaxdecay.data.histories import Histories
-from jaxdecay.fit import Pieces, assemble, load_model
+from jaxdecay.assembly import Pieces, assemble, load_model
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
 from jaxdecay.modes import first_half
@@ -27,6 +27,7 @@ from jaxdecay.refit import pose, solve
 from jaxdecay.train import TrainOptions
 
 _CENTURY = 36_525.0
+_BELOW = 0.15866  # of a normal distribution lies more than one standard deviation below its mean
 
 
 class Curve(NamedTuple):
@@ -129,8 +130,7 @@ def _spreads(
 ) -> list[float]:
     """Standard deviation of each curve's refitted log half-life; NaN where a refit never halves."""
     train = TrainOptions(**config["train"])
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["model"].items()}
-    pieces: Pieces = assemble(histories, model.spec, ModelOptions(**options), train)
+    pieces: Pieces = assemble(histories, model.spec, ModelOptions.from_json(config["model"]), train)
     problem = pose(model, params, pieces.batches, pieces.constants)
     known = histories.known_users
     random = np.random.default_rng([seed, 7])
@@ -142,7 +142,9 @@ def _spreads(
         refitted = jax.tree.map(np.asarray, problem.restore(solve(problem, np.append(weight, 0.0))))
         curves = mean_kernels(histories, model, refitted, user_weight=weight)
         logs.append([np.log(first_half(c.age, c.value)) for c in curves])
-    return list(np.std(np.array(logs), axis=0, ddof=1) * np.sqrt(drawn / known))
+    with np.errstate(invalid="ignore"):  # refits that never halve have no logarithm to compare
+        low, high = np.quantile(np.array(logs), [_BELOW, 1 - _BELOW], axis=0)
+        return list((high - low) / 2 * np.sqrt(drawn / known))
 
 
 def _event_weights(

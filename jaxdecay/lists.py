@@ -4,6 +4,7 @@ NumPy only. Lists are (R, k) item indices, best first, -1 for a slot left empty.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def novelty(items: np.ndarray, counts: np.ndarray) -> np.ndarray:
@@ -62,7 +63,7 @@ def exposures(items: np.ndarray, group: np.ndarray, shape: tuple[int, int]) -> n
 
 def coverage(exposures: np.ndarray) -> np.ndarray:
     r"""Share of items that are listed at all: (..., V) exposures of the candidates to (...) values."""
-    return np.mean(exposures > 0, axis=-1)
+    return np.asarray(np.mean(exposures > 0, axis=-1))
 
 
 def gini(exposures: np.ndarray) -> np.ndarray:
@@ -76,6 +77,7 @@ def gini(exposures: np.ndarray) -> np.ndarray:
     return _ratio(ordered @ weight, size * ordered.sum(axis=-1))
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
     """NaN where the denominator is 0."""
+    numerator, denominator = np.asarray(numerator), np.asarray(denominator)
     return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)

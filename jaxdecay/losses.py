@@ -7,33 +7,15 @@ $\log(p_y + e^{\theta} n_y) - \log(1 + e^{\theta} \sum_i n_i)$.
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdecay.scorer import Scorer
+
 _TILE = 1 << 20  # scores held at a time: about what the caches keep (4 MiB)
-
-
-class Scorer(NamedTuple):
-    """What gives V items their base score: target vectors, biases, and popularity at G points of time."""
-
-    targets: Float[Array, "v d"]
-    bias: Float[Array, " v"]
-    popularity: Float[Array, "g v"]
-
-    def scores(self, query: Float[Array, "t d"], grid: Int[Array, " t"]) -> Float[Array, "t v"]:
-        """The base score of every item for each query at its point of the time grid."""
-        return query @ self.targets.T + self.bias + self.popularity[grid]
-
-    def score(
-        self, query: Float[Array, "t d"], grid: Int[Array, " t"], item: Int[Array, " t"]
-    ) -> Float[Array, " t"]:
-        """The base score of one item for each query."""
-        inner = jnp.einsum("td,td->t", query, self.targets[item])
-        return inner + self.bias[item] + self.popularity[grid, item]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

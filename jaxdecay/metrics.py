@@ -25,7 +25,7 @@ from jaxtyping import Bool, Real
 Array = jax.Array | np.ndarray
 Ranks = Real[Array, "*batch targets"]
 Targets = Bool[Array, "*batch targets"]
-Values = Real[Array | np.generic, "*batch"]
+Values = Real[Array, "*batch"]
 
 
 def hit_rate(ranks: Ranks, *, k: int, where: Targets | None = None) -> Values:
@@ -189,18 +189,18 @@ def log_loss(scores: Real[Array, " pairs"], labels: Real[Array, " pairs"], *, wh
     return _weighted_mean(xp.logaddexp(xp.zeros_like(scores), scores) - (labels > 0) * scores, where)
 
 
-def _prepare(ranks: Array, where: Array | None) -> tuple[Any, Array, Array]:
+def _prepare(ranks: Array, where: Array | None) -> tuple[Any, Any, Any]:
     """The array module, the mask and (…,) the number of targets."""
     xp: Any = ranks.__array_namespace__()
     where = xp.ones(ranks.shape, bool) if where is None else where
     return xp, where, xp.sum(where, axis=-1)
 
 
-def _hits(xp: Any, ranks: Array, k: int, where: Array) -> Array:
+def _hits(xp: Any, ranks: Array, k: int, where: Array) -> Any:
     return xp.sum((ranks <= k) & where, axis=-1) * 1.0
 
 
-def _defined(xp: Any, value: Array, weight: Array) -> Array:
+def _defined(xp: Any, value: Any, weight: Any) -> Array:
     """NaN where the weight is 0."""
     return xp.where(weight > 0, value, xp.nan)
 

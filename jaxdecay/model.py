@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -16,7 +17,7 @@ from jaxdecay.heads.revisit import Revisit
 from jaxdecay.heads.similarity import Similarity
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
-from jaxdecay.losses import Scorer
+from jaxdecay.scorer import Scorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,25 @@ class Spec:
             return tuple(value) if isinstance(value, list) else value
 
         return cls(**{name: read(name, value) for name, value in values.items()})
+
+
+def abstract_params(model: "Interest") -> Any:
+    """Shapes and dtypes of the model's parameters."""
+    spec = model.spec
+    columns = spec.item_columns
+    zeros, number = jnp.zeros, spec.items
+    items = Items(
+        zeros(number, jnp.int32),
+        zeros(number, jnp.int32),
+        zeros((number, sum(columns.widths)), jnp.int32),
+        zeros((number, columns.numeric)),
+    )
+    shares = zeros((1, number, len(spec.popularity_half_lives)))
+
+    def init(key: Array) -> Any:
+        return model.init(key, items, shares, method=Interest.everything)["params"]
+
+    return jax.eval_shape(init, jax.random.key(0))
 
 
 class Read(NamedTuple):

@@ -95,14 +95,17 @@ class Outcome:
         self.seconds += seconds
         self.candidates |= True if excluded is None else ~excluded.all(axis=0)
         first = asked.target_offsets[:-1]
-        self.ranks[flat] = rank.ranks(scores, asked.target_offsets, asked.targets, excluded=excluded)
         self.score[chunk] = scores[np.arange(len(asked)), asked.targets[first]]
-        items, _ = rank.top_k(scores, self.listed.shape[1], excluded=excluded)
+        scores = np.array(scores, np.float32)
+        if excluded is not None:
+            scores[excluded] = -np.inf
+        self.ranks[flat] = rank.ranks(scores, asked.target_offsets, asked.targets)
+        items, _ = rank.top_k(scores, self.listed.shape[1])
         self.listed[chunk] = items
         row = np.broadcast_to(np.arange(len(asked))[:, None], items.shape)
         self.listed_age[chunk] = _lookup(age, own.find(row, items))
         if self.expected is not None:
-            self.expected[chunk] = _probability_by_age(scores, excluded, own, age)
+            self.expected[chunk] = _probability_by_age(scores, own, age)
 
 
 def _lookup(age: np.ndarray, pair: np.ndarray) -> np.ndarray:
@@ -110,15 +113,10 @@ def _lookup(age: np.ndarray, pair: np.ndarray) -> np.ndarray:
     return np.append(age, np.int8(groups.NO_AGE))[pair]
 
 
-def _probability_by_age(
-    scores: np.ndarray, excluded: np.ndarray | None, own: rank.OwnItems, age: np.ndarray
-) -> np.ndarray:
-    """(R, buckets) share of the softmax over the candidates that falls on own items of each age; the rest
-    is last.
-    """
-    masked = scores if excluded is None else np.where(excluded, -np.inf, scores)
-    top = masked.max(axis=1, keepdims=True)
-    weight = np.exp(masked - np.where(np.isfinite(top), top, 0))
+def _probability_by_age(scores: np.ndarray, own: rank.OwnItems, age: np.ndarray) -> np.ndarray:
+    """(R, buckets) share of the softmax that falls on own items of each age; the rest is last."""
+    top = scores.max(axis=1, keepdims=True)
+    weight = np.exp(scores - np.where(np.isfinite(top), top, 0))
     buckets = groups.NO_AGE + 1
     share = weight[own.row, own.item] / np.maximum(weight.sum(axis=1, dtype=np.float64), 1e-300)[own.row]
     table = np.bincount(own.row * buckets + age, share, len(scores) * buckets).reshape(-1, buckets)

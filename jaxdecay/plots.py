@@ -2,12 +2,13 @@
 draws the frame into a matplotlib `Axes`.
 
 Everything that a colour says is also said by a shape, a dash or a place, so that the pictures read in grey. A
-plot function takes ``ax`` (default: a new figure that no window shows) and returns it; ``ax.figure.savefig``
-writes it. Frames need Polars alone; drawing needs the extra ``plots``.
+plot function takes ``ax`` (default: a new figure that no window shows) and returns it; `save` writes it. The
+extra ``plots`` is needed.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from jaxdecay.errors import InputError
 try:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 except ModuleNotFoundError:
     raise InputError("pictures need matplotlib, which is missing: pip install 'jaxdecay[plots]'") from None
 
@@ -62,10 +64,10 @@ def half_lives_frame(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None =
 
 
 def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
-    """Half-lives by group (rows) and head (marker), with 95 % intervals; a bar across where one was planted."""
+    """Half-lives by group (rows) and head (marker), 95 % intervals, a bar where one was planted."""
     ax = ax or _axes(6.4, 1.4 + 0.44 * frame["group"].n_unique())
-    groups = list(dict.fromkeys(frame["group"]))
     heads = [head for head in _HEADS if head in set(frame["head"])]
+    groups = _by_length(frame.filter(head=heads[0]).select("group", "half_life_days"), frame["group"])
     finite = _finite(frame, "half_life_days", "low", "high", "planted_days")
     left, right = finite.min(initial=1.0) / 2, finite.max(initial=1.0) * 2
     never = right * (right / left) ** 0.08
@@ -100,12 +102,15 @@ def kernels_frame(curves: Sequence[Any], *, head: str | None = None) -> pl.DataF
         curves: `jaxdecay.half_lives.Curve`, from `jaxdecay.half_lives.mean_kernels`. head: only this one.
     """
     kept = [curve for curve in curves if head in (None, curve.head)]
-    schema = {"head": pl.String, "group": pl.String, "age_days": pl.Float64, "value": pl.Float64}
-    frames = [
-        pl.DataFrame({"head": c.head, "group": c.group, "age_days": c.age, "value": c.value}).cast(schema)
-        for c in kept
-    ]
-    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+    names = [(curve.head, curve.group) for curve in kept for _ in curve.age]
+    return pl.DataFrame(
+        {
+            "head": pl.Series([head for head, _ in names], dtype=pl.String),
+            "group": pl.Series([group for _, group in names], dtype=pl.String),
+            "age_days": np.concatenate([np.zeros(0), *(curve.age for curve in kept)]),
+            "value": np.concatenate([np.zeros(0), *(curve.value for curve in kept)]),
+        }
+    )
 
 
 def plot_kernels(
@@ -120,7 +125,8 @@ def plot_kernels(
     head = head or (frame["head"][0] if len(frame) else "")
     shortest = 1 / 24
     chosen = frame.filter((pl.col("head") == head) & pl.col("age_days").is_between(shortest / 2, longest * 2))
-    names = list(dict.fromkeys(chosen["group"]))
+    halved = chosen.filter(pl.col("value") <= 0.5).group_by("group").agg(pl.col("age_days").min())
+    names = _by_length(halved, chosen["group"])
     order = [name for name in names if name != "all"] or names
     for place, name in enumerate(order):
         line = chosen.filter(pl.col("group") == name).sort("age_days")
@@ -201,7 +207,7 @@ def history_frame(lines: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 
 
 def plot_history(frame: pl.DataFrame, ax: Axes | None = None, *, column: str = "ndcg@10") -> Axes:
-    """``column`` ("ndcg@10" or "loss") after each epoch, a square after settling; a ring around what is used."""
+    """``column`` (ndcg@10 or loss) after each epoch, a square after settling, a ring around what is used."""
     ax = ax or _axes(4.8, 3.0)
     colour = _BLUE if column == "ndcg@10" else _DARK
     trained, settled = frame.filter(~pl.col("settled")), frame.filter("settled")
@@ -212,11 +218,25 @@ def plot_history(frame: pl.DataFrame, ax: Axes | None = None, *, column: str = "
     ax.plot(used["epoch"], used[column], "o", ms=14, mfc="none", mec=_DARK, mew=1.4, label="in use")
     _plain(ax)
     ax.margins(y=0.12)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")
     ax.set_ylabel("NDCG@10 on validation" if column == "ndcg@10" else "training loss")
     _legend_above(ax)
     return ax
+
+
+def save(ax: Axes, path: str | Path) -> Path:
+    """Writes the figure that the axes stand in (PNG, SVG, PDF by the name's ending) and returns the path."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.savefig(path)
+    return Path(path)
+
+
+def _by_length(lengths: pl.DataFrame, groups: pl.Series) -> list[str]:
+    """The groups: "all", then the shortest first, then those that have no length."""
+    days = dict(lengths.iter_rows())
+    return sorted(dict.fromkeys(groups), key=lambda name: (name != "all", days.get(name, math.inf)))
 
 
 def _axes(width: float, height: float) -> Axes:
@@ -262,5 +282,5 @@ def _plain(ax: Axes) -> None:
 
 def _legend_above(ax: Axes) -> None:
     ax.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2, handletextpad=0.2
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2, handletextpad=0.5
     )

@@ -16,7 +16,7 @@ from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.heads.revisit import with_excitation
 from jaxdecay.history import History, Items
 from jaxdecay.history import Requests as Asked
-from jaxdecay.losses import Scorer
+from jaxdecay.scorer import Scorer
 from jaxdecay.model import Interest
 
 _PLACES = 1 << 17  # padded events in one call

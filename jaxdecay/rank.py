@@ -36,10 +36,7 @@ def ranks(
 
     Raises ValueError when a score is NaN.
     """
-    if np.isnan(scores).any():
-        raise ValueError(
-            "scores hold NaN, so there is no order among them; give -inf for an item that is no candidate"
-        )
+    _refuse_nan(scores)
     lengths = np.diff(target_offsets)
     row = np.repeat(np.arange(len(lengths)), lengths)
     own = np.where(targets >= 0, scores[row, np.maximum(targets, 0)], -np.inf)
@@ -90,22 +87,41 @@ def top_k(scores: np.ndarray, k: int, *, excluded: np.ndarray | None = None) -> 
     items = scores.shape[1]
     if not 1 <= k <= items:
         raise ValueError(f"k={k} with {items} items; give a k from 1 to {items}")
-    if np.isnan(scores).any():
+    _refuse_nan(scores)
+    values = np.array(scores, np.float32)
+    if excluded is not None:
+        values[excluded] = -np.inf
+    listed = values >= np.partition(values, items - k, axis=1)[:, items - k, None]
+    tied = np.count_nonzero(listed, axis=1) > k
+    chosen = np.empty((len(values), k), np.int32)
+    if tied.any():
+        chosen[tied] = _top_of_ties(values[tied], k)
+        listed = listed[~tied]
+    ascending = (np.flatnonzero(listed) % items).reshape(-1, k)
+    order = np.argsort(-np.take_along_axis(values[~tied], ascending, axis=1), axis=1, kind="stable")
+    chosen[~tied] = np.take_along_axis(ascending, order, axis=1)
+    found = np.take_along_axis(values, chosen, axis=1)
+    return np.where(np.isneginf(found), np.int32(-1), chosen), found
+
+
+def _top_of_ties(values: np.ndarray, k: int) -> np.ndarray:
+    """(R, k) the best k items where the last place is shared.
+
+    One integer carries the score (its bits, made monotone) and, below, the item, so that no two are equal.
+    """
+    items = values.shape[1]
+    bits = (values + np.float32(0)).view(np.int32)  # -0 becomes 0
+    keys = (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).astype(np.int64) << 32
+    keys |= np.arange(items - 1, -1, -1)
+    best = np.sort(np.partition(keys, items - k, axis=1)[:, items - k :], axis=1)[:, ::-1]
+    return items - 1 - (best & 0xFFFFFFFF)
+
+
+def _refuse_nan(scores: np.ndarray) -> None:
+    if np.isnan(scores.min(initial=np.inf)):  # the minimum of anything with NaN is NaN
         raise ValueError(
             "scores hold NaN, so there is no order among them; give -inf for an item that is no candidate"
         )
-    values = np.asarray(scores, np.float32) + np.float32(0)  # -0 becomes 0; also a copy
-    if excluded is not None:
-        values[excluded] = -np.inf
-    # One integer carries the score (its bits, made monotone) and, below, the item: all different, so the k
-    # largest are determined, and integers partition faster than floats.
-    bits = values.view(np.int32)
-    keys = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits).astype(np.int64) << 32
-    keys |= np.arange(items - 1, -1, -1)
-    best = np.sort(np.partition(keys, items - k, axis=1)[:, items - k :], axis=1)[:, ::-1]
-    chosen = (items - 1 - (best & 0xFFFFFFFF)).astype(np.int32)
-    found = np.take_along_axis(values, chosen, axis=1)
-    return np.where(np.isneginf(found), np.int32(-1), chosen), found
 
 
 class OwnItems(NamedTuple):

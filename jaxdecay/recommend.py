@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from jaxdecay.assembly import train_run
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.prepare import PrepareOptions
 from jaxdecay.data.prepare import prepare as prepare_log
 from jaxdecay.errors import InputError
-from jaxdecay.fit import train_run
 from jaxdecay.loop import Report
 from jaxdecay.train import TrainOptions
 from jaxdecay.trained import Run

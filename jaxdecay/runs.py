@@ -53,7 +53,8 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
             )
         return
     begun = {"histories", "histories.partial", "config.json.partial"}  # left by a run killed while it began
-    if run.exists() and {path.name for path in run.iterdir()} - begun:
+    inside = run.resolve() in Path(prepared).resolve().parents
+    if run.exists() and (inside or {path.name for path in run.iterdir()} - begun):
         raise InputError(f"{run} is not empty and is no run; give another --out")
     copy = run / "histories.partial"
     for unfinished in (copy, run / "histories"):
@@ -138,8 +139,11 @@ def best_step(run: Path) -> int:
     return max(scored)[1]
 
 
-def load_average(run: Path, step: int) -> Any:
-    """The averaged parameters of a checkpoint, on this machine's default device whatever trained them."""
+def load_average(run: Path, step: int, abstract: Any) -> Any:
+    """The averaged parameters of a checkpoint, on this machine's default device whatever trained them.
+
+    ``abstract``: their shapes and dtypes, as `jaxdecay.model.abstract_params` gives them.
+    """
     path = run / "checkpoints"
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
@@ -148,9 +152,8 @@ def load_average(run: Path, step: int) -> Any:
 
     try:
         with ocp.training.Checkpointer(path.absolute()) as checkpoints:
-            stored = checkpoints.checkpointables_metadata(step).metadata["average"]
-            abstract = {"average": jax.tree.map(here, stored)}
-            return checkpoints.load_checkpointables(step, abstract_checkpointables=abstract)["average"]
+            wanted = {"average": jax.tree.map(here, abstract)}
+            return checkpoints.load_checkpointables(step, abstract_checkpointables=wanted)["average"]
     except Exception as error:
         raise InputError(
             f"{path}: checkpoint {step} cannot be read ({type(error).__name__});"

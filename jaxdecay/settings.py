@@ -245,9 +245,10 @@ def _parsed(command: type[T], words: list[str], prog: str) -> T:
 
 def _one_line(box: str, prog: str) -> str:
     """The fault in a box of tyro's, the option that it thinks was meant, and where help is."""
-    rows = [row.strip("│╭╮╰╯─\n").rstrip(" │─") for row in box.splitlines()[1:-1]]
-    brief = [row.strip() for row in rows if not row.startswith(" " * 8)]  # deeper rows are help texts
-    parts = " ".join(row or "\n" for row in brief).split("\n")
+    rows = [row.strip("│\n").rstrip() for row in box.splitlines() if row[:1] not in "╭╰"]
+    brief = ["\n" if re.fullmatch(r"[\s─-]*", row) else row.strip() for row in rows if not row.startswith(" " * 9)]
+    parts = " ".join(brief).strip().split("\n")
+    parts = parts if "╭" in box else parts[1:]  # a terminal without such lines has the title in a row of its own
     fault = re.sub(r"^Error parsing (\S+): ", r"\1: ", parts[0].strip()).rstrip(".")
     hints = (part for part in parts[1:] if part.strip().startswith(("Perhaps", "Arguments similar")))
     meant = [found[1] for part in hints if (found := re.search(r"\s(--[\w.-]+)[^:]*$", part))]

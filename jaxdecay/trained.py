@@ -12,12 +12,12 @@ import polars as pl
 from jaxdecay import asked, ids, moments, runs, serving, streaming
 from jaxdecay import update as updates
 from jaxdecay.asked import OnUnknown
+from jaxdecay.assembly import load_predictor
 from jaxdecay.data.events import Columns
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import REPEAT_SHARE
-from jaxdecay.fit import load_predictor
 from jaxdecay.generations import newest
 from jaxdecay.moments import At
 from jaxdecay.predict import Predictor

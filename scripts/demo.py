@@ -3,7 +3,7 @@
     python scripts/demo.py                          simulates a log with planted half-lives
     python scripts/demo.py LOG --clock relative     any log; options of `jaxdecay prepare` may follow
 
-`bash scripts/demo.sh` installs first. Run it again with the same options, and it goes on where it was stopped.
+`bash scripts/demo.sh` installs first. The same command again goes on where it was stopped.
 """
 
 import contextlib
@@ -94,6 +94,8 @@ def main(argv: list[str]) -> int:
         options = parse(Demo, argv, prog="demo.sh")
         clock = Clock()
         out = options.out or Path("runs") / ("demo" if options.log is None else _name(options.log))
+        # Settling and a second call find what was compiled before.
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((out / "compiled").resolve()))
         made = _make(options, out, clock)
         with clock.stage("draw", "drawing"):
             pictures = _draw(made, out)
@@ -177,35 +179,25 @@ def _draw(made: Made, out: Path) -> list[Path]:
     }
     folder = out / "pictures"
     folder.mkdir(exist_ok=True)
-    for name, axes in drawn.items():
-        axes.get_figure().savefig(folder / f"{name}.png")
-    return [folder / f"{name}.png" for name in drawn]
+    return [plots.save(axes, folder / f"{name}.png") for name, axes in drawn.items()]
 
 
 def _tell(made: Made, out: Path, pictures: list[Path]) -> None:
     """The tables, the story and the paths, on stdout."""
-    from jaxdecay.report import show_evaluation, show_rows
+    from jaxdecay.report import protocol_lines, show_rows
 
-    header, rows = demo_story.half_life_rows(made.half_lives, made.truth)
-    title = "Learned half-lives" if made.truth is None else "Planted and learned half-lives"
-    show_rows(header, rows, title=title)
-    print()
-    show_evaluation(made.report, k=10)
-    print()
-    show_rows(*made.story.rows(), title=made.story.title)
+    planted = made.truth is not None
+    print("\nHalf-lives" + (" of coming back to an item, planted and learned" if planted else " learned"))
+    show_rows(*demo_story.half_life_table(made.half_lives, made.truth))
+    print(f"\n{protocol_lines(made.report.protocol)[0]}")
+    show_rows(*demo_story.metrics_table(made.report))
+    print(f"\n{made.story.title}")
+    show_rows(*made.story.table())
     print("\nWhy the lists differ:")
-    for line in made.story.why:
-        print(f"- {line}")
+    print(*(f"- {line}" for line in made.story.why), sep="\n")
     print("\nWritten:")
-    for path in (
-        out / "prepared",
-        made.run.path,
-        made.run.path / "metrics.json",
-        out / "recommendations.csv",
-    ):
-        print(f"  {path}")
-    for path in pictures:
-        print(f"  {path}")
+    files = [out / "prepared", made.run.path, made.run.path / "metrics.json", out / "recommendations.csv"]
+    print(*(f"  {path}" for path in files + pictures), sep="\n")
 
 
 if __name__ == "__main__":

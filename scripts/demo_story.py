@@ -1,5 +1,5 @@
-"""What the demonstration tells: half-lives in a table, and one user's lists now and 30 days later with the reasons
-why they differ."""
+"""What the demonstration tells: half-lives and metrics in a table each, and one user's lists now and 30 days
+later, with the reasons why they differ."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,65 @@ from jaxdecay.durations import show_days
 from jaxdecay.generations import newest
 from jaxdecay.ids import read_table
 from jaxdecay.moments import iso
+from jaxdecay.results import Report
 
 DAYS = 30
 _SHOWN, _WIDE = 10, 100
-_USERS = 40  # of whom the one with the most telling lists is chosen
+_USERS = 40  # of whom the one whose list changes most is shown
 _DAY = 86_400
+
+Table = tuple[list[str], list[list[Any]]]
+"""Header and rows."""
+
+
+def half_life_table(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None) -> Table:
+    """Planted beside learned half-lives and periods; without truth what was learned, by head and group."""
+    if truth is None:
+        header = ["head", "group", "half-life", "95 % interval", "events", "periods"]
+        rows = [
+            [
+                one["head"],
+                one["group"],
+                show_days(one["half_life_days"]),
+                _interval(one),
+                f"{one['events']:,}",
+                ", ".join(map(show_days, one["periods_days"])),
+            ]
+            for one in half_lives.iter_rows(named=True)
+        ]
+        return header, rows
+    header = ["category", "planted", "learned", "95 % interval", "off by", "planted period", "learned period"]
+    learned = {one["group"]: one for one in half_lives.filter(head="revisit").iter_rows(named=True)}
+    rows = []
+    for name, planted in truth["categories"].items():
+        one, true, period = learned[name], planted["half_life_days"], planted["period_days"]
+        row = [name, show_days(true), show_days(one["half_life_days"]), _interval(one)]
+        row.append(f"{one['half_life_days'] / true - 1:+.0%}")
+        periods = [] if period is None else sorted(one["periods_days"], key=lambda days: abs(days - period))
+        rows.append([*row, f"{period:.2f} d" if period else "", f"{periods[0]:.2f} d" if periods else ""])
+    return header, rows
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    return "" if one["low"] is None else f"{show_days(one['low'])} to {show_days(one['high'])}"
+
+
+def metrics_table(report: Report, *, model: str = "jaxdecay") -> Table:
+    """Every system, best first: metrics with 95 % intervals, NDCG@10 with the request time withheld, and the
+    model's lead over it."""
+    header = ["system", "NDCG@10", "HR@10", "MRR@10", "time withheld", f"{model}'s lead in NDCG@10"]
+    best = sorted(report.systems, key=lambda name: -report.figure(name, "ndcg@10").value)
+    rows = []
+    for name in best:
+        figures = [report.figure(name, metric) for metric in ("ndcg@10", "hr@10", "mrr@10")]
+        withheld = f"{report.figure(name, 'ndcg@10', time='withheld').value:.3f}"
+        cells = [f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in figures]
+        lead = ""
+        if name != model:
+            minus = report.difference(name, "ndcg@10", model)
+            lead = f"{-minus.value:+.3f} [{-minus.high:+.3f}, {-minus.low:+.3f}]"
+        rows.append([name, *cells, withheld if report.systems[name]["uses_time"] else "", lead])
+    return header, rows
 
 
 @dataclass(frozen=True)
@@ -31,139 +85,78 @@ class Story:
     why: Sequence[str]
     """Sentences."""
 
-    def rows(self) -> tuple[list[str], list[list[Any]]]:
-        """Both lists side by side, as header and rows."""
+    def table(self) -> Table:
+        """Both lists side by side."""
         now, later = (self.lists.filter(when=when).sort("rank") for when in ("now", "later"))
         before = dict(now.select("item_id", "rank").iter_rows())
         rows = []
-        for rank in range(1, max(len(now), len(later)) + 1):
-            cells: list[Any] = [rank]
-            for side in (now, later):
-                one = side.filter(rank=rank)
-                cells += (
-                    [f"{one['item_id'][0]}", one["group"][0] or "", f"{one['score'][0]:.2f}"]
-                    if len(one)
-                    else [""] * 3
-                )
-            item = cells[4]
-            cells.append("" if item == "" else _was(before, item))
-            rows.append(cells)
+        for one, other in zip(now.iter_rows(named=True), later.iter_rows(named=True), strict=False):
+            left, right = (
+                [str(each["item_id"]), each["group"] or "", f"{each['score']:.2f}"] for each in (one, other)
+            )
+            rows.append([one["rank"], *left, *right, str(before.get(other["item_id"], "new"))])
         return ["rank", "now", "", "score", f"{DAYS} days later", "", "score", "was"], rows
 
 
-def _was(before: Mapping[Any, int], shown: str) -> str:
-    rank = {str(item): rank for item, rank in before.items()}.get(shown)
-    return f"{rank}" if rank else "new"
-
-
-def half_life_rows(
-    half_lives: pl.DataFrame, truth: Mapping[str, Any] | None
-) -> tuple[list[str], list[list[str]]]:
-    """Planted and learned half-lives of coming back, with periods; without truth the learned ones of all
-    heads."""
-    if truth is None:
-        header = ["head", "group", "half-life", "95 % interval", "events", "periods"]
-        return header, [
-            [
-                one["head"],
-                one["group"],
-                show_days(one["half_life_days"]),
-                _interval(one),
-                f"{one['events']:,}",
-                _periods(one),
-            ]
-            for one in half_lives.iter_rows(named=True)
-        ]
-    header = ["category", "planted", "learned", "95 % interval", "off by", "planted period", "learned period"]
-    learned = {one["group"]: one for one in half_lives.filter(head="revisit").iter_rows(named=True)}
-    rows = []
-    for name, planted in truth["categories"].items():
-        one, true, period = learned[name], planted["half_life_days"], planted["period_days"]
-        nearest = min(one["periods_days"], key=lambda days: abs(days - (period or days)), default=None)
-        rows.append(
-            [
-                name,
-                show_days(true),
-                show_days(one["half_life_days"]),
-                _interval(one),
-                f"{one['half_life_days'] / true - 1:+.0%}",
-                "" if period is None else f"{period:.2f} d",
-                "" if period is None or nearest is None else f"{nearest:.2f} d",
-            ]
-        )
-    return header, rows
-
-
-def _interval(one: Mapping[str, Any]) -> str:
-    return "" if one["low"] is None else f"{show_days(one['low'])} to {show_days(one['high'])}"
-
-
-def _periods(one: Mapping[str, Any]) -> str:
-    return ", ".join(show_days(days) for days in one["periods_days"])
-
-
 def find(run: Any, half_lives: pl.DataFrame) -> Story:
-    """The lists of the user, among the latest active ones, whose lists differ most between now and 30 days
-    later. "Now" is the second after the log's last event, or with relative times after the user's own."""
-    best, told = -1.0, None
-    for user, at in _candidates(run):
-        lists = [_list(run, user, moment) for moment in (at, at + DAYS * _DAY)]
-        if (moved := _moved(*lists)) > best:
-            best, told = moved, (user, at, lists)
+    """The lists of the user, of those active last, whose list changes most between now and 30 days later.
+
+    Now is the second after the log's last event or, with relative times, after the user's own.
+    """
+    ids = read_table(newest(run.path), "user", rows=run.histories.users)["user_id"]
+    most, told = -1.0, None
+    for user, now in _candidates(run):
+        lists = [
+            run.recommend(ids[user : user + 1], k=min(_WIDE, run.histories.items), at=at)
+            for at in (now, now + DAYS * _DAY)
+        ]
+        moved = _moved(lists[0], lists[1])
+        if moved["change"].sum() > most:
+            most, told = moved["change"].sum(), (user, now, lists, moved)
     assert told is not None
-    user, at, lists = told
-    change = Change.of(run, user, at, half_lives)
-    groups = pl.Series("group", change.groups, dtype=pl.String)
+    user, now, lists, moved = told
+    change = Change.of(run, user, now, half_lives)
     both = pl.concat(
         one.head(_SHOWN).with_columns(when=pl.lit(when))
         for one, when in zip(lists, ("now", "later"), strict=True)
     )
-    both = both.join(run.items.select("item_id").with_columns(groups), on="item_id", maintain_order="left")
-    start = (
-        f"{_DAY and at / _DAY:.1f} days after the first event"
-        if run.histories.clock == "relative"
-        else iso(at)
-    )
-    name = lists[0]["user_id"][0]
+    groups = run.items.select("item_id", group=pl.Series(change.groups, dtype=pl.String))
+    relative = run.histories.clock == "relative"
+    moment = f"{now / _DAY:.1f} days after the first event" if relative else iso(now)
     return Story(
-        f"Ten recommendations for user {name}, now ({start}) and {DAYS} days later",
-        both,
-        _why(run, change, lists),
+        f"Ten recommendations for user {ids[user]} now ({moment}) and {DAYS} days later",
+        both.join(groups, on="item_id", how="left", maintain_order="left"),
+        change.sentences(moved, dict(run.items.select("item_id", "index").iter_rows())),
     )
 
 
 def _candidates(run: Any) -> list[tuple[int, int]]:
-    """Users (indices) with the latest last events, and the second that is now for each."""
+    """Users (indices) whose last events are latest, among the busier half, and the second that is now for
+    each."""
     histories = run.histories
     length = np.diff(histories.offsets)
     last = np.asarray(histories.time)[histories.offsets[1:] - 1]
-    worth = np.where(length >= np.quantile(length, 0.5), last, -1)
-    users = np.argsort(-worth, kind="stable")[:_USERS]
+    users = np.argsort(-np.where(length >= np.median(length), last, -1), kind="stable")[:_USERS]
     now = last + 1 if histories.clock == "relative" else np.full(len(last), last.max() + 1)
     return [(int(user), int(now[user])) for user in users]
 
 
-def _list(run: Any, user: int, at: int) -> pl.DataFrame:
-    return run.recommend(_user_ids(run)[user : user + 1], k=min(_WIDE, run.histories.items), at=at)
-
-
-def _user_ids(run: Any) -> pl.Series:
-    return read_table(newest(run.path), "user", rows=run.histories.users)["user_id"]
-
-
-def _moved(now: pl.DataFrame, later: pl.DataFrame) -> float:
-    """How many places the first ten have moved, one with another; a place counts less the lower it is."""
-    ranks = now.head(_SHOWN).join(later, on="item_id", how="left", suffix="_later")
-    place = ranks["rank"].to_numpy(), ranks["rank_later"].fill_null(_WIDE + 1).to_numpy()
-    return float(np.abs(np.log2(1 + place[1]) - np.log2(1 + place[0])).sum())
+def _moved(now: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
+    """Items of either first ten: item_id, rank, rank_later (101: beyond 100), change (how many times the rank
+    has doubled or halved)."""
+    both = now.join(later, on="item_id", how="full", suffix="_later", coalesce=True)
+    both = both.with_columns(pl.col("rank", "rank_later").fill_null(_WIDE + 1))
+    both = both.filter(pl.min_horizontal("rank", "rank_later") <= _SHOWN)
+    change = (pl.col("rank_later").log(2) - pl.col("rank").log(2)).abs()
+    return both.select("item_id", "rank", "rank_later", change=change)
 
 
 @dataclass(frozen=True)
 class Change:
-    """What the heads say of every item, now and later, and the history behind it."""
+    """What the heads say of every item now and later, and the history behind it."""
 
     parts: Mapping[str, np.ndarray]
-    """(2, V) what each head adds to the scores."""
+    """(2, V) what each head adds to the scores, now and later."""
     groups: Sequence[str | None]
     count: np.ndarray
     """(V,) past events with the item."""
@@ -173,92 +166,74 @@ class Change:
     """Days, by head and group."""
 
     @classmethod
-    def of(cls, run: Any, user: int, at: int, half_lives: pl.DataFrame) -> "Change":
+    def of(cls, run: Any, user: int, now: int, half_lives: pl.DataFrame) -> "Change":
+        """For a user (index) and the second that is now."""
         histories, predictor = run.histories, run.predictor
-        requests = asked.requests_at(histories, np.full(2, user), np.array([at, at + DAYS * _DAY]))
-        parts = predictor.parts(requests, asked.context_of(histories, None).take(np.zeros(2, int)))
+        requests = asked.requests_at(histories, np.full(2, user), np.array([now, now + DAYS * _DAY]))
+        context = asked.context_of(histories, None).take(np.zeros(2, int))
         rows = slice(int(histories.offsets[user]), int(requests.history_end[0]))
         item, time = np.asarray(histories.item)[rows], np.asarray(histories.time)[rows]
         latest = np.full(histories.items, np.nan)
-        latest[item] = time  # the last one stays: rows are in order of time
+        latest[item] = time  # rows are in order of time, so the last one stays
         levels = [None, *group_levels(histories, predictor.model.spec)]
-        codes = np.asarray(predictor.items.group)
-        keys = half_lives.select("head", "group").iter_rows()
         return cls(
-            parts=parts,
-            groups=[levels[code] if code < len(levels) else None for code in codes],
+            parts=predictor.parts(requests, context),
+            groups=[levels[code] for code in np.asarray(predictor.items.group)],
             count=np.bincount(item, minlength=histories.items),
-            age=(at - latest) / _DAY,
-            half_lives=dict(zip(keys, half_lives["half_life_days"], strict=True)),
+            age=(now - latest) / _DAY,
+            half_lives={(one["head"], one["group"]): one["half_life_days"] for one in half_lives.to_dicts()},
         )
 
-    def reason(self, item: int, *, beside: np.ndarray, falls: bool) -> str:
-        """Which head moved this item most against the items ``beside`` it, in words."""
-        moved = {name: values[1] - values[0] for name, values in self.parts.items()}
-        against = {name: float(change[item] - change[beside].mean()) for name, change in moved.items()}
-        head = (min if falls else max)(against, key=lambda name: against[name])
-        before, after = (float(value) for value in self.parts[head][:, item])
-        verb = "fell" if after < before else "rose"
-        if not falls and after < before:
-            others = float(moved[head][beside].mean())
-            change = f"fell only from {before:.1f} to {after:.1f}, while the first ten lost {-others:.1f} on average"
-        elif abs(after - before) < 0.05:
-            change = f"stayed at {after:.1f}, while the first ten {'lost' if falls else 'moved by'} {abs(float(moved[head][beside].mean())):.1f}"
-        else:
-            change = f"{verb} from {before:.1f} to {after:.1f}"
-        return f"its {head} score {change}{self._behind(head, item)}"
-
-    def _behind(self, head: str, item: int) -> str:
-        """What the head has to go on, and how fast that fades."""
-        group = self.groups[item]
-        half_life = self.half_lives.get((head, group or "all"), self.half_lives.get((head, "all")))
-        subject = "events" if group is None else group
-        fades = "" if half_life is None else f"{subject} has a half-life of {show_days(half_life)}"
-        if half_life is not None and np.isinf(half_life):
-            fades = f"what {subject} writes never falls to one half"
-        if group is None:
-            fades = fades.replace("events has", "events have").replace("events writes", "events write")
-        if head == "revisit" and self.count[item]:
-            count = int(self.count[item])
-            are = "one event behind it is" if count == 1 else f"{count} events behind it are"
-            newest = (
-                f"{show_days(float(self.age[item]))} old"
-                if count == 1
-                else f"at least {show_days(float(self.age[item]))} old"
+    def sentences(self, moved: pl.DataFrame, index: Mapping[Any, int]) -> list[str]:
+        """On the two items that fall most and the one that rises most; ``index`` is each item's place."""
+        falls = moved.filter(pl.col("rank_later") > pl.col("rank")).sort("change", descending=True).head(2)
+        rises = moved.filter(pl.col("rank_later") < pl.col("rank")).sort("change", descending=True).head(1)
+        beside = np.array([index[one] for one in moved.filter(pl.col("rank") <= _SHOWN)["item_id"]])
+        lines = []
+        for one in pl.concat([falls, rises]).iter_rows(named=True):
+            place, falling = index[one["item_id"]], one["rank_later"] > one["rank"]
+            name = f"{one['item_id']}{_of(self.groups[place])}"
+            ranks = [
+                f"{rank}" if rank <= _WIDE else f"below {_WIDE}" for rank in (one["rank"], one["rank_later"])
+            ]
+            verb = "falls" if falling else "rises"
+            lines.append(
+                f"{name} {verb} from {ranks[0]} to {ranks[1]}: {self.reason(place, beside, falling)}."
             )
-            what = f"{group} and " if group else ""
-            return f": the {are} {what}{newest} now, and {fades}"
+        return lines or [f"They do not: what this user did fades alike within {DAYS} days."]
+
+    def reason(self, item: int, beside: np.ndarray, falling: bool) -> str:
+        """Which head moved the item most against those that led the list, and what that head goes by."""
+        moves = {head: after - before for head, (before, after) in self.parts.items()}
+        against = {head: float(move[item] - move[beside].mean()) for head, move in moves.items()}
+        head = (min if falling else max)(against, key=lambda name: against[name])
+        before, after = (float(value) for value in self.parts[head][:, item])
+        if falling == (after < before):
+            said = f"its {head} score {'fell' if after < before else 'rose'} from {before:.1f} to {after:.1f}"
+        else:
+            others = f"that of the former ten by {float(moves[head][beside].mean()):+.1f} on average"
+            said = f"its {head} score went from {before:.1f} to {after:.1f}, {others}"
+        return f"{said}, {self._since(head, item)}"
+
+    def _since(self, head: str, item: int) -> str:
+        """What the head has to go by for this item, and how fast that fades."""
+        group = self.groups[item] if (head, self.groups[item] or "") in self.half_lives else None
+        half_life = self.half_lives.get((head, group or "all"), np.inf)
+        fades = (
+            f"{group or 'what was done'} never fades to one half"
+            if np.isinf(half_life)
+            else f"{group or 'what was done'} has a half-life of {show_days(half_life)}"
+        )
         if head == "similarity":
-            return f": it is scored by the taste read from the whole history, and there {fades}"
-        return f": {fades}" if fades else ""
+            return f"for it follows the taste in the whole history, and there {fades}"
+        count = int(self.count[item])
+        if head == "popularity" or not count:
+            return f"for there {fades}"
+        behind = (
+            "the one event behind it is" if count == 1 else f"the latest of the {count} events behind it is"
+        )
+        return f"since {behind} {show_days(float(self.age[item]))} old now, and {fades}"
 
 
-def _why(run: Any, change: Change, lists: Sequence[pl.DataFrame]) -> list[str]:
-    """Sentences on the two items of the first ten that fall most, and the one that rises most."""
-    now, later = lists
-    index = dict(run.items.select("item_id", "index").iter_rows())
-    moved = now.join(later, on="item_id", how="full", suffix="_later", coalesce=True)
-    moved = moved.with_columns(pl.col("rank", "rank_later").fill_null(_WIDE + 1))
-    fallen = moved.filter(pl.col("rank") <= _SHOWN).sort(
-        pl.col("rank_later").log() - pl.col("rank").log(), descending=True
-    )
-    risen = moved.filter(pl.col("rank_later") <= _SHOWN).sort(
-        pl.col("rank").log() - pl.col("rank_later").log(), descending=True
-    )
-    first = np.array([index[item] for item in now.head(_SHOWN)["item_id"]])
-    lines = []
-    for one, falls in [
-        *((row, True) for row in fallen.head(2).iter_rows(named=True)),
-        *((row, False) for row in risen.head(1).iter_rows(named=True)),
-    ]:
-        if one["rank"] == one["rank_later"]:
-            continue
-        where = index[one["item_id"]]
-        group = f" ({change.groups[where]})" if change.groups[where] else ""
-        ranks = [
-            str(rank) if rank <= _WIDE else f"beyond {_WIDE}" for rank in (one["rank"], one["rank_later"])
-        ]
-        verb = "falls" if one["rank_later"] > one["rank"] else "rises"
-        reason = change.reason(where, beside=first, falls=falls)
-        lines.append(f"{one['item_id']}{group} {verb} from rank {ranks[0]} to {ranks[1]}: {reason}.")
-    return lines or ["They do not: nothing in this user's history fades within 30 days."]
+def _of(group: str | None) -> str:
+    return f" ({group})" if group else ""

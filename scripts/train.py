@@ -16,7 +16,7 @@ from jaxdecay.configure import ModelOptions, configure
 from jaxdecay.data.batches import Batch, Batches, Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests, sample
-from jaxdecay.fit import catalogue_of, ndcg_at_10
+from jaxdecay.assembly import catalogue_of, ndcg_at_10
 from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
 from jaxdecay.optimizer import optimizer

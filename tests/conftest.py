@@ -55,7 +55,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from jaxdecay.train import TrainOptions
 
     model = ModelOptions(features=4, modes=2, periods=("1d",))
-    train = TrainOptions(epochs=1, batch_targets=256, window=16)
+    train = TrainOptions(epochs=1, settle_epochs=0, batch_targets=256, window=16)
     out = tmp_path_factory.mktemp("tiny") / "run"
     with jax.numpy_rank_promotion("allow"):  # banks broadcast over any rank of ages
         return fit(tiny_events(), out, model=model, train=train, items=tiny_items(), users=tiny_users()).path

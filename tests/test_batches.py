@@ -1,4 +1,4 @@
-"""Batches: what is asked for, what it may see, and that nothing depends on anything but seed, step and host."""
+"""Batches: what is asked for, what it may see, and that nothing but seed, step and host decides."""
 
 import dataclasses
 import itertools
@@ -21,17 +21,19 @@ lengths = st.lists(st.integers(1, 45), min_size=3, max_size=8).map(tuple)
 
 
 def batches(histories: Histories, **options: Any) -> Batches:
-    options = {"window": 8, "tokens": 24} | options
+    options: dict[str, Any] = {"window": 8, "tokens": 24} | options
     return Batches(histories, build_catalogue(histories, [3.0]), Reference.of(histories), **options)
 
 
-def events(batch: Batch) -> np.ndarray:
+def events(batch: Batch) -> np.ndarray[Any, Any]:
     """Rows of the log that are targets of this batch."""
-    return batch.requests.context_numeric[..., 0][batch.valid].astype(int)
+    return np.asarray(batch.requests.context_numeric)[..., 0][batch.valid].astype(int)
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+    return all(
+        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    )
 
 
 @given(lengths, st.integers(1, 20), st.integers(1, 100), st.integers(0, 2), st.integers(0, 3))
@@ -158,7 +160,9 @@ def test_weights_are_measured_in_the_mean_size_of_the_training_ones() -> None:
     mean = histories.weight[histories.part == 0].mean()
     batch = source[0]
     ids = batch.history.context_numeric[batch.history.mask][:, 0].astype(int)
-    np.testing.assert_allclose(batch.history.weight[batch.history.mask], histories.weight[ids] / mean, rtol=1e-5)
+    np.testing.assert_allclose(
+        batch.history.weight[batch.history.mask], histories.weight[ids] / mean, rtol=1e-5
+    )
 
 
 def test_times_are_seconds_since_the_midnight_of_a_monday() -> None:

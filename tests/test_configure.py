@@ -1,4 +1,4 @@
-"""From a log to a spec: half-lives over its own ages, rhythms it can show, groups, and heads that make sense."""
+"""From a log to a spec: half-lives over its own ages, rhythms it can show, groups, heads that make sense."""
 
 from typing import Any
 
@@ -79,7 +79,7 @@ MONTH = list(range(0, 60 * DAY, DAY // 4))
 def test_options_switch_heads_and_levels() -> None:
     full = configure(toys.log(), ModelOptions())
     assert (full.items, full.users, full.behaviours) == (7, 5, 2)
-    assert full.revisit and full.per_item and full.per_user and full.per_behaviour and full.calendar
+    assert all((full.revisit, full.per_item, full.per_user, full.per_behaviour, full.calendar))
     assert len(full.similarity_half_lives) == len(full.revisit_half_lives) == 6
     assert full.popularity_half_lives[-1] == float("inf")
     assert full.item_columns == Table((3,), (1,), 1)
@@ -89,7 +89,7 @@ def test_options_switch_heads_and_levels() -> None:
         columns=False, modes=2,
     )  # fmt: skip
     less = configure(toys.log(), off)
-    assert not (less.revisit or less.per_item or less.per_user or less.per_behaviour or less.calendar)
+    assert not any((less.revisit, less.per_item, less.per_user, less.per_behaviour, less.calendar))
     assert less.revisit_half_lives == less.revisit_periods == less.popularity_half_lives == ()
     assert less.item_columns == less.user_columns == less.context_columns == Table()
     assert len(less.similarity_half_lives) == 2
@@ -123,7 +123,7 @@ def test_without_decay_nothing_fades_and_a_dead_request_time_is_refused() -> Non
     still = configure(toys.log(), ModelOptions(half_lives="none"))
     assert still.similarity_half_lives == still.revisit_half_lives == still.revisit_periods == ()
     assert still.popularity_half_lives == (float("inf"),)
-    assert not (still.per_item or still.per_user or still.adaptive or still.groups)
+    assert not any((still.per_item, still.per_user, still.adaptive, still.groups))
     dead = ModelOptions(half_lives="none", calendar=False)
     with pytest.raises(InputError, match="cannot change a ranking"):
         configure(toys.log(), dead)

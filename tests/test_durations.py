@@ -51,7 +51,9 @@ def test_a_prior_is_a_duration_a_factor_and_perhaps_a_group(text: str, expected:
     assert parse_prior(text) == expected
 
 
-@pytest.mark.parametrize("text", ["7d", "7d±", "7d±x", "7d±1x", "7d±0.5x", "7d±-2x", "7d±nanx", "news=7d", "7d±infx"])
+@pytest.mark.parametrize(
+    "text", ["7d", "7d±", "7d±x", "7d±1x", "7d±0.5x", "7d±-2x", "7d±nanx", "news=7d", "7d±infx"]
+)
 def test_a_prior_without_a_factor_above_one_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is no prior on a half-life") as caught:
         parse_prior(text)

@@ -101,8 +101,10 @@ class TestRevisit:
     def test_faded_counts_by_hand(self, seen: int) -> None:
         p, own, everything = self.run([0, 1, 2, 9], seen)
         h = np.exp(np.float64(p["decay"]["log_half_life"][0]))
-        kernel = [0.2 + 0.8 * 2 ** (-age / h) for age in (10, 8, 8, 5)]  # a steady reader: every read weight is 1
-        group, behaviour = (np.float64(p[k]) for k in ("group_strength", "behaviour_strength"))
+        kernel = [
+            0.2 + 0.8 * 2 ** (-age / h) for age in (10, 8, 8, 5)
+        ]  # a steady reader: every read weight is 1
+        group, behaviour = (np.asarray(p[k], np.float64) for k in ("group_strength", "behaviour_strength"))
         strength = np.exp(group[[0, 1, 1, 1]] + behaviour[[0, 1, 0, 1]])
         part = kernel * strength * np.array([1.0, 2.0, 0.5, 0.0])  # a negative weight excites nothing
         part[1 + seen :] = 0.0
@@ -129,10 +131,13 @@ class TestRevisit:
         np.testing.assert_allclose(whole, expected, rtol=1e-5)
 
 
+NONE = Columns((), (), 0, 2)
+
+
 class TestSimilarity:
     HEAD = Similarity(
         items=3, features=2, decay=Bank((2.0,)), behaviours=2, calendar=True,
-        item_columns=Columns((), (), 0, 2), user_columns=Columns((), (), 0, 2), context_columns=Columns((), (), 0, 2),
+        item_columns=NONE, user_columns=NONE, context_columns=NONE,
     )  # fmt: skip
 
     def query(self, requests: Requests, *, calendar: bool = True) -> tuple[Any, Any]:
@@ -153,9 +158,11 @@ class TestSimilarity:
         strength = np.array([1.0, 2.0, 0.5, -1.0]) * (1 + amplitude[[0, 1, 0, 1]])
         for row, at in enumerate((6.0, 100.0)):
             kernel = 0.5 + 0.5 * 2 ** (-(at - np.array([0, 2, 2, 5])) / half_life)
-            hours = np.float64(calendar(jnp.array([int(at * DAY)], jnp.int32)))[0]
+            hours = np.asarray(calendar(jnp.array([int(at * DAY)], jnp.int32)), np.float64)[0]
             q = (kernel * strength) @ vectors + hours @ p["calendar"]
-            expected = np.exp(p["log_temperature"]) * q / np.sqrt((q**2).sum() + np.exp(2 * p["log_softness"]))
+            expected = (
+                np.exp(p["log_temperature"]) * q / np.sqrt((q**2).sum() + np.exp(2 * p["log_softness"]))
+            )
             np.testing.assert_allclose(found[row], expected, rtol=1e-4)
 
     def test_without_fading_or_calendar_time_would_not_matter_with_them_it_does(self) -> None:
@@ -168,7 +175,11 @@ class TestSimilarity:
 
     def test_an_interest_faded_to_nothing_falls_silent_instead_of_shouting(self) -> None:
         head = dataclasses.replace(self.HEAD, calendar=False)
-        requests, vectors, writes = asked(5.0, 400.0), jnp.ones((4, 2)), jnp.tile(jnp.array([[0.0, 1.0]]), (4, 1))
+        requests, vectors, writes = (
+            asked(5.0, 400.0),
+            jnp.ones((4, 2)),
+            jnp.tile(jnp.array([[0.0, 1.0]]), (4, 1)),
+        )
 
         def query(head: Similarity) -> Any:
             return head.query(HISTORY, requests, ages(requests), vectors, writes)
@@ -198,7 +209,9 @@ class TestCalendar:
         at = jnp.array([0, 6 * 3600, DAY, 7 * DAY, -DAY, 6 * DAY], jnp.int32)
         monday, morning, tuesday, next_monday, before, sunday = np.asarray(calendar(at))
         np.testing.assert_allclose(monday, [0, 1] * 4, atol=1e-6)
-        np.testing.assert_allclose(morning[:4], [1, 0, 0, -1], atol=1e-6)  # a quarter of a day, half of an overtone
+        np.testing.assert_allclose(
+            morning[:4], [1, 0, 0, -1], atol=1e-6
+        )  # a quarter of a day, half of an overtone
         np.testing.assert_allclose(tuesday[:4], monday[:4], atol=1e-6)
         np.testing.assert_allclose(tuesday[4:6], [np.sin(2 * np.pi / 7), np.cos(2 * np.pi / 7)], atol=1e-6)
         np.testing.assert_allclose(next_monday, monday, atol=1e-6)

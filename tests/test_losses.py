@@ -1,4 +1,4 @@
-"""The likelihood over the catalogue against dense sums in float64: values, slopes, chunks, and that probabilities add up to one."""
+"""The likelihood over the catalogue against dense sums in float64: values, slopes, chunks, and a total of one."""
 
 from typing import Any
 
@@ -11,12 +11,15 @@ from scipy.special import logsumexp
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import losses
-from jaxdecay.losses import Scorer, log_likelihood, log_partition
+from jaxdecay.losses import log_likelihood, log_partition
+from jaxdecay.scorer import Scorer
 
 T, V, D, G = 11, 13, 3, 2  # queries, items, features, points of time
-# Scores held at a time and items in a chunk. With 4 scores the queries go in blocks of eight, the last one padded, otherwise all at
-# once; 4 and 12 do not divide 13.
-SIZES = pytest.mark.parametrize(("tile", "item_chunk"), [(4, 4), (4, 100), (1 << 20, 1), (1 << 20, 12), (1 << 20, V)])
+# Scores held at a time and items in a chunk. With 4 scores the queries go in blocks of eight, the last one
+# padded, otherwise all at once; 4 and 12 do not divide 13.
+SIZES = pytest.mark.parametrize(
+    ("tile", "item_chunk"), [(4, 4), (4, 100), (1 << 20, 1), (1 << 20, 12), (1 << 20, V)]
+)
 
 
 def problem(dtype: Any = np.float32, seed: int = 0, scale: float = 1.0) -> tuple[Any, Any, Scorer]:
@@ -31,14 +34,16 @@ def problem(dtype: Any = np.float32, seed: int = 0, scale: float = 1.0) -> tuple
 
 def dense(query: Any, grid: Any, scorer: Scorer) -> np.ndarray:
     """(T, V) float64 scores."""
-    query, (targets, bias, popularity) = np.float64(query), (np.float64(x) for x in scorer)
+    query, targets, bias, popularity = (np.asarray(x, np.float64) for x in (query, *scorer))
     return query @ targets.T + bias + popularity[np.asarray(grid)]
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of eight queries, unless the test says otherwise."""
-    monkeypatch.setattr(losses, "_TILE", request.getfixturevalue("tile") if "tile" in request.fixturenames else 4)
+    monkeypatch.setattr(
+        losses, "_TILE", request.getfixturevalue("tile") if "tile" in request.fixturenames else 4
+    )
 
 
 @SIZES
@@ -58,10 +63,12 @@ def test_slopes_are_the_softmax(tile: int, item_chunk: int) -> None:
 
     of_query, of_scorer = jax.grad(weighted, (0, 1))(query, scorer)
     scores = dense(query, grid, scorer)
-    share = np.exp(scores - logsumexp(scores, axis=1, keepdims=True)) * np.float64(weight)[:, None]
+    share = (
+        np.exp(scores - logsumexp(scores, axis=1, keepdims=True)) * np.asarray(weight, np.float64)[:, None]
+    )
     popularity = np.stack([share[np.asarray(grid) == g].sum(0) for g in range(G)])
-    expected = Scorer(share.T @ np.float64(query), share.sum(0), popularity)
-    np.testing.assert_allclose(of_query, share @ np.float64(scorer.targets), atol=1e-5)
+    expected = (share.T @ np.asarray(query, np.float64), share.sum(0), popularity)
+    np.testing.assert_allclose(of_query, share @ np.asarray(scorer.targets, np.float64), atol=1e-5)
     for found, exact in zip(of_scorer, expected, strict=True):
         np.testing.assert_allclose(found, exact, atol=1e-5)
 

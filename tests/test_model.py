@@ -1,4 +1,4 @@
-"""The model as a whole: blind to the future, the same however it is batched, average for strangers, and honest about time."""
+"""The model as a whole: blind to the future, the same however it is batched, fair to strangers."""
 
 import dataclasses
 import json
@@ -24,7 +24,12 @@ def one_user(time: list[int]) -> tuple[Any, ...]:
     """History, requests, targets, items and vectors of one user whose events are all of different items."""
     made, params = toys.everything()
     histories = made.histories
-    rows = Rows(*(np.array([x]) for x in (0, histories.offsets[0], histories.offsets[0] + PAST, histories.offsets[0] + N)))
+    rows = Rows(
+        *(
+            np.array([x])
+            for x in (0, histories.offsets[0], histories.offsets[0] + PAST, histories.offsets[0] + N)
+        )
+    )
     history = jax.tree.map(lambda x: jnp.asarray(x[0]), gather(histories, rows, PAST, R, made.reference))
     item, seconds = jnp.arange(N, dtype=jnp.int32), jnp.asarray(time, jnp.int32)
     history = history._replace(item=item, time=seconds)
@@ -85,11 +90,13 @@ def test_an_earlier_event_of_the_same_time_is_seen() -> None:
     own = toys.call(made.model, READ, params, twice, requests, target, items, vectors).excitation[0]
     assert own[2] > -1e8  # row 3 has the item asked for by row 4, a tie in time
     assert own[1] < -1e8
-    assert toys.call(made.model, READ, params, history, requests, target, items, vectors).excitation[0][2] < -1e8
+    assert (
+        toys.call(made.model, READ, params, history, requests, target, items, vectors).excitation[0][2] < -1e8
+    )
 
 
 def by_event(batches: Batches, params: Any, steps: range | None = None) -> dict[int, float]:
-    """The log-likelihood of every training event of the first epoch, by the row of the event (a context column of `toys.log`)."""
+    """The log-likelihood of every training event, by its row (a context column of `toys.log`)."""
     made, _ = toys.everything()
     found: dict[int, float] = {}
     for step in steps or range(batches.per_epoch):
@@ -111,7 +118,7 @@ def whole_histories() -> dict[int, float]:
 
 @pytest.mark.parametrize("options", [{"window": 4, "tokens": 16}, {"window": 4, "tokens": 64, "seed": 3}])
 def test_window_buckets_and_batch_size_change_no_likelihood(
-    whole_histories: dict[int, float], options: dict[str, int]
+    whole_histories: dict[int, float], options: dict[str, Any]
 ) -> None:
     made, params = toys.everything()
     batches = dataclasses.replace(made.batches, **options)
@@ -162,13 +169,16 @@ def test_a_new_item_has_the_average_of_its_group_and_its_columns_alone() -> None
     assert scorer.bias[7:].tolist() == [0, 0]
 
     def weights(model: Interest, history: History) -> Any:
+        assert model.revisit is not None
         return model._writes(model.revisit.decay, history, new)
 
     history = one_user([0] * N)[0]._replace(item=jnp.array([7, 8, 0, 0, 0, 0], jnp.int32))
     found = toys.call(made.model, weights, params, history)
     decay = params["revisit"]["decay"]
     for place, group in ((0, 1), (1, 2)):
-        logits = decay["write"] + decay["group_write"][group] + decay["behaviour_write"][history.behaviour[place]]
+        logits = (
+            decay["write"] + decay["group_write"][group] + decay["behaviour_write"][history.behaviour[place]]
+        )
         np.testing.assert_allclose(found[place], jax.nn.softmax(logits), rtol=1e-5)
 
 

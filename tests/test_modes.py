@@ -1,5 +1,7 @@
 """Modes: the curves they add up to, the state they turn, and the age at which a curve has halved."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ AGES = jnp.array([0.0, 1e-3, 0.4, 3.0, 17.5, 400.0])
 HALF_LIVES, ENVELOPES, PERIODS = jnp.array([0.5, 9.0]), jnp.array([30.0, 90.0]), jnp.array([1.0, 7.0])
 
 
-def curve_by_curve(ages: np.ndarray) -> np.ndarray:
+def curve_by_curve(ages: Any) -> np.ndarray:
     """(A, 1 + K + P) float64: what the bank promises, a curve at a time."""
     ages = np.asarray(ages, np.float64)
     fading = [2 ** (-ages / float(h)) for h in HALF_LIVES]

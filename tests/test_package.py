@@ -20,10 +20,10 @@ PACKAGE = Path(jaxdecay.__file__).parent
 FLOORS = (
     "errors durations files",
     "kernels modes scan divergence history",
-    "interest state encoders heads model",
+    "interest state encoders scorer heads model",
     "losses metrics rank lists bootstrap priors",
     "data",
-    "train optimizer configure loop fit runs predict evaluate outcomes groups figures results"
+    "train optimizer configure loop assembly runs predict evaluate outcomes groups figures results"
     " protocol assess"
     " half_lives refit tune crossvalidate baselines distributed privacy",
     "ids moments asked serving streaming generations arrivals update trained recommend rerank explain drift",
@@ -34,7 +34,7 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 # What a machine that only trains need not have (floors 1 to 3, and the modules named here).
 TRAINING = {
     *("data.histories", "data.catalogue", "data.batches", "data.requests", "train", "optimizer", "configure"),
-    *("loop", "fit", "runs", "predict", "evaluate", "baselines"),
+    *("loop", "assembly", "runs", "predict", "evaluate", "baselines"),
 }
 HEAVY = ("polars", "pandas", "pyarrow", "matplotlib", "sklearn", "scipy.optimize", "tyro")
 

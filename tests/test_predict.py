@@ -1,4 +1,4 @@
-"""Serving: the same probabilities as in training, whatever the calls are cut into, and request times that are ignored when they should be."""
+"""Serving: the probabilities of training, however calls are cut, and request times that count or do not."""
 
 import dataclasses
 from typing import Any
@@ -10,9 +10,9 @@ import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import predict
+from jaxdecay.assembly import Pieces, predictor
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
-from jaxdecay.fit import Pieces, predictor
 from jaxdecay.predict import Predictor, shares_of
 
 
@@ -127,14 +127,21 @@ def test_a_user_without_a_history_and_one_never_seen_are_served(system: Predicto
         for name, array in histories.arrays().items()
         if len(array) == histories.events
     }
-    again |= {name: np.append(array, array[-1:], axis=0) for name, array in histories.arrays().items() if name.startswith("user")}
+    again |= {
+        name: np.append(array, array[-1:], axis=0)
+        for name, array in histories.arrays().items()
+        if name.startswith("user")
+    }
     grown = histories.replace(**again, offsets=np.append(histories.offsets, 2 * last - first))
     stranger = Predictor(made.model, params, grown, made.catalogue, made.reference)
     known, unknown = log_softmax(stranger.scores(ask(grown, np.array([first + 5, last + 5]))))
-    np.testing.assert_allclose(known, log_softmax(system.scores(ask(histories, np.array([first + 5]))))[0], atol=1e-5)
+    np.testing.assert_allclose(
+        known, log_softmax(system.scores(ask(histories, np.array([first + 5]))))[0], atol=1e-5
+    )
     assert np.abs(known - unknown).max() > 1e-3
     heads = {
-        head: params[head] | {"decay": params[head]["decay"] | {"user_read": 0 * params[head]["decay"]["user_read"]}}
+        head: params[head]
+        | {"decay": params[head]["decay"] | {"user_read": 0 * params[head]["decay"]["user_read"]}}
         for head in ("similarity", "revisit")
     }
     average = Predictor(made.model, params | heads, histories, made.catalogue, made.reference)

@@ -12,10 +12,10 @@ import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import loop, runs
+from jaxdecay.assembly import Pieces, assemble
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
-from jaxdecay.fit import Pieces, assemble
 from jaxdecay.optimizer import groups_of, optimizer
 from jaxdecay.priors import half_life_priors, penalty, smooth_half_life
 from jaxdecay.train import State, TrainOptions, init_state, make_train_step
@@ -23,7 +23,7 @@ from jaxdecay.train import State, TrainOptions, init_state, make_train_step
 
 def begin(made: Pieces, params: Any, **options: Any) -> tuple[Any, State]:
     """A step and the state before it."""
-    defaults = {"batch_targets": 32.0, "targets": 192, "average_steps": 6.0}
+    defaults: dict[str, Any] = {"batch_targets": 32.0, "targets": 96, "average_steps": 6.0}
     state = jax.jit(lambda params: init_state(params, made.optimizer))(params)
     return make_train_step(made.model, made.optimizer, **(defaults | options)), state
 
@@ -47,14 +47,18 @@ def test_the_first_average_is_mostly_the_newest_and_later_ones_the_mean_of_an_ep
     for now in range(12):
         state, _ = step(state, made.batches[now], made.constants)
         keep = min(1 - 1 / 4, (1 + now) / (10 + now))
-        average = keep * average + (1 - keep) * np.asarray(state.params["similarity"]["embedding"], np.float64)
+        average = keep * average + (1 - keep) * np.asarray(
+            state.params["similarity"]["embedding"], np.float64
+        )
         np.testing.assert_allclose(state.average["similarity"]["embedding"], average, rtol=1e-5)
 
 
 def test_training_learns_that_users_come_back() -> None:
     random = np.random.default_rng(0)
     lengths = (8,) * 24
-    favourite = np.repeat(random.integers(0, 9, (24, 2)), 4, axis=1).ravel()  # two items a user, one after the other
+    favourite = np.repeat(
+        random.integers(0, 9, (24, 2)), 4, axis=1
+    ).ravel()  # two items a user, one after the other
     histories = toys.log(lengths, items=9).replace(item=favourite.astype(np.int32))
     spec = toys.bare(histories, behaviours=2)
     made = toys.pieces(histories, spec, window=8, batch_targets=64, learning_rate=0.03)
@@ -71,7 +75,11 @@ def test_training_learns_that_users_come_back() -> None:
 
 class TestOptimizer:
     PARAMS = {  # noqa: RUF012
-        "similarity": {"embedding": jnp.ones(2), "log_temperature": jnp.ones(()), "decay": {"write": jnp.ones(3)}},
+        "similarity": {
+            "embedding": jnp.ones(2),
+            "log_temperature": jnp.ones(()),
+            "decay": {"write": jnp.ones(3)},
+        },
         "popularity": {"decay_mixture": jnp.ones(2), "exponent": jnp.ones(())},
     }
 
@@ -120,7 +128,9 @@ def test_settling_moves_decay_and_levels_alone_and_ever_less() -> None:
         change = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), before, state.params)
         groups = groups_of(state.params)
         largest = {
-            name: max(x for x, g in zip(jax.tree.leaves(change), jax.tree.leaves(groups), strict=True) if g == name)
+            name: max(
+                x for x, g in zip(jax.tree.leaves(change), jax.tree.leaves(groups), strict=True) if g == name
+            )
             for name in ("rest", "levels", "decay")
         }
         assert largest["rest"] == 0
@@ -139,7 +149,9 @@ def with_weight(made: Pieces, event: int, weight: float) -> Pieces:
 
 
 @pytest.mark.parametrize("weight", [np.inf, np.nan])
-def test_a_loss_that_is_not_finite_stops_and_names_step_batch_and_users(weight: float, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_and_names_step_batch_and_users(
+    weight: float, tmp_path: Path
+) -> None:
     made, options = toys.training(checkpoint_steps=1)
     place, user = 2, None
     ids = made.batches[place].requests.context_numeric
@@ -180,7 +192,7 @@ HALF_LIFE = 6.0
 
 
 def simulated(users: int = 60, events: int = 60, items: int = 25, seed: int = 0) -> Histories:
-    """Users who come back to what they took with an intensity that halves every six days, beside uniform chances."""
+    """Users who come back to what they took with an intensity that halves every six days, or to anything."""
     random = np.random.default_rng(seed)
     time = np.cumsum(random.exponential(0.5, (users, events)), axis=1)
     item = np.zeros((users, events), int)
@@ -202,7 +214,9 @@ def test_a_planted_half_life_is_found_again() -> None:
     spec = toys.bare(histories, similarity_half_lives=(), revisit_half_lives=(0.5,), features=1)
     options = TrainOptions(window=60, batch_targets=900, learning_rate=1e-3, decay_learning_rate=0.1)
     made = assemble(histories, spec, ModelOptions(), options)
-    step, state = begin(made, toys.random_params(made, scale=0.0), batch_targets=900.0, targets=3600, average_steps=20)
+    step, state = begin(
+        made, toys.random_params(made, scale=0.0), batch_targets=900.0, targets=3600, average_steps=20
+    )
     for now in range(120):
         state, _ = step(state, made.batches[now], made.constants)
     decay = state.average["revisit"]["decay"]

@@ -8,11 +8,16 @@ USERS, ITEMS = 40, 15
 
 
 def tiny_events(seed: int = 0) -> pl.DataFrame:
-    """About 600 events over 60 days, a fifth of them repeats of the user's last item; ids are text."""
+    """20 events of each user, a fifth of them repeats of the user's last item; ids are text.
+
+    Each user has 16 events in the first 48 days, two in the next six and two in the last six. A split by time
+    cuts there, so that all users have training histories of one length, and there is one shape to compile.
+    """
     random = np.random.default_rng(seed)
     rows = []
     for user in range(USERS):
-        times = np.sort(random.integers(0, 60 * DAY, 15)) + START
+        spans = ((0, 48, 16), (48, 54, 2), (54, 60, 2))
+        times = START + np.sort(np.concatenate([random.integers(a * DAY, b * DAY, n) for a, b, n in spans]))
         item = -1
         for time in times:
             item = item if item >= 0 and random.random() < 0.2 else int(random.integers(ITEMS))

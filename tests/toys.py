@@ -1,9 +1,10 @@
-"""Small logs and one small model with everything in it, for the tests of the model, its training and its use."""
+"""Small logs, and small models of them, for the tests of the model, its training and its use."""
 
 import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import flax.linen as nn
 import jax
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 
 from jaxdecay import loop
+from jaxdecay.assembly import Pieces, assemble
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
-from jaxdecay.fit import Pieces, assemble
 from jaxdecay.model import Spec, Table
-from jaxdecay.train import State, TrainOptions, batch_log_likelihood, init_params
+from jaxdecay.train import State, TrainOptions, batch_log_likelihood, init_params, make_train_step
 
 DAY = 86_400
 START = 1_700_000_000  # a Tuesday in November 2023
@@ -46,8 +47,11 @@ log_likelihood = jax.jit(batch_log_likelihood, static_argnums=0)
 def log(
     lengths: tuple[int, ...] = (20, 20, 9, 9, 9), *, items: int = 7, held_out: int = 0, seed: int = 0
 ) -> Histories:
-    """One user per length: repeats, ties, behaviours, weights and columns of every kind; the last ``held_out`` events of each user are
-    validation. The one numeric context column is the row of each event, by which tests know it again."""
+    """One user per length: repeats, ties, behaviours, weights and columns of every kind.
+
+    The last ``held_out`` events of each user are validation. The one numeric context column is the row of each
+    event, by which tests know it again.
+    """
     random = np.random.default_rng(seed)
     user = np.repeat(np.arange(len(lengths)), lengths)
     events = len(user)
@@ -56,7 +60,7 @@ def log(
     from_end = np.concatenate([np.arange(length)[::-1] for length in lengths])
     item = random.integers(0, items, events)
     item[:items] = np.arange(items)[:events]  # everything is known
-    categorical = {
+    categorical: dict[str, Any] = {
         f"{kind}_categorical": random.integers(0, 3, (rows, 1))
         for kind, rows in (("item", items), ("user", len(lengths)), ("context", events))
     }
@@ -159,13 +163,16 @@ def everything() -> tuple[Pieces, Any]:
     return made, random_params(made)
 
 
-def training(**train: Any) -> tuple[Pieces, TrainOptions]:
-    """A small model and batches of one shape, six an epoch, with which training takes a moment."""
-    histories = log((8,) * 24, items=9)
-    options = TrainOptions(
-        **{"window": 8, "batch_targets": 32, "epochs": 4, "patience": 99, "settle_epochs": 0, **train}
-    )
-    return assemble(histories, bare(histories, behaviours=2), ModelOptions(), options), options
+@functools.cache
+def quick() -> Pieces:
+    """A small model and batches of one shape, three an epoch, with which training takes a moment."""
+    histories = log((8,) * 12, items=9)
+    options = TrainOptions(window=8, batch_targets=32, epochs=99)
+    return assemble(histories, bare(histories, behaviours=2), ModelOptions(), options)
+
+
+def training(*, epochs: int = 3, **train: Any) -> tuple[Pieces, TrainOptions]:
+    return quick(), TrainOptions(**{"epochs": epochs, "patience": 99, "settle_epochs": 0, **train})
 
 
 def how_far(params: Any) -> tuple[float, float]:
@@ -177,10 +184,14 @@ def how_far(params: Any) -> tuple[float, float]:
 def train(run: Path, evaluate: loop.Evaluate = how_far, *, report: Any = None, **options: Any) -> State:
     """The training loop on `training`; ``report`` is called with every line."""
     made, chosen = training(**options)
-    return loop.train(
-        run, made.model, made.optimizer, made.batches, made.constants, evaluate, chosen,
-        report=report or (lambda line: None),
-    )  # fmt: skip
+    with mock.patch.object(loop, "make_train_step", compiled_once):
+        return loop.train(
+            run, made.model, made.optimizer, made.batches, made.constants, evaluate, chosen,
+            report=report or (lambda line: None),
+        )  # fmt: skip
+
+
+compiled_once = functools.cache(make_train_step)
 
 
 @pytest.fixture(autouse=True)

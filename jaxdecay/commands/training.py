@@ -10,7 +10,7 @@ from jaxdecay import runs
 from jaxdecay.assess import finished
 from jaxdecay.commands import Command
 from jaxdecay.configure import ModelOptions
-from jaxdecay.fit import train_run
+from jaxdecay.assembly import train_run
 from jaxdecay.progress import Progress, note
 from jaxdecay.train import TrainOptions
 
@@ -49,13 +49,9 @@ class Train(Command):
     def show(self, result: dict[str, Any]) -> None:
         best = result["best"]
         score = (
-            f"; NDCG@10 on validation {best['ndcg@10']:.4f} (kept: epoch {best['epoch']:g})"
-            if best
-            else ""
+            f"; NDCG@10 on validation {best['ndcg@10']:.4f} (kept: epoch {best['epoch']:g})" if best else ""
         )
-        print(
-            f"{result['run']}: trained {result['steps']} steps ({result['epochs']:g} epochs){score}"
-        )
+        print(f"{result['run']}: trained {result['steps']} steps ({result['epochs']:g} epochs){score}")
         print(f"half-lives: {result['half_lives']['how']}")
         if result["finished"]:
             print(f"next: jaxdecay evaluate {result['run']}")

@@ -164,8 +164,8 @@ class Batches:
     def per_epoch(self) -> int:
         return sum(-(-len(rows) // self.rows_per_batch(i)) for i, (_, _, rows) in enumerate(self.buckets))
 
-    def __getitem__(self, step: int) -> Batch:
-        epoch, place = divmod(step, self.per_epoch)
+    def __getitem__(self, index: int) -> Batch:
+        epoch, place = divmod(index, self.per_epoch)
         bucket, members = _epoch(self, epoch)[place]
         past, window, _ = self.buckets[bucket]
         size = self.rows_per_batch(bucket) // self.hosts

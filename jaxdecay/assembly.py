@@ -20,7 +20,7 @@ from jaxdecay.durations import parse_prior
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rank_requests
 from jaxdecay.metrics import ndcg
-from jaxdecay.model import Interest, Spec
+from jaxdecay.model import Interest, Spec, abstract_params
 from jaxdecay.optimizer import optimizer
 from jaxdecay.predict import Predictor, items_of, shares_of
 from jaxdecay.priors import half_life_priors
@@ -161,7 +161,7 @@ def load_model(run: str | Path) -> tuple[Interest, Any, dict[str, Any]]:
     spec = Spec.from_json(config["spec"])
     module = Interest(spec)
     step = runs.best_step(run)
-    return module, runs.load_average(run, step), config
+    return module, runs.load_average(run, step, abstract_params(module)), config
 
 
 def load_predictor(run: str | Path, *, histories: Histories | None = None) -> Predictor:

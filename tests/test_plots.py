@@ -1,0 +1,183 @@
+"""Pictures: frames hold what is drawn, drawings hold the frame, and nothing is said by colour alone."""
+
+import importlib
+import itertools
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxdecay import plots
+from jaxdecay.errors import InputError
+from jaxdecay.half_lives import Curve
+
+GROUPS = {"all": 4.0, "slow": 90.0, "fast": 0.5}
+
+
+def half_lives(*, intervals: bool = True) -> pl.DataFrame:
+    rows = [
+        {
+            "head": head,
+            "group": group,
+            "half_life_days": days * factor,
+            "low": days * factor / 1.5 if intervals else None,
+            "high": days * factor * 1.5 if intervals else None,
+        }
+        for head, factor in (("similarity", 3.0), ("revisit", 1.1))
+        for group, days in GROUPS.items()
+    ]
+    rows.append({"head": "popularity", "group": "all", "half_life_days": math.inf, "low": None, "high": None})
+    return pl.DataFrame(rows, schema_overrides={"low": pl.Float64, "high": pl.Float64})
+
+
+TRUTH = {"categories": {"fast": {"half_life_days": 0.5}, "slow": {"half_life_days": 90.0}}}
+
+
+def curves() -> list[Curve]:
+    age = np.concatenate([[0.0], np.geomspace(1 / 1440, 3650, 300)])
+    return [Curve("revisit", name, 10, age, np.exp2(-age / days), ()) for name, days in GROUPS.items()]
+
+
+def report() -> dict[str, Any]:
+    def metrics(value: float) -> dict[str, Any]:
+        return {"ndcg@10": {"value": value, "low": value - 0.01, "high": value + 0.01}}
+
+    return {
+        "systems": {
+            "popularity": {"uses_time": False, "metrics": metrics(0.1), "withheld": {}},
+            "jaxdecay": {"uses_time": True, "metrics": metrics(0.3), "withheld": metrics(0.2)},
+        }
+    }
+
+
+LINES = [
+    {"epoch": 1.0, "loss": 5.0, "ndcg@10": 0.1, "settled": False, "kept": True},
+    {"epoch": 2.0, "loss": 4.0, "ndcg@10": 0.3, "settled": False, "kept": True},
+    {"epoch": 3.0, "loss": 3.5, "ndcg@10": 0.2, "settled": False, "kept": False},
+    {"epoch": 7.0, "loss": 3.4, "ndcg@10": 0.31, "settled": True, "kept": True},
+]
+
+DRAWN: dict[str, Callable[..., Axes]] = {
+    "half_lives": lambda ax=None: plots.plot_half_lives(plots.half_lives_frame(half_lives(), TRUTH), ax),
+    "kernels": lambda ax=None: plots.plot_kernels(plots.kernels_frame(curves()), ax),
+    "metrics": lambda ax=None: plots.plot_metrics(plots.metrics_frame(report()), ax),
+    "history": lambda ax=None: plots.plot_history(plots.history_frame(LINES), ax),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_plot_draws_into_the_axes_it_is_given_and_writes_a_picture(name: str, tmp_path: Path) -> None:
+    ax = Figure(layout="constrained").subplots()
+    assert DRAWN[name](ax) is ax
+    own = DRAWN[name]()
+    assert own is not ax
+    path = plots.save(own, tmp_path / f"{name}.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert own.get_xlabel()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_text_lies_on_another(name: str) -> None:
+    """Tick labels of one axis do not overlap, at the size that is written."""
+    ax = DRAWN[name]()
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()
+    for labels, side in ((ax.get_xticklabels(), 0), (ax.get_yticklabels(), 1)):
+        boxes = [label.get_window_extent() for label in labels if label.get_text()]
+        spans = sorted((box.min[side], box.max[side]) for box in boxes)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def test_planted_half_lives_stand_beside_the_revisit_head() -> None:
+    frame = plots.half_lives_frame(half_lives(), TRUTH)
+    planted = dict(frame.filter(head="revisit").select("group", "planted_days").iter_rows())
+    assert planted == {"all": None, "slow": 90.0, "fast": 0.5}
+    assert frame.filter(pl.col("head") != "revisit")["planted_days"].is_null().all()
+    assert plots.half_lives_frame(half_lives())["planted_days"].is_null().all()
+
+
+def test_half_lives_are_drawn_where_they_are_shortest_first() -> None:
+    ax = DRAWN["half_lives"]()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["all", "fast", "slow"]
+    points = {
+        (line.get_marker(), round(float(line.get_xdata()[0]), 6))
+        for line in ax.lines
+        if len(line.get_xdata()) == 1
+    }
+    assert {("o", 0.55), ("s", 1.5), ("|", 0.5), ("|", 90.0)} <= points
+    assert "never" in [label.get_text() for label in ax.get_xticklabels()]
+    bars = {tuple(np.round(line.get_xdata(), 6)) for line in ax.lines if len(line.get_xdata()) == 2}
+    assert (round(0.55 / 1.5, 6), round(0.55 * 1.5, 6)) in bars
+
+
+def test_half_lives_without_intervals_or_truth_have_points_alone() -> None:
+    ax = plots.plot_half_lives(plots.half_lives_frame(half_lives(intervals=False)))
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["revisit", "similarity", "popularity"]
+
+
+def test_all_half_lives_the_same_still_make_an_axis() -> None:
+    frame = half_lives().filter(group="fast", head="revisit").with_columns(low=0.55, high=0.55)
+    assert len(plots.plot_half_lives(plots.half_lives_frame(frame)).get_xticks()) >= 2
+
+
+def test_every_line_and_marker_has_a_form_of_its_own() -> None:
+    kernels = [line for line in DRAWN["kernels"]().lines if len(line.get_xdata()) > 2]
+    assert [line.get_label() for line in kernels] == ["fast", "slow"]
+    forms = [(style, width) for _, style, width in plots._LINES]
+    assert len({(str(style), width) for style, width in forms}) >= 10
+    assert len({marker for marker, _ in plots._HEADS.values()}) == len(plots._HEADS)
+
+
+def test_kernels_are_half_at_their_half_life() -> None:
+    frame = plots.kernels_frame(curves(), head="revisit")
+    assert frame.columns == ["head", "group", "age_days", "value"]
+    for name, days in GROUPS.items():
+        line = frame.filter(group=name)
+        assert np.interp(days, line["age_days"], line["value"]) == pytest.approx(0.5, abs=1e-3)
+    assert plots.kernels_frame(curves(), head="similarity").is_empty()
+
+
+def test_metrics_are_best_first_and_hollow_where_the_time_was_withheld() -> None:
+    frame = plots.metrics_frame(report())
+    assert frame.rows() == [
+        ("popularity", "ignored", 0.1, pytest.approx(0.09), pytest.approx(0.11)),
+        ("jaxdecay", "given", 0.3, pytest.approx(0.29), pytest.approx(0.31)),
+        ("jaxdecay", "withheld", 0.2, pytest.approx(0.19), pytest.approx(0.21)),
+    ]
+    ax = plots.plot_metrics(frame)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["jaxdecay", "popularity"]
+    fills = {
+        float(line.get_xdata()[0]): line.get_markerfacecolor()
+        for line in ax.lines
+        if len(line.get_xdata()) == 1
+    }
+    assert fills[0.2] == "white" != fills[0.3]
+    with pytest.raises(InputError, match=r"metric 'hr@5': no system has it; there are ndcg@10"):
+        plots.metrics_frame(report(), "hr@5")
+
+
+def test_history_rings_what_the_run_uses() -> None:
+    frame = plots.history_frame(LINES)
+    assert frame["kept"].to_list() == [False, False, False, True]
+    assert plots.history_frame(LINES[:3])["kept"].to_list() == [False, True, False]
+    assert plots.history_frame([]).is_empty()
+    ring = next(
+        line for line in plots.plot_history(frame, column="loss").lines if line.get_label() == "in use"
+    )
+    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([7.0], [3.4])
+
+
+def test_without_matplotlib_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    monkeypatch.delitem(sys.modules, "jaxdecay.plots")
+    with pytest.raises(InputError, match=r"^pictures need matplotlib, .*pip install 'jaxdecay\[plots\]'$"):
+        importlib.import_module("jaxdecay.plots")

@@ -1,0 +1,104 @@
+"""The run directory: begun once, found again, and never mistaken for anything else."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+import toys
+
+from jaxdecay import runs
+from jaxdecay.errors import InputError
+
+CONFIG = {
+    "data": {"fingerprint": "f"}, "spec": {"half_lives": (1.0, float("inf"))}, "model": {"features": 2},
+    "train": {"seed": 0},
+}  # fmt: skip
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    toys.log().save(tmp_path / "prepared")
+    return tmp_path / "prepared"
+
+
+def test_a_run_begins_once_and_is_found_again(prepared: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "first"
+    runs.create(run, prepared, CONFIG)
+    assert (run / "histories" / "prepared.json").exists()
+    before = (run / "config.json").read_bytes()
+    runs.create(run, prepared, CONFIG)
+    assert (run / "config.json").read_bytes() == before
+    assert runs.read_config(run)["versions"]["jax"] == jax.__version__
+
+
+@pytest.mark.parametrize("name", ["data", "spec", "model", "train"])
+def test_other_options_are_refused_by_name(name: str, prepared: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    runs.create(run, prepared, CONFIG)
+    with pytest.raises(InputError, match=f"is a run with other {name};"):
+        runs.create(run, prepared, {**CONFIG, name: {"other": 1}})
+
+
+def test_a_log_prepared_inside_the_run_is_never_deleted(tmp_path: Path) -> None:
+    prepared = tmp_path / "run" / "histories"
+    prepared.parent.mkdir()
+    toys.log().save(prepared)
+    with pytest.raises(InputError, match="give another --out"):
+        runs.create(tmp_path / "run", prepared, CONFIG)
+    assert (prepared / "prepared.json").exists()
+
+
+def test_a_directory_that_is_no_run_is_left_alone(prepared: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("x")
+    with pytest.raises(InputError, match="not empty and is no run"):
+        runs.create(tmp_path / "run", prepared, CONFIG)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("moment", ["copytree", "rename", "write_json"])
+def test_a_run_killed_while_it_began_begins_again(
+    moment: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing tidies up after a kill: the exception stands for it, and `create` handles none."""
+    run = tmp_path / "run"
+
+    def killed(*args: Any, **options: Any) -> None:
+        if moment == "copytree":
+            (run / "histories.partial").mkdir()
+            (run / "histories.partial" / "item.npy").write_bytes(b"half")
+        if moment == "write_json":
+            (run / "config.json.partial").write_text('{"format"')
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        target = {"copytree": shutil, "rename": Path, "write_json": runs}[moment]
+        patched.setattr(target, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            runs.create(run, prepared, CONFIG)
+    runs.create(run, prepared, CONFIG)
+    assert sorted(path.name for path in (run / "histories").iterdir()) == sorted(
+        path.name for path in prepared.iterdir()
+    )
+    assert runs.read_config(run)["train"] == {"seed": 0}
+
+
+def test_what_is_no_run_or_a_damaged_or_foreign_one_is_said_in_a_line(tmp_path: Path) -> None:
+    cases = {"nowhere": None, "empty": "", "damaged": '{"format": 1', "newer": '{"format": 99}'}
+    for name, text in cases.items():
+        if name != "nowhere":
+            (tmp_path / name).mkdir()
+        if text:
+            (tmp_path / name / "config.json").write_text(text)
+        words = {
+            "nowhere": "no such run",
+            "empty": "config.json is missing",
+            "damaged": "damaged",
+            "newer": "format 99",
+        }
+        with pytest.raises(InputError, match=words[name]) as caught:
+            runs.read_config(tmp_path / name)
+        assert "\n" not in str(caught.value)
+        assert name in str(caught.value)
