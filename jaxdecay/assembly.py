@@ -69,7 +69,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
     constants = Constants(
         items=jax.tree.map(jnp.asarray, items_of(histories, module, known_only=True)),
         shares=jnp.asarray(shares),
-        priors=half_life_priors(priors, group_levels(histories, spec)),
+        priors=half_life_priors(priors, group_levels(histories, spec), spec),
     )
     tx = optimizer(
         train.learning_rate,

@@ -1,4 +1,5 @@
-"""The table that says how good a run is: its model, the same model without decay, and the baselines, under one protocol."""
+"""The table that says how good a run is: its model, the same model without decay, and the baselines, under
+one protocol."""
 
 import dataclasses
 import json
@@ -10,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from jaxdecay import runs
+from jaxdecay.assembly import load_predictor, train_run
 from jaxdecay.baselines import fit_baselines
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import System, evaluate
-from jaxdecay.assembly import load_predictor, train_run
-from jaxdecay.protocol import Protocol
+from jaxdecay.protocol import Protocol, file_of
 from jaxdecay.results import Report
 from jaxdecay.train import TrainOptions
 
@@ -29,12 +30,15 @@ Say = Callable[[dict[str, Any]], None]
 
 
 def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = lambda line: None) -> Report:  # noqa: B008 (frozen)
-    """Evaluates a run on the log it was trained on; writes ``metrics.json`` (or ``metrics-validation.json``) into it.
+    """Evaluates a run on the log it was trained on; writes ``metrics.json`` (or ``metrics-validation.json``)
+    into it.
 
-    The same model without decay is trained on demand, with the run's own options, and kept in ``RUN/without-decay``. ``report`` is called
-    with ``{"doing": ...}`` before each piece of work, and with the lines of that training.
+    The same model without decay is trained on demand, with the run's own options, and kept in
+    ``RUN/without-decay``. ``report`` is called with ``{"doing": ...}`` before each piece of work, and with
+    the lines of that training.
 
-    Raises InputError when the run cannot be read or has no checkpoint, the part holds no events, or a list length exceeds the catalogue.
+    Raises InputError when the run cannot be read or has no checkpoint, the part holds no events, or a list
+    length exceeds the catalogue.
     """
     run = Path(run)
     model = load_predictor(run)
@@ -70,11 +74,13 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
 
 
 def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
-    """The run directory of the same model in which nothing ever fades; trained now unless it is there already."""
+    """The run directory of the same model in which nothing ever fades; trained now unless it is there."""
     config, out = runs.read_config(run), run / "without-decay"
     model = dataclasses.replace(model_options(config), half_lives="none", half_life=(), half_life_prior=())
-    train = dataclasses.replace(TrainOptions(**config["train"]), settle_epochs=0)  # nothing is there to settle
-    if not _of(out, config, model):
+    # Nothing is there that could settle.
+    train = dataclasses.replace(TrainOptions(**config["train"]), settle_epochs=0)
+    wanted = {**config, "model": dataclasses.asdict(model), "train": dataclasses.asdict(train)}
+    if not _holds(out, wanted):
         shutil.rmtree(out, ignore_errors=True)
     if not finished(out):
         report({"doing": "training the same model without decay"})
@@ -85,7 +91,8 @@ def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
 
 
 def finished(run: Path) -> bool:
-    """Whether training came to its end: the decay parameters have settled or, where that is left out, patience or epochs were used up."""
+    """Whether training came to its end: the decay parameters have settled or, where that is left out,
+    patience or epochs were used up."""
     lines = runs.HistoryLog.lines(run)
     if not lines:
         return False
@@ -102,14 +109,14 @@ def model_options(config: dict[str, Any]) -> ModelOptions:
     return ModelOptions.from_json(config["model"])
 
 
-def _of(out: Path, config: dict[str, Any], model: ModelOptions) -> bool:
-    """Whether ``out`` holds a run of this model with the data, training and versions of ``config``."""
+def _holds(out: Path, wanted: dict[str, Any]) -> bool:
+    """Whether ``out`` holds a run with the model, training, data and versions of a config."""
     try:
         there = runs.read_config(out)
     except InputError:
         return False
-    wanted = {**config, "model": json.loads(json.dumps(dataclasses.asdict(model)))}
-    return all(there.get(name) == wanted[name] for name in ("model", "train", "data", "versions"))
+    names = ("model", "train", "data", "versions")
+    return all(there.get(name) == json.loads(json.dumps(wanted[name])) for name in names)
 
 
 def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
@@ -121,7 +128,8 @@ def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
     found = requests(histories, _PARTS[protocol.part])
     if not len(found):
         raise InputError(
-            f"the {protocol.part} part holds no events; prepare again with a larger --split.{protocol.part}, or give another --part"
+            f"the {protocol.part} part holds no events; prepare again with a larger --split.{protocol.part}, "
+            "or give another --part"
         )
     if protocol.max_requests is None or protocol.max_requests >= len(found):
         return found, "all"
@@ -142,7 +150,7 @@ def _named(system: Any, name: str) -> Any:
 
 def write(run: Path, protocol: Protocol, found: Report) -> None:
     """Writes the figures into the run, whole or not at all."""
-    path = run / ("metrics.json" if protocol.part == "test" else f"metrics-{protocol.part}.json")
+    path = run / file_of(protocol)
     try:
         runs.write_json(path, found.to_json())
     except OSError as error:

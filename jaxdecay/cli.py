@@ -1,6 +1,7 @@
 """``jaxdecay``: one command after another, from a log of events to recommendations.
 
-Results go to stdout, everything else to stderr. Exit status 0, or 2 with one line on stderr that says what to do.
+Results go to stdout, everything else to stderr. Exit status 0, or 2 with one line on stderr that says what to
+do.
 """
 
 import contextlib
@@ -56,7 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _fail(name, "interrupted; nothing half-written is left")
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # whoever read the output has seen enough; the latter is rich's word for it
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # whoever read the output has seen enough; the latter is rich's word for it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:
@@ -84,7 +88,7 @@ def overview() -> str:
             "",
             *rows,
             "",
-            "jaxdecay COMMAND --help tells the options of one; all take --json, and --config FILE.toml for options.",
+            "jaxdecay COMMAND --help tells its options; all take --json, and --config FILE.toml for options.",
         ]
     )
 
@@ -156,7 +160,8 @@ def _quiet(verbose: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Turns SIGTERM into the exception of Ctrl-C, so that what is half-written is removed; training has a handler of its own."""
+    """Turns SIGTERM into the exception of Ctrl-C, so that what is half-written is removed; training has a
+    handler of its own."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

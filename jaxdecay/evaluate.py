@@ -85,6 +85,17 @@ class Rules:
             mask[own.row, own.item] = True
         return mask
 
+    def ranks(self, system: System, requests: Requests) -> np.ndarray:
+        """(N,) rank of every target, time given."""
+        result = np.empty(len(requests.targets))
+        for chunk in chunks(self.histories, requests):
+            asked = requests.take(chunk)
+            found = rank.ranks(
+                system.scores(asked), asked.target_offsets, asked.targets, excluded=self.excluded(asked)
+            )
+            result[requests.target_offsets[chunk.start] : requests.target_offsets[chunk.stop]] = found
+        return result
+
 
 def rules(histories: Histories, exclude_history: bool | None = None) -> Rules:
     """The rules that a prepared log asks for (``exclude_history``: None lets the training part decide)."""
@@ -117,15 +128,7 @@ def rank_requests(
     """(N,) rank of every target, under the rules of evaluation, time given; what validation and choices
     use.
     """
-    applied = rules(histories, exclude_history)
-    result = np.empty(len(requests.targets))
-    for chunk in chunks(histories, requests):
-        asked = requests.take(chunk)
-        found = rank.ranks(
-            system.scores(asked), asked.target_offsets, asked.targets, excluded=applied.excluded(asked)
-        )
-        result[requests.target_offsets[chunk.start] : requests.target_offsets[chunk.stop]] = found
-    return result
+    return rules(histories, exclude_history).ranks(system, requests)
 
 
 def evaluate(

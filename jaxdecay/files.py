@@ -14,9 +14,11 @@ from jaxdecay.errors import InputError
 
 @contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """Yields a directory beside ``path`` to write into, which becomes ``path`` when the block ends, and is removed if it raises.
+    """Yields a directory beside ``path`` to write into, which becomes ``path`` when the block ends, and is
+    removed if it raises.
 
-    Raises InputError when ``path`` is there and not an empty directory, and when it cannot be written (a full disk, no permission).
+    Raises InputError when ``path`` is there and not an empty directory, and when it cannot be written (a full
+    disk, no permission).
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path}: is there already; give another --out")
@@ -34,6 +36,7 @@ def new_directory(path: Path) -> Iterator[Path]:
         ):  # Polars has errors of its own for a full disk
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise InputError(
-                f"{path}: cannot be written ({reason}); nothing is left of it: free some space or give another --out"
+                f"{path}: cannot be written ({reason}); nothing is left of it: "
+                "free some space or give another --out"
             ) from error
         raise

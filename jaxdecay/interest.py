@@ -17,7 +17,7 @@ from jaxdecay import scan
 from jaxdecay.modes import Modes, bank, expand
 
 _NEVER = -30.0  # a logit that leaves nothing
-_ENVELOPE = 60.0  # days a rhythm is first believed to last
+ENVELOPE = 60.0  # days a rhythm is first believed to last
 # A period is known far more sharply than a half-life (its phase error grows with age): it moves in finer steps.
 _SHIFT = 30.0
 
@@ -57,7 +57,7 @@ class Bank(nn.Module):
         rhythms = len(self.periods)
         self.log_half_life = optional("log_half_life", log_of(self.half_lives), len(self.half_lives))
         self.period_shift = optional("period_shift", zeros, rhythms)
-        self.log_envelope = optional("log_envelope", log_of((_ENVELOPE,) * rhythms), rhythms)
+        self.log_envelope = optional("log_envelope", log_of((ENVELOPE,) * rhythms), rhythms)
         self.write = self.param("write", self._write_start, (curves,))
         self.group_write = self.param("group_write", zeros, (self.groups, curves)) if self.groups else None
         self.item_write = self.param("item_write", zeros, (self.items, curves)) if self.items else None

@@ -114,7 +114,8 @@ class Predictor:
         for members, query, kernel, base, history in self._calls(requests, context):
             order.append(members)
             total = _total(self.model, self.params, base, kernel, history.item)
-            grid = self.catalogue.index(requests.at[members])
+            grid = np.zeros(len(base), np.int32)  # as many as the call was padded to
+            grid[: len(members)] = self.catalogue.index(requests.at[members])
             scorer = self._fixed[0]
             values = {
                 "similarity": query @ scorer.targets.T,

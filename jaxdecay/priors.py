@@ -5,6 +5,8 @@ The penalty is the negative log-density, up to a constant, of
 
 - $\delta \sim N(0, \sigma^2)$ for each item's and group's write weights and each user's read weights, so
   that the rarely seen get the average;
+- $\log h_k \sim N(\log h_{k0}, 0.5^2)$ for each half-life and envelope of a bank about where it started: one that the
+  data say nothing of stays there, instead of drifting to where it only takes weight from the others;
 - $\log_2 h \sim N(\log_2 h_0, \log_2^2 f)$ for the half-life of a group's mean kernel, where a prior was
   given as $h_0 \pm f$x.
 """
@@ -19,20 +21,24 @@ from jaxtyping import Array, Float
 
 from jaxdecay.durations import Prior
 from jaxdecay.errors import InputError
+from jaxdecay.interest import ENVELOPE
 from jaxdecay.kernels import LN2
+from jaxdecay.model import Spec
 
 SHRINKAGE = {
     "item_write": 0.5,
     "user_read": 0.5,
     "behaviour_write": 2.0,
-    "group_write": 2.0,
-    "write": 3.0,
+    "group_write": 4.0,
+    "write": 4.0,
+    "period_shift": 1.0,
     "state_read": 0.5,
     "group_strength": 2.0,
     "behaviour_strength": 2.0,
     "amplitude": 1.0,
 }
-"""Standard deviation of the prior of each kind of deviation, in units of a logit."""
+"""Standard deviation of the prior of each kind of deviation, in units of a logit (of `Bank`'s own for periods)."""
+_PACE = 0.5  # standard deviation of the logarithm of a half-life or an envelope about where it starts
 
 _AGES = np.concatenate([[0.0], np.geomspace(1 / 1440, 36_500.0, 400)])
 
@@ -44,13 +50,16 @@ class Priors(struct.PyTreeNode):
     """Level of the item group; 0 for the average over no group in particular."""
     log2_half_life: Array
     log2_factor: Array
+    starts: dict[str, dict[str, Array]]
+    """By head: where the logarithms of its half-lives and envelopes start."""
 
 
-def half_life_priors(priors: list[Prior], levels: list[str]) -> Priors:
+def half_life_priors(priors: list[Prior], levels: list[str], spec: Spec | None = None) -> Priors:
     """Priors by group name as rows; one without a name holds for every group (and for the whole where there
     are none).
 
-    ``levels``: names of the group column's values in the order of their codes from 1.
+    ``levels``: names of the group column's values in the order of their codes from 1. ``spec``: the model's, by
+    which half-lives that the data say nothing of stay where they started.
     """
     rows = []
     for prior in priors:
@@ -64,8 +73,24 @@ def half_life_priors(priors: list[Prior], levels: list[str]) -> Priors:
         rows += [(code, np.log2(prior.half_life), np.log2(prior.factor)) for code in codes]
     group, centre, factor = (np.array([row[i] for row in rows]) for i in range(3))
     return Priors(
-        jnp.asarray(group, jnp.int32), jnp.asarray(centre, jnp.float32), jnp.asarray(factor, jnp.float32)
+        jnp.asarray(group, jnp.int32),
+        jnp.asarray(centre, jnp.float32),
+        jnp.asarray(factor, jnp.float32),
+        {} if spec is None else _starts(spec),
     )
+
+
+def _starts(spec: Spec) -> dict[str, dict[str, Array]]:
+    heads = {"similarity": (spec.similarity_half_lives, ())}
+    if spec.revisit:
+        heads["revisit"] = (spec.revisit_half_lives, spec.revisit_periods)
+    starts: dict[str, dict[str, Array]] = {head: {} for head in heads}
+    for head, (half_lives, periods) in heads.items():
+        if half_lives:
+            starts[head]["log_half_life"] = jnp.log(jnp.asarray(half_lives, jnp.float32))
+        if periods:
+            starts[head]["log_envelope"] = jnp.full(len(periods), np.log(ENVELOPE), jnp.float32)
+    return starts
 
 
 def penalty(params: Any, priors: Priors) -> Float[Array, ""]:
@@ -75,6 +100,9 @@ def penalty(params: Any, priors: Priors) -> Float[Array, ""]:
         scale = SHRINKAGE.get(path[-1].key)
         if scale is not None:
             total += 0.5 * jnp.square(value / scale).sum()
+    for head, starts in priors.starts.items():
+        for name, start in starts.items():
+            total += 0.5 * jnp.square((params[head]["decay"][name] - start) / _PACE).sum()
     if priors.group.shape[0]:
         for head in ("similarity", "revisit"):
             if head in params and "log_half_life" in params[head].get("decay", {}):

@@ -1,4 +1,5 @@
-"""Progress and notes on stderr, by the leading process only: a bar on a terminal, a line per finding elsewhere."""
+"""Progress and notes on stderr, by the leading process only: a bar on a terminal, a line per finding
+elsewhere."""
 
 import sys
 from types import TracebackType
@@ -8,11 +9,13 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress as Bars,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bars,
 )
 
 
@@ -29,8 +32,8 @@ def note(text: str) -> None:
 
 
 class Progress:
-    """Called with lines such as ``{"step": 3, "steps": 70}``, which move a bar, or ``{"epoch": 1, "ndcg@10": .2}`` and
-    ``{"doing": "ranking"}``, which are shown.
+    """Called with lines such as ``{"step": 3, "steps": 70}``, which move a bar, or ``{"epoch": 1, "ndcg@10":
+    .2}`` and ``{"doing": "ranking"}``, which are shown.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,8 @@ class Protocol:
     max_requests: int | None = None
     """Judge by a sample of so many requests; the table says so."""
     exclude_history: bool | None = None
-    """Whether what a user already had is removed from the ranking; by default unless more than 5 % of training events are repeats."""
+    """Whether what a user already had is removed from the ranking; by default unless more than 5 % of
+    training events are repeats."""
     ablation: bool = True
     """Train the same model without decay, too (once; it is kept in RUN/without-decay)."""
     bootstrap: int = 1000
@@ -32,3 +33,8 @@ class Protocol:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: give at least 1")
+
+
+def file_of(protocol: Protocol) -> str:
+    """Name of the file in the run that keeps the figures."""
+    return "metrics.json" if protocol.part == "test" else f"metrics-{protocol.part}.json"

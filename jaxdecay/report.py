@@ -41,7 +41,8 @@ def show_rows(
 
 
 def show_evaluation(report: Report, *, k: int) -> None:
-    """The protocol, the table of all targets, of repeats and novelties, and what the model is better or worse than."""
+    """The protocol, the table of all targets, of repeats and novelties, and what the model is better or worse
+    than."""
     for line in protocol_lines(report.protocol):
         console().print(Text(line), soft_wrap=True)
     model = next(reversed(report.systems))
@@ -77,7 +78,8 @@ def protocol_lines(protocol: Any) -> list[str]:
         asked += f" (a sample: {protocol['sample']})"
     return [
         f"{protocol['split']} split, {protocol['part']} part, {protocol['targets']} targets: {asked}",
-        f"ranked: {protocol['candidates']} of {protocol['items']}; ties: {protocol['ties']}; counts: {protocol['catalogue_counts']}",
+        f"ranked: {protocol['candidates']} of {protocol['items']}; ties: {protocol['ties']}",
+        f"counts of the catalogue: {protocol['catalogue_counts']}",
         f"history {protocol['history']} ({protocol['history_why']})",
         f"half-lives of the model: {protocol['half_lives']['how']}",
         f"in brackets: {protocol['interval']}",

@@ -68,7 +68,8 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
         shutil.rmtree(run, ignore_errors=True)
         reason = error.strerror or "the prepared log could not be copied into it"
         raise InputError(
-            f"{run}: cannot be written ({reason}); nothing is left of it: free some space or give another --out"
+            f"{run}: cannot be written ({reason}); nothing is left of it: "
+            "free some space or give another --out"
         ) from error
 
 

@@ -1,9 +1,12 @@
-"""Options from a dataclass, a TOML file and the command line: the line wins over the file, the file over the defaults.
+"""Options from a dataclass, a TOML file and the command line: the line wins over the file, the file over the
+defaults.
 
-The file becomes words of the command line, so that an option means the same in both, is checked once, and is refused in the same words.
+The file becomes words of the command line, so that an option means the same in both, is checked once, and is
+refused in the same words.
 
-Options stand in groups (``--columns.user``, in a file ``[columns]`` and ``user = "…"``). The group may be left out where the rest of the
-name belongs to one option only: ``--targets last`` is ``--split.targets last``.
+Options stand in groups (``--columns.user``, in a file ``[columns]`` and ``user = "…"``). The group may be
+left out where the rest of the name belongs to one option only: ``--targets last`` is ``--split.targets
+last``.
 """
 
 import contextlib
@@ -69,10 +72,11 @@ class Option(NamedTuple):
 
 
 def parse(command: type[T], argv: Sequence[str], *, prog: str) -> T:
-    """The options of ``command`` (a frozen dataclass) as given by ``argv`` and by the TOML file that ``--config`` in it names.
+    """The options of ``command`` (a frozen dataclass) as given by ``argv`` and by the TOML file that
+    ``--config`` in it names.
 
-    Prints help and exits with status 0 for ``--help``. Raises InputError, in one line, for everything that cannot be used, keys of the file
-    that are no options included.
+    Prints help and exits with status 0 for ``--help``. Raises InputError, in one line, for everything that
+    cannot be used, keys of the file that are no options included.
     """
     options = list(options_of(command))
     short = getattr(command, "short", {})
@@ -111,7 +115,8 @@ def options_of(command: type, *, name: str = "", path: str = "") -> Iterator[Opt
 def find(
     name: str, options: Sequence[Option], short: Mapping[str, str] = types.MappingProxyType({})
 ) -> Option | None:
-    """The option meant by a name with or without its group, hyphens or underscores alike; None if there is none, or more than one."""
+    """The option meant by a name with or without its group, hyphens or underscores alike; None if there is
+    none, or more than one."""
     name = name.replace("_", "-")
     name = short.get(name, name)
     for option in options:
@@ -122,7 +127,8 @@ def find(
 
 
 def spell(message: str, command: type) -> str:
-    """A message that names options as Python does, ``on_unknown='skip'``, in the words of the command line, ``--on-unknown skip``."""
+    """A message that names options as Python does, ``on_unknown='skip'``, in the words of the command line,
+    ``--on-unknown skip``."""
     for option in options_of(command):
         name = option.path.rpartition(".")[2].replace("-", "_")
         message = re.sub(rf"\b{name}='([^']*)'", rf"--{option.name} \1", message)
@@ -149,7 +155,8 @@ def _spelled(word: str, options: Sequence[Option], short: Mapping[str, str]) -> 
 
 
 def _valued(words: list[str], options: Sequence[Option]) -> list[str]:
-    """``--exclude-history`` as ``--exclude-history True``, where None is the default and tyro wants a value."""
+    """``--exclude-history`` as ``--exclude-history True``, where None is the default and tyro wants a
+    value."""
     undecided = {f"--{option.name}" for option in options if option.type is bool and option.optional}
     result = []
     for word, after in zip_longest(words, words[1:]):
@@ -193,7 +200,8 @@ def _from_file(
 def _leaves(
     table: Mapping[str, Any], options: Sequence[Option], short: Mapping[str, str], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Keys with the names of their tables before them, and values; a table that is itself the value of an option stays one."""
+    """Keys with the names of their tables before them, and values; a table that is itself the value of an
+    option stays one."""
     for key, value in table.items():
         name = f"{prefix}{key.replace('_', '-')}"
         option = find(name, options, short)
@@ -246,9 +254,13 @@ def _parsed(command: type[T], words: list[str], prog: str) -> T:
 def _one_line(box: str, prog: str) -> str:
     """The fault in a box of tyro's, the option that it thinks was meant, and where help is."""
     rows = [row.strip("│\n").rstrip() for row in box.splitlines() if row[:1] not in "╭╰"]
-    brief = ["\n" if re.fullmatch(r"[\s─-]*", row) else row.strip() for row in rows if not row.startswith(" " * 9)]
+    brief = [
+        "\n" if re.fullmatch(r"[\s─-]*", row) else row.strip() for row in rows if not row.startswith(" " * 9)
+    ]
     parts = " ".join(brief).strip().split("\n")
-    parts = parts if "╭" in box else parts[1:]  # a terminal without such lines has the title in a row of its own
+    parts = (
+        parts if "╭" in box else parts[1:]
+    )  # a terminal without such lines has the title in a row of its own
     fault = re.sub(r"^Error parsing (\S+): ", r"\1: ", parts[0].strip()).rstrip(".")
     hints = (part for part in parts[1:] if part.strip().startswith(("Perhaps", "Arguments similar")))
     meant = [found[1] for part in hints if (found := re.search(r"\s(--[\w.-]+)[^:]*$", part))]

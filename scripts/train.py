@@ -49,7 +49,7 @@ def main(options: Options) -> None:
     model = Interest(spec)
     items = jax.tree.map(jnp.asarray, items_of(histories, model, known_only=True))
     shares = jnp.asarray(shares_of(catalogue.counts[:, : spec.items]))
-    priors = half_life_priors([], [])
+    priors = half_life_priors([], [], spec)
 
     def likelihood(params: dict, batch: Batch) -> jax.Array:
         """Sum of the log-likelihoods of a batch's targets."""

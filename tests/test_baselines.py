@@ -195,6 +195,12 @@ def test_relative_clocks_have_no_popularity_at_a_time():
     np.testing.assert_array_equal(systems["popularity"].scores(requests(relative, 2))[0], trained)
 
 
+def test_no_half_life_is_chosen_where_own_items_are_removed(worlds):
+    settings = {name: worlds[name][1]["decayed own counts"].settings for name in ("faithful", "divided")}
+    assert "validation_ndcg@10" in settings["faithful"]
+    assert "validation_ndcg@10" not in settings["divided"]
+
+
 def test_held_out_events_are_not_counted_under_leave_one_out():
     log = popular_world()
     alone = log.replace(config=log.config | {"split": {"kind": "leave-one-out"}})

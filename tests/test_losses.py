@@ -1,4 +1,4 @@
-"""The likelihood over the catalogue against dense sums in float64: values, slopes, chunks, and a total of one."""
+"""The likelihood over the catalogue against dense sums in float64: values, slopes, chunks, total."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ SLOPE = jax.jit(jax.grad(lambda decay, logits: jnp.log(smooth_half_life(decay, l
 
 
 def mixture(half_lives: list[float], weights: list[float]) -> tuple[Any, jax.Array]:
-    """Parameters and logits whose kernel gives ``weights[0]`` to never fading, the others to the half-lives."""
+    """Parameters and logits whose kernel gives ``weights[0]`` to never fading, others to the half-lives."""
     logits = np.log(np.maximum(weights, 1e-12))[None]
     return {"log_half_life": jnp.log(jnp.asarray(half_lives, jnp.float32))}, jnp.asarray(logits, jnp.float32)
 

@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or run out of disk, and go on: the same bits, no line twice, nothing by halves."""
+"""Runs that are stopped, killed or out of disk, and go on: the same bits, no line twice."""
 
 import functools
 import gc

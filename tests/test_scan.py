@@ -1,4 +1,4 @@
-"""Reads of a fading state against a double loop over events and modes in float64, and what changes nothing."""
+"""Reads of a fading state against a double loop over events and modes in float64, and what is invariant."""
 
 import functools
 from typing import Any, NamedTuple

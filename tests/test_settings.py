@@ -1,4 +1,5 @@
-"""Options: the line over the file over the defaults, names with and without their group, and what is refused."""
+"""Options: the line over the file over the defaults, names with and without their group, and what is
+refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,12 +85,20 @@ def test_the_option_that_a_name_means() -> None:
     assert meant.path == "learn.share"  # the other one is not called so without its group
     assert find("kind", options) == find("split.kind", options)
     assert find("nothing", options) is None
-    assert find("share", [option for option in options if option.name != "share"] * 2) is None  # two of a name
+    assert (
+        find("share", [option for option in options if option.name != "share"] * 2) is None
+    )  # two of a name
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("", None), ("--remove", True), ("--no-remove", False), ("--remove False", False), ("--remove=True", True)],
+    [
+        ("", None),
+        ("--remove", True),
+        ("--no-remove", False),
+        ("--remove False", False),
+        ("--remove=True", True),
+    ],
 )
 def test_yes_no_or_undecided(words: str, expected: bool | None) -> None:
     assert job(words).remove is expected
@@ -126,7 +135,10 @@ def test_a_table_named_like_a_short_name_is_its_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "expected"),
     [
-        ("epoch = 3\n[split]\nsort = 1", "epoch, split.sort: no option of job; perhaps epochs; see job --help"),
+        (
+            "epoch = 3\n[split]\nsort = 1",
+            "epoch, split.sort: no option of job; perhaps epochs; see job --help",
+        ),
         ("source = 'x'", "source: no option of job"),
         ("config = 'x'", "config: no option of job"),
         ("shuffle = 'yes'", "learn.shuffle = 'yes': give true or false"),

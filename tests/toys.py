@@ -49,8 +49,8 @@ def log(
 ) -> Histories:
     """One user per length: repeats, ties, behaviours, weights and columns of every kind.
 
-    The last ``held_out`` events of each user are validation. The one numeric context column is the row of each
-    event, by which tests know it again.
+    The last ``held_out`` events of each user are validation. The one numeric context column is the row of
+    each event, by which tests know it again.
     """
     random = np.random.default_rng(seed)
     user = np.repeat(np.arange(len(lengths)), lengths)

@@ -12,14 +12,14 @@ import numpy as np
 from jaxdecay import metrics
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, sample
-from jaxdecay.evaluate import System, rank_requests
+from jaxdecay.evaluate import Rules, System, rules
 from jaxdecay.groups import padded
 
 S = TypeVar("S", bound=System)
 
-HALF_LIVES: tuple[float, ...] = (1 / 24, 0.25, 1, 3, 7, 14, 30, 90, 365, np.inf)
-"""Days, the grid of half-lives; inf never fades."""
-WINDOWS: tuple[float, ...] = (1, 3, 7, 14, 30, 90, 365)
+HALF_LIVES: tuple[float, ...] = (1 / 144, 1 / 24, 0.25, 1, 3, 7, 14, 30, 90, 365, np.inf)
+"""Days, the grid of half-lives, from ten minutes; inf never fades."""
+WINDOWS: tuple[float, ...] = (1 / 24, 0.25, 1, 3, 7, 14, 30, 90, 365)
 """Days, the grid of popularity windows."""
 _MOST, _FEWEST, _SCORES = 5000, 1000, 1e8
 
@@ -28,9 +28,13 @@ _MOST, _FEWEST, _SCORES = 5000, 1000, 1e8
 class Judge:
     """Validation requests to choose by: a sample of at most 5,000, fewer where the catalogue is large."""
 
-    histories: Histories
+    rules: Rules
     requests: Requests
-    exclude_history: bool | None = None
+    """In order of time."""
+
+    @property
+    def histories(self) -> Histories:
+        return self.rules.histories
 
     @classmethod
     def of(
@@ -41,11 +45,11 @@ class Judge:
         # In order of time, so that popularity is counted forward.
         chosen = sample(validation, size, seed)
         chosen = chosen.take(np.argsort(chosen.at, kind="stable"))
-        return cls(histories, chosen, exclude_history)
+        return cls(rules(histories, exclude_history), chosen)
 
     def ndcg(self, system: System) -> float:
         """Mean NDCG@10 over the sample."""
-        found = rank_requests(system, self.histories, self.requests, exclude_history=self.exclude_history)
+        found = self.rules.ranks(system, self.requests)
         offsets = self.requests.target_offsets
         where = padded(np.ones(len(found), bool), offsets, False)
         value = metrics.ndcg(padded(found, offsets, np.inf), k=10, where=where)

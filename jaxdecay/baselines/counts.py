@@ -97,11 +97,16 @@ def own_counts(histories: Histories, half_life: float, backing: Popularity, *, n
 
 
 def fit_decayed_own_counts(judge: Judge, backing: Popularity) -> OwnCounts:
-    """Decayed own counts, the half-life chosen by validation, over a popularity that has been chosen
-    already.
+    """Decayed own counts, the half-life chosen by validation, over a popularity that has been chosen already.
+
+    Where the history is removed from the ranking all half-lives are the same, and none is chosen: inf.
     """
-    system, _, found = judge.choose(
-        lambda value: own_counts(judge.histories, value, backing, name="decayed own counts"), HALF_LIVES
-    )
+
+    def make(half_life: float) -> OwnCounts:
+        return own_counts(judge.histories, half_life, backing, name="decayed own counts")
+
+    if judge.rules.exclude_history:
+        return make(np.inf)
+    system, _, found = judge.choose(make, HALF_LIVES)
     system.settings["validation_ndcg@10"] = found
     return system

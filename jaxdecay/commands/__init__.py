@@ -1,6 +1,7 @@
 """The commands of ``jaxdecay``, each a frozen dataclass of its options with `perform`, and `show` for people.
 
-The modules are imported one by one, when their command is asked for, so that none pays for another's libraries.
+The modules are imported one by one, when their command is asked for, so that none pays for another's
+libraries.
 """
 
 from dataclasses import dataclass, fields

@@ -8,12 +8,13 @@ import tyro
 
 from jaxdecay.commands import Command
 from jaxdecay.progress import Progress
-from jaxdecay.protocol import Protocol
+from jaxdecay.protocol import Protocol, file_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Protocol, Command):
-    """Ranks the whole catalogue for every held-out event by the run's model, the same model without decay, and the baselines.
+    """Ranks the whole catalogue for every held-out event by the run's model, the same model without decay,
+    and the baselines.
 
     Prints figures with 95 % intervals over users, and writes all of them to RUN/metrics.json.
     """
@@ -34,6 +35,4 @@ class Evaluate(Protocol, Command):
         from jaxdecay.report import show_evaluation
 
         show_evaluation(result, k=self.k[0])
-        print(
-            f"written: {self.run / 'metrics.json' if self.part == 'test' else self.run / f'metrics-{self.part}.json'}"
-        )
+        print(f"written: {self.run / file_of(self)}")

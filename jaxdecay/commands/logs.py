@@ -1,4 +1,5 @@
-"""``jaxdecay simulate``, ``prepare`` and ``datasets``: where logs come from, and what becomes of them. No JAX here."""
+"""``jaxdecay simulate``, ``prepare`` and ``datasets``: where logs come from, and what becomes of them. No JAX
+here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from jaxdecay.report import show_rows
 class Prepare(PrepareOptions, Command):
     """Reads a log, checks, cleans and splits it, and writes the arrays that training reads.
 
-    The name of a group may be left out: --targets last is --split.targets last. --split KIND is --split.kind KIND, and --anonymise is
-    --anonymise.users.
+    The name of a group may be left out: --targets last is --split.targets last. --split KIND is --split.kind
+    KIND, and --anonymise is --anonymise.users.
     """
 
     short: ClassVar[Mapping[str, str]] = {"split": "split.kind", "anonymise": "anonymise.users"}
@@ -59,7 +60,8 @@ class Prepare(PrepareOptions, Command):
         gone = ", ".join(f"{count} {what}" for what, count in dropped.items() if count) or "nothing"
         print(f"read {read['rows_read']} rows of {read['source']}; dropped: {gone}")
         print(
-            f"{result['users']} users, {result['items']} items, {result['events']} events, {result['repeat_share']:.1%} of training are repeats"
+            f"{result['users']} users, {result['items']} items, {result['events']} events, "
+            f"{result['repeat_share']:.1%} of training are repeats"
         )
         parts = ", ".join(f"{count} {name}" for name, count in split["events"].items())
         print(f"{split['kind']} split, events: {parts}")
@@ -71,7 +73,8 @@ class Simulate(SimulateOptions, Command):
     """Draws a log whose half-lives are known, because they were planted; the truth is written beside it."""
 
     out: Path
-    """Directory to write events.parquet, items.parquet, users.parquet and truth.json into; must not be there yet, or be empty."""
+    """Directory to write events.parquet, items.parquet, users.parquet and truth.json into; must not be there
+    yet, or be empty."""
 
     def perform(self) -> dict[str, Any]:
         with new_directory(self.out) as directory:
@@ -94,7 +97,8 @@ class Simulate(SimulateOptions, Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Datasets(Command):
-    """Lists the public logs known by name with their terms or, given a name and --out, fetches one as a log to prepare."""
+    """Lists the public logs known by name with their terms or, given a name and --out, fetches one as a log
+    to prepare."""
 
     name: tyro.conf.Positional[str] = ""
     """Name of a public log; without one they are listed."""
@@ -131,9 +135,7 @@ class Datasets(Command):
 
     def show(self, result: Any) -> None:
         if isinstance(result, dict):
-            print(
-                f"{result['log']}: {result['events']} events; next: jaxdecay prepare {result['log']} --out DIR"
-            )
+            print(f"{result['log']}: {result['events']} events")
             return
         show_rows(("name", "what", "MB"), [(one["name"], one["title"], one["megabytes"]) for one in result])
         print("\nTerms (nothing is downloaded without --accept-terms):")

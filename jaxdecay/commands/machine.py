@@ -9,7 +9,8 @@ from jaxdecay.doctor import doctor, lines
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(Command):
-    """Says what this machine offers: versions, devices, cores, memory, disk, optional parts, and what to do."""
+    """Says what this machine offers: versions, devices, cores, memory, disk, optional parts, and what to
+    do."""
 
     def perform(self) -> dict[str, Any]:
         return doctor()

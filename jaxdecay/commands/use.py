@@ -75,7 +75,8 @@ class Recommend(Listing):
     exclude_seen: bool | None = None
     """Leave out what the user already had; by default unless more than 5 % of training events are repeats."""
     on_unknown: Literal["raise", "skip", "popular"] = "raise"
-    """Users and items never seen: refuse and say which, leave them out, or give such users what anybody new gets."""
+    """Users and items never seen: refuse and say which, leave them out, or give such users what anybody new
+    gets."""
     out: Path | None = None
     """Parquet file to stream the rows to, in constant memory."""
 
@@ -83,7 +84,8 @@ class Recommend(Listing):
         from jaxdecay.recommend import load
 
         run = load(self.run)
-        rows = run.recommend(
+        recommend: Any = run.recommend  # with or without a file, which its overloads tell apart
+        rows = recommend(
             self.users,
             self.k,
             self.at,
@@ -92,14 +94,15 @@ class Recommend(Listing):
             deny=self.deny or None,
             where=self.where,
             on_unknown=self.on_unknown,
-            out=self.out,  # type: ignore[arg-type]
+            out=self.out,
         )
         return _answer(run, rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Similar(Listing):
-    """Lists the items nearest to items, by the cosine of their learned vectors: item_id, similar_id, score, rank."""
+    """Lists the items nearest to items, by the cosine of their learned vectors: item_id, similar_id, score,
+    rank."""
 
     items: tuple[str, ...]
     """Item ids."""
@@ -123,7 +126,8 @@ class Similar(Listing):
 
 @dataclass(frozen=True, kw_only=True)
 class HalfLives(Command):
-    """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals from a bootstrap over users."""
+    """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals from a
+    bootstrap over users."""
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
@@ -163,7 +167,8 @@ class HalfLives(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class Update(Command):
-    """Adds new events, of known and unknown users and items, to what a run recommends from, without retraining."""
+    """Adds new events, of known and unknown users and items, to what a run recommends from, without
+    retraining."""
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""

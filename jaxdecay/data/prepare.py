@@ -93,8 +93,8 @@ def prepare(
 
 
 def _write_table(table: pl.DataFrame, path: Path) -> None:
-    """OSError for all that can go wrong, which `store.staged` puts into words; Polars has an error of its own for a full
-    disk."""
+    """OSError for all that can go wrong, which `store.staged` puts into words; Polars has an error of its own
+    for a full disk."""
     try:
         table.write_parquet(path)
     except pl.exceptions.PolarsError as error:
