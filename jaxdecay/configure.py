@@ -23,7 +23,7 @@ class ModelOptions:
 
     features: int = 32
     """Length of item vectors."""
-    modes: int = 6
+    modes: int = 8
     """Half-lives in each bank, beside the mode that never fades."""
     periods: tuple[str, ...] = ("1d", "7d")
     """Rhythms of coming back, as durations; learning starts from them. Those the log cannot show are left

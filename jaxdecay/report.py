@@ -45,7 +45,7 @@ def show_evaluation(report: Report, *, k: int) -> None:
     than."""
     for line in protocol_lines(report.protocol):
         console().print(Text(line), soft_wrap=True)
-    model = next(reversed(report.systems))
+    model = list(report.systems)[-1]
     metrics = [f"{name}@{k}" for name in ("ndcg", "hr", "mrr")]
     both = {"repeats", "novelties"} <= {figure.group for figure in report.figures}
     for group in ("all", "repeats", "novelties") if both else ("all",):

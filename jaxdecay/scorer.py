@@ -15,7 +15,7 @@ class Scorer(NamedTuple):
 
     def scores(self, query: Float[Array, "t d"], grid: Int[Array, " t"]) -> Float[Array, "t v"]:
         """The base score of every item for each query at its point of the time grid."""
-        return query @ self.targets.T + self.bias + self.popularity[grid]
+        return query @ self.targets.T + self.bias[None] + self.popularity[grid]
 
     def score(
         self, query: Float[Array, "t d"], grid: Int[Array, " t"], item: Int[Array, " t"]

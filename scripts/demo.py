@@ -46,7 +46,7 @@ class Demo(PrepareOptions, Settings):
     """Events: Parquet, CSV, TSV or a MovieLens :: file; without one a log is simulated."""
     out: Path | None = None
     """Directory to write; default: runs/demo, or runs/NAME-OF-THE-LOG."""
-    epochs: int = 8
+    epochs: int = 4
     """Most passes over the training events."""
     features: int = 16
     """Length of item vectors."""
@@ -94,8 +94,6 @@ def main(argv: list[str]) -> int:
         options = parse(Demo, argv, prog="demo.sh")
         clock = Clock()
         out = options.out or Path("runs") / ("demo" if options.log is None else _name(options.log))
-        # Settling and a second call find what was compiled before.
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str((out / "compiled").resolve()))
         made = _make(options, out, clock)
         with clock.stage("draw", "drawing"):
             pictures = _draw(made, out)

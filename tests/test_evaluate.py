@@ -11,7 +11,7 @@ from jaxdecay import evaluate as evaluation
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests
 from jaxdecay.evaluate import chunks, evaluate, rank_requests
-from jaxdecay.groups import AGES, NO_AGE, age_bucket
+from jaxdecay.groups import AGES
 
 DAY = 86_400
 # user, item, day, part. Item 4 appears in the test part only, item 3 in training and then as a novelty of
@@ -293,12 +293,3 @@ def test_no_requests_are_refused():
     log = histories()
     with pytest.raises(ValueError, match="no requests"):
         evaluate([Fixed([0] * 5)], log, requests(log, 1))
-
-
-def test_age_buckets():
-    days = np.array([0, 0.03, 1 / 24, 1, 6.9, 7, 400, nan])
-    names = (*AGES, "none")
-    assert [names[b] for b in age_bucket(days)] == [
-        "<1h", "<1h", "1h-1d", "1d-7d", "1d-7d", "7d-30d", ">365d", "none",
-    ]  # fmt: skip
-    assert names[NO_AGE] == "none"

@@ -101,9 +101,8 @@ class TestRevisit:
     def test_faded_counts_by_hand(self, seen: int) -> None:
         p, own, everything = self.run([0, 1, 2, 9], seen)
         h = np.exp(np.float64(p["decay"]["log_half_life"][0]))
-        kernel = [
-            0.2 + 0.8 * 2 ** (-age / h) for age in (10, 8, 8, 5)
-        ]  # a steady reader: every read weight is 1
+        # a steady reader: every read weight is 1
+        kernel = 0.2 + 0.8 * 2 ** (-np.array([10, 8, 8, 5]) / h)
         group, behaviour = (np.asarray(p[k], np.float64) for k in ("group_strength", "behaviour_strength"))
         strength = np.exp(group[[0, 1, 1, 1]] + behaviour[[0, 1, 0, 1]])
         part = kernel * strength * np.array([1.0, 2.0, 0.5, 0.0])  # a negative weight excites nothing

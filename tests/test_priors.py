@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
@@ -144,6 +145,26 @@ def test_shrinkage_is_half_the_squares_in_units_of_its_scale() -> None:
     moved = params(group_write=jnp.array([[0.0, 0.0], [1.0, -3.0], [0.0, 0.0], [0.0, 0.0]]))
     expected = (1 + 9) / SHRINKAGE["group_write"] ** 2 / 2
     assert float(penalty(moved, nothing)) - base == pytest.approx(expected, rel=1e-4)
+
+
+def test_half_lives_and_envelopes_are_held_where_they_start() -> None:
+    histories = toys.log()
+    spec = toys.spec(
+        histories, similarity_half_lives=(2.0, 9.0), revisit_half_lives=(4.0,), revisit_periods=(7.0,)
+    )
+    given = {
+        "similarity": {"decay": {"log_half_life": jnp.log(jnp.array([2.0, 9.0]))}},
+        "revisit": {
+            "decay": {"log_half_life": jnp.log(jnp.array([4.0])), "log_envelope": jnp.log(jnp.array([60.0]))}
+        },
+    }
+    held = half_life_priors([], [], spec)
+    assert float(penalty(given, held)) == pytest.approx(0.0, abs=1e-6)
+    # half of where one started and twice of another
+    given["similarity"]["decay"]["log_half_life"] = jnp.log(jnp.array([2.0, 4.5]))
+    given["revisit"]["decay"]["log_envelope"] = jnp.log(jnp.array([120.0]))
+    expected = 2 * (math.log(2) / 0.5) ** 2 / 2
+    assert float(penalty(given, held)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_prior_pulls_with_the_squared_distance_in_factors() -> None:

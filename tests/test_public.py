@@ -82,7 +82,7 @@ def published(name: str) -> bytes:
     if address.endswith(".tar.gz"):
         return tarred(CONTENTS[name])
     (content,) = CONTENTS[name].values()
-    return gzip.compress(content)
+    return gzip.compress(content, mtime=0)
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def simulated(users: int = 60, events: int = 60, items: int = 25, seed: int = 0)
 
 def test_a_planted_half_life_is_found_again() -> None:
     histories = simulated()
-    spec = toys.bare(histories, similarity_half_lives=(), revisit_half_lives=(0.5,), features=1)
+    spec = toys.bare(histories, similarity_half_lives=(), revisit_half_lives=(3.0,), features=1)
     options = TrainOptions(window=60, batch_targets=900, learning_rate=1e-3, decay_learning_rate=0.1)
     made = assemble(histories, spec, ModelOptions(), options)
     step, state = begin(
