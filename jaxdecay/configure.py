@@ -62,7 +62,8 @@ class ModelOptions:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ModelOptions":
         """The options as a run's config.json keeps them."""
-        return cls(**{name: tuple(x) if isinstance(x, list) else x for name, x in values.items()})
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**options)
 
 
 def configure(histories: Histories, options: ModelOptions) -> Spec:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxdecay import loop
+from jaxdecay.assembly import assemble, validation
 from jaxdecay.configure import ModelOptions, configure, spread
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.split import rolling_folds
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
-from jaxdecay.assembly import assemble, validation
 from jaxdecay.train import TrainOptions
 
 _CANDIDATES = 5

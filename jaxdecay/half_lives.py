@@ -3,8 +3,9 @@ r"""The half-lives that a run has learned, by head and item group, with interval
 The half-life of a group is the age at which its mean kernel has first fallen to one half, possibly never.
 The mean is over the group's training events, each with the write weights of its item, group and behaviour
 and the read weights of its user. The interval is from refits (`jaxdecay.refit`) on users drawn with
-replacement: the point estimate times $e^{\pm t\,s}$ with Student's $t$ for as many refits, and $s$ half the span that the
-middle 68 % of the refitted log half-lives fill (a standard deviation that a single wild refit does not widen).
+replacement: the point estimate times $e^{\pm t\,s}$ with Student's $t$ for as many refits, and $s$ half the
+span that the middle 68 % of the refitted log half-lives fill (a standard deviation that a single wild refit
+does not widen).
 """
 
 from collections.abc import Callable
@@ -16,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from jaxdecay.assembly import Pieces, assemble, load_model
 from jaxdecay.configure import ModelOptions, group_levels
 from jaxdecay.data.histories import Histories
-from jaxdecay.assembly import Pieces, assemble, load_model
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
 from jaxdecay.modes import first_half

@@ -1,9 +1,9 @@
 """What the model is given of one user: a history of events and the requests made of it. No batch axis: use
 `jax.vmap`."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 class History(NamedTuple):
@@ -15,34 +15,34 @@ class History(NamedTuple):
     that was.
     """
 
-    user: Int[Array, ""]
-    user_categorical: Int[Array, " uc"]
-    user_numeric: Float[Array, " un"]
-    item: Int[Array, " n"]
-    time: Int[Array, " n"]
-    mask: Bool[Array, " n"]
-    behaviour: Int[Array, " n"]
-    weight: Float[Array, " n"]
-    context_categorical: Int[Array, "n cc"]
-    context_numeric: Float[Array, "n cn"]
+    user: Int[Any, ""]
+    user_categorical: Int[Any, " uc"]
+    user_numeric: Float[Any, " un"]
+    item: Int[Any, " n"]
+    time: Int[Any, " n"]
+    mask: Bool[Any, " n"]
+    behaviour: Int[Any, " n"]
+    weight: Float[Any, " n"]
+    context_categorical: Int[Any, "n cc"]
+    context_numeric: Float[Any, "n cn"]
 
 
 class Requests(NamedTuple):
     """R requests of one user: when each is made, in what context, and how many of the last W events came
     before it."""
 
-    at: Int[Array, " r"]
-    seen: Int[Array, " r"]
-    context_categorical: Int[Array, "r cc"]
-    context_numeric: Float[Array, "r cn"]
+    at: Int[Any, " r"]
+    seen: Int[Any, " r"]
+    context_categorical: Int[Any, "r cc"]
+    context_numeric: Float[Any, "r cn"]
 
 
 class Items(NamedTuple):
     """The columns of V items that the model reads, the same for every user."""
 
-    index: Int[Array, " v"]
+    index: Int[Any, " v"]
     """Row of the item's own embedding; the number of known items for one that has none."""
-    group: Int[Array, " v"]
+    group: Int[Any, " v"]
     """Item group with decay weights of its own; 0 is none."""
-    categorical: Int[Array, "v ic"]
-    numeric: Float[Array, "v in"]
+    categorical: Int[Any, "v ic"]
+    numeric: Float[Any, "v in"]

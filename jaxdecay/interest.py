@@ -18,7 +18,7 @@ from jaxdecay.modes import Modes, bank, expand
 
 _NEVER = -30.0  # a logit that leaves nothing
 ENVELOPE = 60.0  # days a rhythm is first believed to last
-# A period is known far more sharply than a half-life (its phase error grows with age): it moves in finer steps.
+# A period is known far more sharply than a half-life (its phase error grows with age): it moves finely.
 _SHIFT = 30.0
 
 
@@ -68,7 +68,8 @@ class Bank(nn.Module):
         self.state_read = self.param("state_read", zeros, (curves, curves)) if self.adaptive else None
 
     def _write_start(self, key: Array, shape: tuple[int, ...]) -> Float[Array, " c"]:
-        """All curves alike; without a floor the one that never fades has no weight (and stays so when frozen)."""
+        """All curves alike; without a floor the one that never fades has no weight (and stays so when
+        frozen)."""
         return jnp.zeros(shape).at[0].set(0.0 if self.floor else _NEVER)
 
     def modes(self) -> Modes:

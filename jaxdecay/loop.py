@@ -189,7 +189,7 @@ def _finite(loss: Any, step: int, batches: Batches) -> None:
     epoch = (step - 1) // batches.per_epoch
     users = np.unique(batches[step - 1].history.user)[:5].tolist()
     raise InputError(
-        f"the loss is {float(loss)} at step {step} (batch {step - 1}, epoch {epoch}, with users {users}, ...): "
+        f"the loss is {float(loss)} at step {step} (batch {step - 1}, epoch {epoch}, users {users}, ...): "
         "lower --train.learning-rate, or look for extreme weights or numbers in these users' rows"
     )
 

@@ -63,7 +63,7 @@ class Spec:
     def __post_init__(self) -> None:
         if self.request_time == "used" and not self.request_time_matters():
             raise InputError(
-                "request_time='used', but nothing here fades: every kernel is constant, and neither the calendar"
+                "request_time='used', but nothing here fades: every kernel is constant, and neither calendar"
                 " nor popularity moves, so the request time cannot change a ranking. Give a head at least one"
                 " half-life, switch the calendar or popularity on, or say request_time='ignored'."
             )
@@ -86,7 +86,8 @@ class Spec:
     def from_json(cls, values: dict[str, Any]) -> "Spec":
         def read(name: str, value: Any) -> Any:
             if name.endswith("_columns"):
-                return Table(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+                table: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+                return Table(**table)
             return tuple(value) if isinstance(value, list) else value
 
         return cls(**{name: read(name, value) for name, value in values.items()})

@@ -1,6 +1,7 @@
 """Two learning rates: decay parameters learn about ten times faster than embeddings and take no weight
 decay."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -47,7 +48,7 @@ def optimizer(
     """
     decay = optax.set_to_zero() if freeze_decay else optax.adam(decay_learning_rate)
 
-    groups = {
+    groups: dict[Hashable, Any] = {
         "decay": decay,
         "levels": optax.adam(decay_learning_rate),
         "rest": optax.adamw(learning_rate, weight_decay=weight_decay),

@@ -77,7 +77,7 @@ def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
         marker, colour = _HEADS[head]
         if low is not None and high is not None and math.isfinite(half_life):
             ax.plot([low, high], [y, y], color=colour, lw=2.4, solid_capstyle="butt", zorder=2)
-        ax.plot(min(half_life, never), y, marker, color=colour, ms=6.5, mec="white", mew=0.8, zorder=3)
+        ax.plot(min(half_life, never), y, marker, color=colour, ms=5.5, mec="white", mew=0.5, zorder=3)
         if planted is not None:
             ax.plot(planted, y, "|", color=_DARK, mew=2.4, ms=17, zorder=1.5)
     if not np.isfinite(frame["half_life_days"].to_numpy()).all():

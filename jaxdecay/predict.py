@@ -16,8 +16,8 @@ from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.heads.revisit import with_excitation
 from jaxdecay.history import History, Items
 from jaxdecay.history import Requests as Asked
-from jaxdecay.scorer import Scorer
 from jaxdecay.model import Interest
+from jaxdecay.scorer import Scorer
 
 _PLACES = 1 << 17  # padded events in one call
 _SCORES = 1 << 22  # scores in one call
@@ -177,7 +177,8 @@ class Predictor:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _catalogue_scorer(model: Interest, params: dict, items: Items, shares: Array) -> tuple[Scorer, Array]:
-    return model.apply({"params": params}, items, shares, method=Interest.scorer)
+    found: Any = model.apply({"params": params}, items, shares, method=Interest.scorer)
+    return found
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -193,7 +194,7 @@ def _serve(
 ) -> tuple[Float[Array, "b d"], Float[Array, "b n"], Float[Array, "b v"]]:
     """The query, what is left of each past event, and every item's base score, for one request a row."""
 
-    def one(history: History, asked: Asked) -> tuple[Array, Array]:
+    def one(history: History, asked: Asked) -> Any:
         return model.apply({"params": params}, history, asked, items, vectors, method=Interest.serve)
 
     query, kernel = jax.vmap(one)(history, asked)
@@ -213,5 +214,5 @@ def _total(
     if not model.spec.revisit:
         return base
     counts = jax.vmap(lambda k, i: jnp.zeros(base.shape[1], k.dtype).at[i].add(k))(kernel, item)
-    excitation = model.apply({"params": params}, jnp.maximum(counts, 0.0), method=Interest.excitation)
+    excitation: Any = model.apply({"params": params}, jnp.maximum(counts, 0.0), method=Interest.excitation)
     return jnp.where(counts > 0, with_excitation(base, excitation), base)

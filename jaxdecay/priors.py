@@ -5,8 +5,9 @@ The penalty is the negative log-density, up to a constant, of
 
 - $\delta \sim N(0, \sigma^2)$ for each item's and group's write weights and each user's read weights, so
   that the rarely seen get the average;
-- $\log h_k \sim N(\log h_{k0}, 0.5^2)$ for each half-life and envelope of a bank about where it started: one that the
-  data say nothing of stays there, instead of drifting to where it only takes weight from the others;
+- $\log h_k \sim N(\log h_{k0}, 0.5^2)$ for each half-life and envelope of a bank about where it started:
+  one that the data say nothing of stays there, instead of drifting to where it only takes weight from the
+  others;
 - $\log_2 h \sim N(\log_2 h_0, \log_2^2 f)$ for the half-life of a group's mean kernel, where a prior was
   given as $h_0 \pm f$x.
 """
@@ -37,7 +38,8 @@ SHRINKAGE = {
     "behaviour_strength": 2.0,
     "amplitude": 1.0,
 }
-"""Standard deviation of the prior of each kind of deviation, in units of a logit (of `Bank`'s own for periods)."""
+"""Standard deviation of the prior of each kind of deviation, in units of a logit (of `Bank`'s own for
+periods)."""
 _PACE = 0.5  # standard deviation of the logarithm of a half-life or an envelope about where it starts
 
 _AGES = np.concatenate([[0.0], np.geomspace(1 / 1440, 36_500.0, 400)])
@@ -58,8 +60,8 @@ def half_life_priors(priors: list[Prior], levels: list[str], spec: Spec | None =
     """Priors by group name as rows; one without a name holds for every group (and for the whole where there
     are none).
 
-    ``levels``: names of the group column's values in the order of their codes from 1. ``spec``: the model's, by
-    which half-lives that the data say nothing of stay where they started.
+    ``levels``: names of the group column's values in the order of their codes from 1. ``spec``: the
+    model's, by which half-lives that the data say nothing of stay where they started.
     """
     rows = []
     for prior in priors:
@@ -81,7 +83,8 @@ def half_life_priors(priors: list[Prior], levels: list[str], spec: Spec | None =
 
 
 def _starts(spec: Spec) -> dict[str, dict[str, Array]]:
-    heads = {"similarity": (spec.similarity_half_lives, ())}
+    heads: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {}
+    heads["similarity"] = (spec.similarity_half_lives, ())
     if spec.revisit:
         heads["revisit"] = (spec.revisit_half_lives, spec.revisit_periods)
     starts: dict[str, dict[str, Array]] = {head: {} for head in heads}

@@ -98,10 +98,11 @@ def read_config(run: Path) -> dict[str, Any]:
 
 def checkpointer(run: Path) -> ocp.training.Checkpointer:
     """Checkpoints of a run: the last three, and the best by validation beside them."""
-    keep = ocp.training.preservation_policies
+    keep: Any = ocp.training.preservation_policies
+    saves: Any = ocp.training.save_decision_policies
     return ocp.training.Checkpointer(
-        (run / "checkpoints").absolute(),
-        save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+        str((run / "checkpoints").absolute()),
+        save_decision_policy=saves.FixedIntervalPolicy(1),
         preservation_policy=keep.AnyPreservationPolicy(
             [
                 keep.LatestN(3),
@@ -128,7 +129,7 @@ def best_step(run: Path) -> int:
     if not path.exists():
         raise InputError(f"{run}: no checkpoint yet; run jaxdecay train again to go on")
     try:
-        with ocp.training.Checkpointer(path.absolute()) as checkpoints:
+        with ocp.training.Checkpointer(str(path.absolute())) as checkpoints:
             scored = [(_worth(c.metrics), c.step) for c in checkpoints.checkpoints if c.metrics]
     except Exception as error:
         raise InputError(
@@ -152,7 +153,7 @@ def load_average(run: Path, step: int, abstract: Any) -> Any:
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=device)
 
     try:
-        with ocp.training.Checkpointer(path.absolute()) as checkpoints:
+        with ocp.training.Checkpointer(str(path.absolute())) as checkpoints:
             wanted = {"average": jax.tree.map(here, abstract)}
             return checkpoints.load_checkpointables(step, abstract_checkpointables=wanted)["average"]
     except Exception as error:

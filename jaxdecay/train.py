@@ -133,7 +133,8 @@ def make_train_step(
     average_steps: float,
     settle_steps: int = 1,
 ) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
-    """The step: a gradient, compiled for each shape of batch, and an update, compiled once; donates the state.
+    """The step: a gradient, compiled for each shape of batch, and an update, compiled once; donates the
+    state.
 
     The loss is the negative log-likelihood of the batch over ``batch_targets`` (the mean number of targets in
     a batch, so that every target of an epoch counts alike), plus the negative log-density of the priors over

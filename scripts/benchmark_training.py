@@ -52,10 +52,10 @@ class Ours:
         import grain
         import jax
 
+        from jaxdecay.assembly import assemble
         from jaxdecay.configure import ModelOptions, configure
         from jaxdecay.data.prepare import PrepareOptions, prepare
         from jaxdecay.data.split import SplitOptions
-        from jaxdecay.assembly import assemble
         from jaxdecay.train import TrainOptions, init_params, init_state, make_train_step
 
         histories = prepare(

@@ -51,7 +51,7 @@ class Demo(PrepareOptions, Settings):
     features: int = 16
     """Length of item vectors."""
     refits: int | None = None
-    """Refits behind the intervals of half-lives; default: 20 for logs of up to 300,000 events, else none."""
+    """Refits behind the intervals of half-lives; default: 10 for logs of up to 300,000 events, else none."""
     requests: int = 20_000
     """Most held-out events that the systems are judged by."""
     simulated_users: int = 1500
@@ -132,7 +132,7 @@ def _make(options: Demo, out: Path, clock: Clock) -> Made:
         )
     refits = options.refits
     if refits is None:
-        refits = 20 if histories.events <= _REFITS_UP_TO else 0
+        refits = 10 if histories.events <= _REFITS_UP_TO else 0
     with (
         clock.stage("half-lives", f"half-lives, {refits} refits for their intervals"),
         Progress() as progress,
@@ -143,7 +143,7 @@ def _make(options: Demo, out: Path, clock: Clock) -> Made:
 
         report = assess(run.path, Protocol(max_requests=options.requests), report=progress)
     with clock.stage("recommend", "recommending, now and 30 days later"):
-        story = demo_story.find(run, half_lives)
+        story = demo_story.find(run)
         story.lists.write_csv(out / "recommendations.csv")
     return Made(run, half_lives, truth, report, story)
 

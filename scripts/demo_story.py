@@ -12,7 +12,9 @@ from jaxdecay import asked
 from jaxdecay.configure import group_levels
 from jaxdecay.durations import show_days
 from jaxdecay.generations import newest
+from jaxdecay.half_lives import Curve, mean_kernels
 from jaxdecay.ids import read_table
+from jaxdecay.modes import first_half
 from jaxdecay.moments import iso
 from jaxdecay.results import Report
 
@@ -98,7 +100,7 @@ class Story:
         return ["rank", "now", "", "score", f"{DAYS} days later", "", "score", "was"], rows
 
 
-def find(run: Any, half_lives: pl.DataFrame) -> Story:
+def find(run: Any) -> Story:
     """The lists of the user, of those active last, whose list changes most between now and 30 days later.
 
     Now is the second after the log's last event or, with relative times, after the user's own.
@@ -115,7 +117,7 @@ def find(run: Any, half_lives: pl.DataFrame) -> Story:
             most, told = moved["change"].sum(), (user, now, lists, moved)
     assert told is not None
     user, now, lists, moved = told
-    change = Change.of(run, user, now, half_lives)
+    change = Change.of(run, user, now)
     both = pl.concat(
         one.head(_SHOWN).with_columns(when=pl.lit(when))
         for one, when in zip(lists, ("now", "later"), strict=True)
@@ -162,11 +164,11 @@ class Change:
     """(V,) past events with the item."""
     age: np.ndarray
     """(V,) days since the latest of them; NaN if there is none."""
-    half_lives: Mapping[tuple[str, str], float]
-    """Days, by head and group."""
+    curves: Mapping[tuple[str, str], Curve]
+    """Mean kernels by head and group."""
 
     @classmethod
-    def of(cls, run: Any, user: int, now: int, half_lives: pl.DataFrame) -> "Change":
+    def of(cls, run: Any, user: int, now: int) -> "Change":
         """For a user (index) and the second that is now."""
         histories, predictor = run.histories, run.predictor
         requests = asked.requests_at(histories, np.full(2, user), np.array([now, now + DAYS * _DAY]))
@@ -181,7 +183,10 @@ class Change:
             groups=[levels[code] for code in np.asarray(predictor.items.group)],
             count=np.bincount(item, minlength=histories.items),
             age=(now - latest) / _DAY,
-            half_lives={(one["head"], one["group"]): one["half_life_days"] for one in half_lives.to_dicts()},
+            curves={
+                (one.head, one.group): one
+                for one in mean_kernels(histories, predictor.model, predictor.params)
+            },
         )
 
     def sentences(self, moved: pl.DataFrame, index: Mapping[Any, int]) -> list[str]:
@@ -208,31 +213,37 @@ class Change:
         against = {head: float(move[item] - move[beside].mean()) for head, move in moves.items()}
         head = (min if falling else max)(against, key=lambda name: against[name])
         before, after = (float(value) for value in self.parts[head][:, item])
-        if falling == (after < before):
-            said = f"its {head} score {'fell' if after < before else 'rose'} from {before:.1f} to {after:.1f}"
+        others = f"{float(moves[head][beside].mean()):+.1f}"
+        if abs(after - before) < 0.05:
+            said = f"its {head} score stays at {after:.1f}, that of the former ten moves by {others}"
+        elif falling == (after < before):
+            said = f"its {head} score {'falls' if falling else 'rises'} from {before:.1f} to {after:.1f}"
         else:
-            others = f"that of the former ten by {float(moves[head][beside].mean()):+.1f} on average"
-            said = f"its {head} score went from {before:.1f} to {after:.1f}, {others}"
-        return f"{said}, {self._since(head, item)}"
+            said = (
+                f"its {head} score goes from {before:.1f} to {after:.1f}, that of the former ten by {others}"
+            )
+        return f"{said}. {self._since(head, item)}"
 
     def _since(self, head: str, item: int) -> str:
-        """What the head has to go by for this item, and how fast that fades."""
-        group = self.groups[item] if (head, self.groups[item] or "") in self.half_lives else None
-        half_life = self.half_lives.get((head, group or "all"), np.inf)
-        fades = (
-            f"{group or 'what was done'} never fades to one half"
-            if np.isinf(half_life)
-            else f"{group or 'what was done'} has a half-life of {show_days(half_life)}"
+        """What the head goes by for this item, and how much of that is left now and later."""
+        group = self.groups[item] if (head, self.groups[item] or "") in self.curves else None
+        curve = self.curves.get((head, group or "all"))
+        if curve is None:
+            return "It goes by what does not fade"
+        half_life = float(first_half(curve.age, curve.value))
+        halves = (
+            "never falls to one half" if np.isinf(half_life) else f"has a half-life of {show_days(half_life)}"
         )
-        if head == "similarity":
-            return f"for it follows the taste in the whole history, and there {fades}"
-        count = int(self.count[item])
-        if head == "popularity" or not count:
-            return f"for there {fades}"
-        behind = (
-            "the one event behind it is" if count == 1 else f"the latest of the {count} events behind it is"
+        halves = f"what {group or 'happens'} leaves behind {halves}"
+        count, age = int(self.count[item]), float(self.age[item])
+        if head != "revisit" or not count:
+            by = {"similarity": "the taste in the whole history", "popularity": "what everybody does"}
+            return f"It goes by {by.get(head, 'the same item')}, and {halves}"
+        latest = "The one event behind it" if count == 1 else f"The latest of the {count} events behind it"
+        left = [f"{np.interp(days, curve.age, curve.value):.0%}" for days in (age, age + DAYS)]
+        return (
+            f"{latest} is {show_days(age)} old, of which {left[0]} is left now and {left[1]} later: {halves}"
         )
-        return f"since {behind} {show_days(float(self.age[item]))} old now, and {fades}"
 
 
 def _of(group: str | None) -> str:

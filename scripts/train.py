@@ -5,6 +5,7 @@ python scripts/train.py --prepared DIR --epochs 5
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +13,11 @@ import numpy as np
 import optax
 import tyro
 
+from jaxdecay.assembly import catalogue_of, ndcg_at_10
 from jaxdecay.configure import ModelOptions, configure
 from jaxdecay.data.batches import Batch, Batches, Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests, sample
-from jaxdecay.assembly import catalogue_of, ndcg_at_10
 from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
 from jaxdecay.optimizer import optimizer
@@ -51,7 +52,7 @@ def main(options: Options) -> None:
     shares = jnp.asarray(shares_of(catalogue.counts[:, : spec.items]))
     priors = half_life_priors([], [], spec)
 
-    def likelihood(params: dict, batch: Batch) -> jax.Array:
+    def likelihood(params: Any, batch: Batch) -> jax.Array:
         """Sum of the log-likelihoods of a batch's targets."""
         scorer, vectors = model.apply({"params": params}, items, shares, method=Interest.scorer)
         read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, vectors))(
@@ -66,8 +67,8 @@ def main(options: Options) -> None:
     per_batch = batches.targets / batches.per_epoch
 
     @jax.jit
-    def step(params: dict, state: optax.OptState, batch: Batch) -> tuple[dict, optax.OptState, jax.Array]:
-        def loss(params: dict) -> jax.Array:
+    def step(params: Any, state: optax.OptState, batch: Batch) -> tuple[Any, optax.OptState, jax.Array]:
+        def loss(params: Any) -> jax.Array:
             return -likelihood(params, batch) / per_batch + penalty(params, priors) / batches.targets
 
         value, gradient = jax.value_and_grad(loss)(params)
@@ -75,7 +76,7 @@ def main(options: Options) -> None:
         return optax.apply_updates(params, updates), state, value
 
     @jax.jit
-    def init(key: jax.Array) -> dict:
+    def init(key: jax.Array) -> Any:
         return model.init(key, items, shares, method=Interest.everything)["params"]
 
     params = init(jax.random.key(options.seed))

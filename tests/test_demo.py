@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
+from jaxdecay.half_lives import Curve
 from jaxdecay.recommend import load
 from jaxdecay.results import Difference, Figure, Report
 
@@ -91,9 +92,13 @@ def change() -> Any:
         "popularity": zeros,
         "revisit": np.array([[2.1, 1.0, 0.0], [0.3, 0.8, 0.0]]),  # by -1.8 and -0.2
     }
-    half_lives = {("revisit", "news"): 0.5, ("revisit", "books"): 90.0, ("similarity", "all"): float("inf")}
+    age = np.linspace(0, 200, 4001)
+    curves = {
+        ("revisit", name): Curve("revisit", name, 9, age, np.exp2(-age / days), ())
+        for name, days in (("news", 0.5), ("books", 30.0))
+    }
     return demo_story.Change(
-        parts, ["news", "books", None], np.array([4, 1, 0]), np.array([0.125, 3.0, np.nan]), half_lives
+        parts, ["news", "books", None], np.array([4, 1, 0]), np.array([0.5, 30.0, np.nan]), curves
     )
 
 
@@ -103,10 +108,12 @@ def test_the_story_names_the_head_that_moved_and_what_it_goes_by() -> None:
     )
     said = change().sentences(moved, {"n": 0, "b": 1, "x": 2})
     assert said == [
-        "n (news) falls from 1 to 6: its revisit score fell from 2.1 to 0.3, since the latest of the 4 "
-        "events behind it is 3.0 h old now, and news has a half-life of 12.0 h.",
-        "b (books) rises from 2 to 1: its revisit score went from 1.0 to 0.8, that of the former ten by -1.0 "
-        "on average, since the one event behind it is 3.0 d old now, and books has a half-life of 90.0 d.",
+        "n (news) falls from 1 to 6: its revisit score falls from 2.1 to 0.3. The latest of the 4 events "
+        "behind it is 12.0 h old, of which 50% is left now and 0% later: what news leaves behind has a "
+        "half-life of 12.0 h.",
+        "b (books) rises from 2 to 1: its revisit score goes from 1.0 to 0.8, that of the former ten by "
+        "-1.0. The one event behind it is 30.0 d old, of which 50% is left now and 25% later: what books "
+        "leaves behind has a half-life of 30.0 d.",
     ]
     still = moved.with_columns(rank_later="rank")
     assert change().sentences(still, {"n": 0, "b": 1}) == [
@@ -116,7 +123,7 @@ def test_the_story_names_the_head_that_moved_and_what_it_goes_by() -> None:
 
 def test_the_story_of_a_run_is_told_in_its_own_ids(tiny_run: Path) -> None:
     run = load(tiny_run)
-    story = demo_story.find(run, run.half_lives(bootstrap=0))
+    story = demo_story.find(run)
     assert story.lists["when"].to_list() == ["now"] * 10 + ["later"] * 10
     assert set(story.lists["group"]) <= {"jazz", "rock"}
     user = story.lists["user_id"][0]

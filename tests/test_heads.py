@@ -95,7 +95,8 @@ class TestRevisit:
             return head.counts(HISTORY, requests, age, weights, jnp.asarray(target, jnp.int32))
 
         p = toys.moved(self.HEAD, counts)
-        return p, *toys.call(self.HEAD, counts, p)
+        own, everything = toys.call(self.HEAD, counts, p)
+        return p, own, everything
 
     @pytest.mark.parametrize("seen", [3, 2])
     def test_faded_counts_by_hand(self, seen: int) -> None:

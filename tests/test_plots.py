@@ -13,10 +13,17 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from jaxdecay import plots
 from jaxdecay.errors import InputError
 from jaxdecay.half_lives import Curve
+
+
+def x(line: Line2D) -> np.ndarray:
+    """Where a line's points lie, across."""
+    return np.asarray(line.get_xdata(), np.float64)
+
 
 GROUPS = {"all": 4.0, "slow": 90.0, "fast": 0.5}
 
@@ -107,20 +114,18 @@ def test_planted_half_lives_stand_beside_the_revisit_head() -> None:
 def test_half_lives_are_drawn_where_they_are_shortest_first() -> None:
     ax = DRAWN["half_lives"]()
     assert [label.get_text() for label in ax.get_yticklabels()] == ["all", "fast", "slow"]
-    points = {
-        (line.get_marker(), round(float(line.get_xdata()[0]), 6))
-        for line in ax.lines
-        if len(line.get_xdata()) == 1
-    }
+    points = {(line.get_marker(), round(float(x(line)[0]), 6)) for line in ax.lines if len(x(line)) == 1}
     assert {("o", 0.55), ("s", 1.5), ("|", 0.5), ("|", 90.0)} <= points
     assert "never" in [label.get_text() for label in ax.get_xticklabels()]
-    bars = {tuple(np.round(line.get_xdata(), 6)) for line in ax.lines if len(line.get_xdata()) == 2}
+    bars = {tuple(np.round(x(line), 6)) for line in ax.lines if len(x(line)) == 2}
     assert (round(0.55 / 1.5, 6), round(0.55 * 1.5, 6)) in bars
 
 
 def test_half_lives_without_intervals_or_truth_have_points_alone() -> None:
     ax = plots.plot_half_lives(plots.half_lives_frame(half_lives(intervals=False)))
-    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    legend = ax.get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
     assert texts == ["revisit", "similarity", "popularity"]
 
 
@@ -130,7 +135,7 @@ def test_all_half_lives_the_same_still_make_an_axis() -> None:
 
 
 def test_every_line_and_marker_has_a_form_of_its_own() -> None:
-    kernels = [line for line in DRAWN["kernels"]().lines if len(line.get_xdata()) > 2]
+    kernels = [line for line in DRAWN["kernels"]().lines if len(x(line)) > 2]
     assert [line.get_label() for line in kernels] == ["fast", "slow"]
     forms = [(style, width) for _, style, width in plots._LINES]
     assert len({(str(style), width) for style, width in forms}) >= 10
@@ -155,11 +160,7 @@ def test_metrics_are_best_first_and_hollow_where_the_time_was_withheld() -> None
     ]
     ax = plots.plot_metrics(frame)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["jaxdecay", "popularity"]
-    fills = {
-        float(line.get_xdata()[0]): line.get_markerfacecolor()
-        for line in ax.lines
-        if len(line.get_xdata()) == 1
-    }
+    fills = {float(x(line)[0]): line.get_markerfacecolor() for line in ax.lines if len(x(line)) == 1}
     assert fills[0.2] == "white" != fills[0.3]
     with pytest.raises(InputError, match=r"metric 'hr@5': no system has it; there are ndcg@10"):
         plots.metrics_frame(report(), "hr@5")
@@ -173,7 +174,7 @@ def test_history_rings_what_the_run_uses() -> None:
     ring = next(
         line for line in plots.plot_history(frame, column="loss").lines if line.get_label() == "in use"
     )
-    assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([7.0], [3.4])
+    assert (x(ring).tolist(), np.asarray(ring.get_ydata()).tolist()) == ([7.0], [3.4])
 
 
 def test_without_matplotlib_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

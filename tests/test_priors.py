@@ -27,7 +27,7 @@ def mixture(half_lives: list[float], weights: list[float]) -> tuple[Any, jax.Arr
     return {"log_half_life": jnp.log(jnp.asarray(half_lives, jnp.float32))}, jnp.asarray(logits, jnp.float32)
 
 
-def root(log_half_lives: np.ndarray, logits: np.ndarray) -> float:
+def root(log_half_lives: np.ndarray, logits: np.ndarray) -> Any:
     """The logarithm of the age at which the mixture's kernel is one half, in float64."""
     weights = np.exp(logits - logits.max())
     weights /= weights.sum()

@@ -8,7 +8,7 @@ are those that pad least.
 
 import functools
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,10 +28,10 @@ class Batch(NamedTuple):
 
     history: History
     requests: Requests
-    target: np.ndarray
-    grid: np.ndarray
+    target: Any
+    grid: Any
     """Point of the catalogue's time grid before each target."""
-    valid: np.ndarray
+    valid: Any
 
 
 class Rows(NamedTuple):
