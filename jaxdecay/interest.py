@@ -16,10 +16,23 @@ from jaxtyping import Array, Float, Int
 from jaxdecay import scan
 from jaxdecay.modes import Modes, bank, expand
 
+_RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
 _NEVER = -30.0  # a logit that leaves nothing
 ENVELOPE = 60.0  # days a rhythm is first believed to last
 # A period is known far more sharply than a half-life (its phase error grows with age): it moves finely.
 _SHIFT = 30.0
+
+
+def write_start(half_lives: int, periods: int, *, floor: bool = True) -> np.ndarray:
+    """(1 + K + P,) float32 logits of the curves' write weights before anything is learned: all alike but
+    rhythms, which the data must show.
+
+    Without a floor the curve that never fades has no weight, and stays so when frozen.
+    """
+    start = np.zeros(1 + half_lives + periods, np.float32)
+    start[0] = 0.0 if floor else _NEVER
+    start[1 + half_lives :] = _RHYTHM
+    return start
 
 
 class Bank(nn.Module):
@@ -68,9 +81,7 @@ class Bank(nn.Module):
         self.state_read = self.param("state_read", zeros, (curves, curves)) if self.adaptive else None
 
     def _write_start(self, key: Array, shape: tuple[int, ...]) -> Float[Array, " c"]:
-        """All curves alike; without a floor the one that never fades has no weight (and stays so when
-        frozen)."""
-        return jnp.zeros(shape).at[0].set(0.0 if self.floor else _NEVER)
+        return jnp.asarray(write_start(len(self.half_lives), len(self.periods), floor=self.floor))
 
     def modes(self) -> Modes:
         """The bank's modes with their present rates."""

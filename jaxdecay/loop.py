@@ -105,7 +105,8 @@ def train(
 
 def _settle(run: Path, checkpoints: Any, state: State, tx: optax.GradientTransformation) -> State:
     """Where only the decay parameters go on from: the best parameters, and an optimiser without a past."""
-    checkpoints.wait()
+    with _saving(run):
+        checkpoints.wait()
     best = runs.load_average(run, int(state.best_step), state.average)
     fresh = jax.jit(lambda params: init_state(params, tx))(best)
     kept = {name: getattr(state, name) for name in ("step", "best", "best_step", "stale")}

@@ -109,6 +109,8 @@ class Predictor:
 
         They add up to `scores` but for one number per request (the base scores' normaliser).
         """
+        if not self.uses_time:
+            requests = withheld(requests, self.histories)
         found = {name: [] for name in ("similarity", "bias", "popularity", "revisit")}
         order = []
         for members, query, kernel, base, history in self._calls(requests, context):

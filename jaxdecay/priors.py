@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxdecay.durations import Prior
 from jaxdecay.errors import InputError
-from jaxdecay.interest import ENVELOPE
+from jaxdecay.interest import ENVELOPE, write_start
 from jaxdecay.kernels import LN2
 from jaxdecay.model import Spec
 
@@ -31,7 +31,6 @@ SHRINKAGE = {
     "user_read": 0.5,
     "behaviour_write": 2.0,
     "group_write": 4.0,
-    "write": 4.0,
     "period_shift": 1.0,
     "state_read": 0.5,
     "group_strength": 2.0,
@@ -40,6 +39,7 @@ SHRINKAGE = {
 }
 """Standard deviation of the prior of each kind of deviation, in units of a logit (of `Bank`'s own for
 periods)."""
+_WRITE = 4.0  # standard deviation of a bank's own write logits about where they start
 _PACE = 0.5  # standard deviation of the logarithm of a half-life or an envelope about where it starts
 
 _AGES = np.concatenate([[0.0], np.geomspace(1 / 1440, 36_500.0, 400)])
@@ -53,7 +53,7 @@ class Priors(struct.PyTreeNode):
     log2_half_life: Array
     log2_factor: Array
     starts: dict[str, dict[str, Array]]
-    """By head: where the logarithms of its half-lives and envelopes start."""
+    """By head: where the logarithms of its half-lives and envelopes and its write logits start."""
 
 
 def half_life_priors(priors: list[Prior], levels: list[str], spec: Spec | None = None) -> Priors:
@@ -89,6 +89,8 @@ def _starts(spec: Spec) -> dict[str, dict[str, Array]]:
         heads["revisit"] = (spec.revisit_half_lives, spec.revisit_periods)
     starts: dict[str, dict[str, Array]] = {head: {} for head in heads}
     for head, (half_lives, periods) in heads.items():
+        start = write_start(len(half_lives), len(periods), floor=spec.floor)
+        starts[head]["write"] = jnp.asarray(start)
         if half_lives:
             starts[head]["log_half_life"] = jnp.log(jnp.asarray(half_lives, jnp.float32))
         if periods:
@@ -105,7 +107,8 @@ def penalty(params: Any, priors: Priors) -> Float[Array, ""]:
             total += 0.5 * jnp.square(value / scale).sum()
     for head, starts in priors.starts.items():
         for name, start in starts.items():
-            total += 0.5 * jnp.square((params[head]["decay"][name] - start) / _PACE).sum()
+            scale = _WRITE if name == "write" else _PACE
+            total += 0.5 * jnp.square((params[head]["decay"][name] - start) / scale).sum()
     if priors.group.shape[0]:
         for head in ("similarity", "revisit"):
             if head in params and "log_half_life" in params[head].get("decay", {}):
@@ -141,5 +144,8 @@ def smooth_half_life(decay: Any, logits: Float[Array, "g c"]) -> Float[Array, " 
     place = jnp.where((curve <= 0.5).any(-1), (curve <= 0.5).argmax(-1), grid.shape[0] - 1)
     at = jnp.log(grid)[jax.lax.stop_gradient(place)]
     slope = jax.lax.stop_gradient(-(kernel(at + 0.01) - kernel(at - 0.01)) / 0.02)
-    step = (kernel(at) - 0.5) / jnp.maximum(slope, 0.05)  # never beyond 10 either way, so needs no clipping
+    least = jnp.where(
+        (curve <= 0.5).any(-1), 1e-3, 0.05
+    )  # beyond a century a slope is made up: at most 10 away
+    step = (kernel(at) - 0.5) / jnp.maximum(slope, least)
     return jnp.exp(at + step)

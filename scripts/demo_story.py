@@ -1,6 +1,7 @@
 """What the demonstration tells: half-lives and metrics in a table each, and one user's lists now and 30 days
 later, with the reasons why they differ."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,17 +57,23 @@ def half_life_table(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None) -
 
 
 def _interval(one: Mapping[str, Any]) -> str:
-    return "" if one["low"] is None else f"{show_days(one['low'])} to {show_days(one['high'])}"
+    """Both ends in the unit that suits the longer one."""
+    low, high = one["low"], one["high"]
+    if low is None:
+        return ""
+    units = ((2.0, 1 / 24, "h"), (730.0, 1.0, "d"), (math.inf, 365.25, "y"))
+    size, name = next((size, name) for limit, size, name in units if high < limit)
+    return f"{low / size:.1f} to {high / size:.1f} {name}"
 
 
 def metrics_table(report: Report, *, model: str = "jaxdecay") -> Table:
     """Every system, best first: metrics with 95 % intervals, NDCG@10 with the request time withheld, and the
     model's lead over it."""
-    header = ["system", "NDCG@10", "HR@10", "MRR@10", "time withheld", f"{model}'s lead in NDCG@10"]
+    header = ["system", "NDCG@10", "HR@10", "time withheld", f"{model}'s lead in NDCG@10"]
     best = sorted(report.systems, key=lambda name: -report.figure(name, "ndcg@10").value)
     rows = []
     for name in best:
-        figures = [report.figure(name, metric) for metric in ("ndcg@10", "hr@10", "mrr@10")]
+        figures = [report.figure(name, metric) for metric in ("ndcg@10", "hr@10")]
         withheld = f"{report.figure(name, 'ndcg@10', time='withheld').value:.3f}"
         cells = [f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in figures]
         lead = ""

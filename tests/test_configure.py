@@ -80,7 +80,7 @@ def test_options_switch_heads_and_levels() -> None:
     full = configure(toys.log(), ModelOptions())
     assert (full.items, full.users, full.behaviours) == (7, 5, 2)
     assert all((full.revisit, full.per_item, full.per_user, full.per_behaviour, full.calendar))
-    assert len(full.similarity_half_lives) == len(full.revisit_half_lives) == 6
+    assert len(full.similarity_half_lives) == len(full.revisit_half_lives) == ModelOptions().modes
     assert full.popularity_half_lives[-1] == float("inf")
     assert full.item_columns == Table((3,), (1,), 1)
     assert full.context_columns == Table((3,), (1,), 1)

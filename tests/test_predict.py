@@ -77,6 +77,9 @@ def test_a_model_trained_blind_to_the_request_time_serves_what_it_was_trained_on
     np.testing.assert_allclose(found[known], expected[known], atol=1e-5)
     later = dataclasses.replace(requests, at=requests.at + 40 * toys.DAY)
     np.testing.assert_array_equal(system.scores(later)[known], scores[known])
+    whole = np.sum(list(system.parts(later).values()), axis=0)
+    apart = whole[known] - scores[known]  # the base scores' normaliser
+    np.testing.assert_allclose(apart, np.repeat(apart[:, :1], 7, axis=1), atol=1e-5)
 
 
 def test_the_request_time_counts_when_it_is_used(system: Predictor) -> None:

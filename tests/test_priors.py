@@ -15,6 +15,7 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.durations import Prior
 from jaxdecay.errors import InputError
+from jaxdecay.interest import write_start
 from jaxdecay.priors import SHRINKAGE, half_life_priors, penalty, smooth_half_life
 
 SMOOTH = jax.jit(smooth_half_life)
@@ -141,29 +142,35 @@ def params(**changes: Any) -> Any:
 def test_shrinkage_is_half_the_squares_in_units_of_its_scale() -> None:
     nothing = half_life_priors([], [])
     base = float(penalty(params(), nothing))
-    assert base == pytest.approx((30 / SHRINKAGE["write"]) ** 2 / 2)
+    assert base == 0
     moved = params(group_write=jnp.array([[0.0, 0.0], [1.0, -3.0], [0.0, 0.0], [0.0, 0.0]]))
     expected = (1 + 9) / SHRINKAGE["group_write"] ** 2 / 2
-    assert float(penalty(moved, nothing)) - base == pytest.approx(expected, rel=1e-4)
+    assert float(penalty(moved, nothing)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_half_lives_and_envelopes_are_held_where_they_start() -> None:
+def test_a_bank_is_held_where_it_starts() -> None:
     histories = toys.log()
     spec = toys.spec(
         histories, similarity_half_lives=(2.0, 9.0), revisit_half_lives=(4.0,), revisit_periods=(7.0,)
     )
+    plain, rhythm = jnp.zeros(3), jnp.asarray(write_start(1, 1))
     given = {
-        "similarity": {"decay": {"log_half_life": jnp.log(jnp.array([2.0, 9.0]))}},
+        "similarity": {"decay": {"log_half_life": jnp.log(jnp.array([2.0, 9.0])), "write": plain}},
         "revisit": {
-            "decay": {"log_half_life": jnp.log(jnp.array([4.0])), "log_envelope": jnp.log(jnp.array([60.0]))}
+            "decay": {
+                "log_half_life": jnp.log(jnp.array([4.0])),
+                "log_envelope": jnp.log(jnp.array([60.0])),
+                "write": rhythm,
+            }
         },
     }
     held = half_life_priors([], [], spec)
     assert float(penalty(given, held)) == pytest.approx(0.0, abs=1e-6)
-    # half of where one started and twice of another
+    # half of where one started and twice of another, and one write logit four higher
     given["similarity"]["decay"]["log_half_life"] = jnp.log(jnp.array([2.0, 4.5]))
     given["revisit"]["decay"]["log_envelope"] = jnp.log(jnp.array([120.0]))
-    expected = 2 * (math.log(2) / 0.5) ** 2 / 2
+    given["revisit"]["decay"]["write"] = rhythm.at[1].add(4.0)
+    expected = 2 * (math.log(2) / 0.5) ** 2 / 2 + (4.0 / 4.0) ** 2 / 2
     assert float(penalty(given, held)) == pytest.approx(expected, rel=1e-4)
 
 

@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_batch_and_users(
     user = int(made.batches[place].history.user[0])
     broken = with_weight(made, event, weight)
     lines: list[dict[str, Any]] = []
-    with pytest.raises(InputError, match=rf"step {place + 1} \(batch {place}, epoch 0, with users") as caught:
+    with pytest.raises(InputError, match=rf"step {place + 1} \(batch {place}, epoch 0, users") as caught:
         loop.train(
             tmp_path, broken.model, broken.optimizer, broken.batches, broken.constants, toys.how_far, options,
             report=lines.append,
