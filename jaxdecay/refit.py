@@ -25,7 +25,7 @@ from jaxdecay.train import Constants, batch_log_likelihood
 
 _OWN = ("item_write", "user_read")
 # Added to the information, in units of a logit or a log half-life: slows a step, does not move where it ends.
-_DAMPING = 1.0
+_DAMPING = 3.0
 _STRIDE = 1.0  # most that a logit or a log half-life moves in an iteration
 
 

@@ -47,7 +47,7 @@ class TrainOptions:
     """Most validation requests used for early stopping (a seeded sample)."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints within an epoch; one at each evaluation in any case."""
-    settle_epochs: int = 4
+    settle_epochs: int = 3
     """Epochs after early stopping in which only the decay parameters move, with a rate that falls to 0, from
     the best parameters; kept if validation is not worse by more than one standard error. 0: no settling."""
     seed: int = 0
