@@ -139,15 +139,16 @@ def train_run(
         "half_lives": {"how": "cross-validated" if chosen else model.half_lives, **chosen},
         "reference": Reference.of(histories)._asdict(),
     }
-    runs.create(out, Path(prepared), config)
     pieces = assemble(histories, spec, model, train)
+    score = validation(pieces, train)
+    runs.create(out, Path(prepared), config)  # only now: what the above refuses leaves nothing behind
     loop.train(
         out,
         pieces.model,
         pieces.optimizer,
         pieces.batches,
         pieces.constants,
-        validation(pieces, train),
+        score,
         train,
         report=report,
     )

@@ -73,10 +73,16 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
     return found
 
 
+def _relative(run: Path) -> bool:
+    return Histories.load(run / "histories").clock == "relative"
+
+
 def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
     """The run directory of the same model in which nothing ever fades; trained now unless it is there."""
     config, out = runs.read_config(run), run / "without-decay"
     model = dataclasses.replace(model_options(config), half_lives="none", half_life=(), half_life_prior=())
+    if not model.calendar or config["model"]["half_lives"] == "none" or _relative(run):
+        model = dataclasses.replace(model, request_time="ignored")  # nothing is left that moves with time
     # Nothing is there that could settle.
     train = dataclasses.replace(TrainOptions(**config["train"]), settle_epochs=0)
     wanted = {**config, "model": dataclasses.asdict(model), "train": dataclasses.asdict(train)}

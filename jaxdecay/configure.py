@@ -72,6 +72,10 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
     group_column, groups = _groups(histories, options)
     still = options.half_lives == "none"
     own = tuple(days(text) for text in options.half_life)
+    if options.half_lives in ("fixed", "none") and options.half_life_prior:
+        raise InputError(
+            f"half_life_prior: half_lives={options.half_lives!r} learns none; leave one of them out"
+        )
     if options.half_lives == "fixed" and not own:
         raise InputError("half_lives='fixed' needs --half-life, such as --half-life 7d")
     revisit = options.revisit and histories.repeat_share >= 0.001
@@ -136,7 +140,9 @@ def _popularity_half_lives(
 ) -> tuple[float, ...]:
     """Counts that never fade, and with a clock of its own for the catalogue four half-lives over the log's
     span."""
-    if options.half_lives == "none" or histories.clock == "relative":
+    if histories.clock == "relative":  # totals would count the target itself; the item bias knows them
+        return ()
+    if options.half_lives == "none":
         return (float("inf"),)
     if options.half_lives == "fixed":
         return own

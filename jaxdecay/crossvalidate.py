@@ -41,7 +41,9 @@ def choose_half_life(
             "half_lives='cross-validated': all events of every user are simultaneous,"
             " so there is nothing to choose from; use half_lives='none'"
         )
-    short = dataclasses.replace(train, epochs=min(train.epochs, _EPOCHS), checkpoint_steps=None)
+    short = dataclasses.replace(
+        train, epochs=min(train.epochs, _EPOCHS), checkpoint_steps=None, settle_epochs=0
+    )
     folds = rolling_folds(histories)
     scores = np.zeros((len(candidates), len(folds)))
     for column, part in enumerate(folds):
@@ -69,4 +71,6 @@ def _score(fold: Histories, model: ModelOptions, train: TrainOptions) -> float:
             validation(pieces, train),
             train,
         )
+    if int(state.stale) < train.patience and int(state.step) < train.epochs * pieces.batches.per_epoch:
+        raise KeyboardInterrupt  # the loop left at a signal, which meant all of this
     return float(state.best)

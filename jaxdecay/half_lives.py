@@ -96,7 +96,7 @@ def half_lives(
     curves = mean_kernels(histories, model, params)
     spreads = (
         _spreads(histories, model, params, config, bootstrap, users, seed, report)
-        if bootstrap
+        if bootstrap and config["half_lives"]["how"] == "learned"
         else [np.nan] * len(curves)
     )
     rows = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdecay.assembly import train_run
+from jaxdecay.assess import finished
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.prepare import PrepareOptions
 from jaxdecay.data.prepare import prepare as prepare_log
@@ -48,7 +49,7 @@ def fit(
             raise InputError(
                 f"{events}: is prepared already; leave out prepare, items and users, or give the log itself"
             )
-        return Run(train_run(events, out, model=model, train=train, report=report))
+        return _trained(events, out, model, train, report)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
@@ -56,7 +57,21 @@ def fit(
         raise InputError(f"{out}: cannot be written ({error.strerror}); give another out") from error
     with scratch as directory:
         prepare_log(events, Path(directory) / "prepared", prepare, items=items, users=users)
-        return Run(train_run(Path(directory) / "prepared", out, model=model, train=train, report=report))
+        return _trained(Path(directory) / "prepared", out, model, train, report)
+
+
+def _trained(
+    prepared: str | Path,
+    out: Path,
+    model: ModelOptions | None,
+    train: TrainOptions | None,
+    report: Report,
+) -> Run:
+    """The finished run; a signal saves what has been trained and interrupts."""
+    run = train_run(prepared, out, model=model, train=train, report=report)
+    if not finished(run):
+        raise KeyboardInterrupt
+    return Run(run)
 
 
 def load(path: str | Path) -> Run:

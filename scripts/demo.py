@@ -187,7 +187,8 @@ def _tell(made: Made, out: Path, pictures: list[Path]) -> None:
     planted = made.truth is not None
     print("\nHalf-lives" + (" of coming back to an item, planted and learned" if planted else " learned"))
     show_rows(*demo_story.half_life_table(made.half_lives, made.truth))
-    asked, _, history, *_ = protocol_lines(made.report.protocol)
+    asked, *others = protocol_lines(made.report.protocol)
+    history = next(line for line in others if line.startswith("history"))
     print(f"\n{asked}; {history}")
     show_rows(*demo_story.metrics_table(made.report))
     print(f"\n{made.story.title}")

@@ -241,7 +241,7 @@ class Change:
         halves = (
             "never falls to one half" if np.isinf(half_life) else f"has a half-life of {show_days(half_life)}"
         )
-        halves = f"what {group or 'happens'} leaves behind {halves}"
+        halves = f"what {group or 'an event'} leaves behind {halves}"
         count, age = int(self.count[item]), float(self.age[item])
         if head != "revisit" or not count:
             by = {"similarity": "the taste in the whole history", "popularity": "what everybody does"}

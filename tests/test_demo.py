@@ -109,10 +109,10 @@ def test_the_story_names_the_head_that_moved_and_what_it_goes_by() -> None:
     said = change().sentences(moved, {"n": 0, "b": 1, "x": 2})
     assert said == [
         "n (news) falls from 1 to 6: its revisit score falls from 2.1 to 0.3. The latest of the 4 events "
-        "behind it is 12.0 h old, of which 50% is left now and 0% later: what news leaves behind has a "
+        "behind it is 12.0 h old: of it 50% is left now, 0% later, for what news leaves behind has a "
         "half-life of 12.0 h.",
         "b (books) rises from 2 to 1: its revisit score goes from 1.0 to 0.8, that of the former ten by "
-        "-1.0. The one event behind it is 30.0 d old, of which 50% is left now and 25% later: what books "
+        "-1.0. The one event behind it is 30.0 d old: of it 50% is left now, 25% later, for what books "
         "leaves behind has a half-life of 30.0 d.",
     ]
     still = moved.with_columns(rank_later="rank")
