@@ -86,9 +86,10 @@ def half_lives(
     periods_days.
 
     Args:
-        bootstrap: refits; 0 gives no intervals (null). users: most users drawn into each refit; with fewer
-        than there are, the spread is scaled by the root of the ratio. report: called with {"refit": i,
-        "refits": n} before each.
+        bootstrap: refits; 0 gives no intervals (null), and nor do half-lives that were not learned.
+        users: most users drawn into each refit; with fewer than there are, the spread is scaled by the root
+            of the ratio.
+        report: called with {"refit": i, "refits": n} before each.
     """
     run = Path(run)
     model, params, config = load_model(run)

@@ -24,8 +24,8 @@ from jaxdecay.priors import penalty
 from jaxdecay.train import Constants, batch_log_likelihood
 
 _OWN = ("item_write", "user_read")
-# Added to the information, in units of a logit or a log half-life: what the data say little of moves less than a
-# refit that runs to its end would move it.
+# Added to the information, in units of a logit or a log half-life: what the data say little of moves less
+# than a refit that runs to its end would move it.
 _DAMPING = 3.0
 _STRIDE = 1.0  # most that a logit or a log half-life moves in an iteration
 
