@@ -49,7 +49,7 @@ class Problem(NamedTuple):
 
 
 def pose(
-    model: Interest, params: Any, batches: Batches, constants: Constants, *, iterations: int = 3
+    model: Interest, params: Any, batches: Batches, constants: Constants, *, iterations: int = 2
 ) -> Problem:
     """Sets up the refits of a trained model: a pass over the data for each iteration towards the centre."""
     shared, fixed = _part(params)
