@@ -107,7 +107,9 @@ def _settle(run: Path, checkpoints: Any, state: State, tx: optax.GradientTransfo
     """Where only the decay parameters go on from: the best parameters, and an optimiser without a past."""
     with _saving(run):
         checkpoints.wait()
-    best = runs.load_average(run, int(state.best_step), state.average)
+    loaded = runs.load_average(run, int(state.best_step), state.average)
+    # Arrays that are committed to a device, as loaded ones are, would have every step compiled anew.
+    best = jax.tree.map(jnp.asarray, jax.device_get(loaded))
     fresh = jax.jit(lambda params: init_state(params, tx))(best)
     kept = {name: getattr(state, name) for name in ("step", "best", "best_step", "stale")}
     return fresh.replace(settling=jnp.copy(state.step), **kept)

@@ -151,7 +151,7 @@ def make_train_step(
 
         loss, gradient = jax.value_and_grad(loss_fn)(params)
         # A gradient that is not finite shows in the loss, which the loop looks at before it saves.
-        return jnp.where(jnp.isfinite(optax.global_norm(gradient)), loss, jnp.nan), gradient
+        return jnp.where(jnp.isfinite(optax.tree.norm(gradient)), loss, jnp.nan), gradient
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state: State, loss: Array, gradient: Any, priors: Priors) -> State:

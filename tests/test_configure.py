@@ -131,10 +131,10 @@ def test_without_decay_nothing_fades_and_a_dead_request_time_is_refused() -> Non
     assert configure(toys.log(), meant).request_time == "ignored"
 
 
-def test_relative_clocks_have_no_calendar_and_no_ageing_of_items() -> None:
+def test_relative_clocks_have_neither_calendar_nor_popularity() -> None:
     spec = configure(timed(MONTH, clock="relative"), ModelOptions())
     assert not spec.calendar
-    assert spec.popularity_half_lives == (float("inf"),)
+    assert spec.popularity_half_lives == ()
 
 
 def item_columns(*sizes: int, widths: tuple[int, ...] | None = None) -> Histories:
