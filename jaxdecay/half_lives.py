@@ -77,7 +77,7 @@ def mean_kernels(
 def half_lives(
     run: str | Path,
     *,
-    bootstrap: int = 20,
+    bootstrap: int = 100,
     users: int = 4000,
     seed: int = 0,
     report: Callable[[dict[str, Any]], None] = lambda line: None,

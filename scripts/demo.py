@@ -132,7 +132,7 @@ def _make(options: Demo, out: Path, clock: Clock) -> Made:
         )
     refits = options.refits
     if refits is None:
-        refits = 10 if histories.events <= _REFITS_UP_TO else 0
+        refits = 50 if histories.events <= _REFITS_UP_TO else 0
     with (
         clock.stage("half-lives", f"half-lives, {refits} refits for their intervals"),
         Progress() as progress,

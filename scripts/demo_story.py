@@ -248,7 +248,8 @@ class Change:
             return f"It goes by {by.get(head, 'the same item')}, and {halves}"
         latest = "The one event behind it" if count == 1 else f"The latest of the {count} events behind it"
         left = [f"{np.interp(days, curve.age, curve.value):.0%}" for days in (age, age + DAYS)]
-        return f"{latest} is {show_days(age)} old: of it {left[0]} is left now, {left[1]} later, for {halves}"
+        old = "new" if age < 1 / 1440 else f"{show_days(age)} old"
+        return f"{latest} is {old}: of it {left[0]} is left now, {left[1]} later, for {halves}"
 
 
 def _of(group: str | None) -> str:
