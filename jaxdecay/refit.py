@@ -1,12 +1,13 @@
 r"""Refits of how interest fades, everything else held fixed: what a bootstrap over users repeats many times.
 
 A refit solves the score equations of the weighted log-posterior, $\sum_u m_u \nabla \ell_u(\theta) =
-\nabla \text{penalty}(\theta)$, in the parameters $\theta$ that all users share (half-lives, periods, envelopes,
-group and behaviour weights, levels), by one step of Fisher scoring from where the unweighted equations are
-solved, with the information that the users' own scores add up to. A pass over the data gives every user's
-score there, so refits cost no further pass. (Further steps with the same information were tried: in directions
-that the data say little of they run away.) Vectors of items and the deviations of single items and users stay
-where training left them; the spread of refits does not contain their uncertainty.
+\nabla \text{penalty}(\theta)$, in the parameters $\theta$ that all users share (half-lives, periods,
+envelopes, group and behaviour weights, levels), by one step of Fisher scoring from where the unweighted
+equations are solved, with the information that the users' own scores add up to. A pass over the data
+gives every user's score there, so refits cost no further pass. (Further steps with the same information
+were tried: in directions that the data say little of they run away.) Vectors of items and the deviations
+of single items and users stay where training left them; the spread of refits does not contain their
+uncertainty.
 """
 
 from collections.abc import Callable, Iterator

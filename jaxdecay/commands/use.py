@@ -131,7 +131,7 @@ class HalfLives(Command):
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
-    bootstrap: int = 20
+    bootstrap: int = 100
     """Refits behind the intervals; 0 gives none, at once."""
     users: int = 4000
     """Most users drawn into each refit."""
