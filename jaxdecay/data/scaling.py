@@ -219,6 +219,9 @@ def _filled(points: np.ndarray, fill: tuple[float, ...], flag: bool) -> np.ndarr
 
 
 def _block(values: np.ndarray, missing: np.ndarray, flag: bool) -> np.ndarray:
+    # A number that lies beyond float32 in units of the training spread is kept at its end.
+    limit = float(np.finfo(np.float32).max)
+    values = np.clip(values, -limit, limit)
     return np.concatenate([values, missing[:, None]] if flag else [values], axis=1).astype(np.float32)
 
 
