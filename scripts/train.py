@@ -92,7 +92,7 @@ def main(options: Options) -> None:
             f"epoch {epoch + 1}: loss {np.mean(jax.device_get(losses)):.4f}, validation NDCG@10 {score:.4f}"
         )
     half_life = np.exp(params["similarity"]["decay"]["log_half_life"])
-    print("half-lives of the similarity bank, in days:", np.round(half_life, 2).tolist())
+    print("half-lives of the similarity bank, in days:", ", ".join(f"{h:.3g}" for h in half_life))
 
 
 if __name__ == "__main__":
