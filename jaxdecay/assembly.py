@@ -1,7 +1,6 @@
-"""From a prepared log to a trained run: the pieces of training put together once, for the façade, the
-command line and the studies."""
+"""The pieces of training put together once, for the façade, the command line and the studies; and a trained
+run taken up again."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 import optax
 
 from jaxdecay import loop, runs
-from jaxdecay.configure import ModelOptions, configure, group_levels
+from jaxdecay.configure import ModelOptions, group_levels
 from jaxdecay.data.batches import Batches, Reference
 from jaxdecay.data.catalogue import Catalogue, build_catalogue
 from jaxdecay.data.histories import Histories
@@ -75,7 +74,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         train.learning_rate,
         train.decay_learning_rate,
         weight_decay=train.weight_decay,
-        freeze_decay=model.half_lives == "fixed",
+        freeze_paces=model.half_lives == "fixed",
     )
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
 
@@ -83,7 +82,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
 def validation(pieces: Pieces, options: TrainOptions) -> loop.Evaluate:
     """NDCG@10 on a seeded sample of the validation requests, under the rules of evaluation, and its standard
     error."""
-    asked = sample(requests(pieces.histories, 1), options.validation_requests, options.seed)
+    asked = sample(requests(pieces.histories, 1, chosen=True), options.validation_requests, options.seed)
     if not len(asked):
         raise InputError("the validation part holds no events; prepare with a larger --split.validation")
 
@@ -110,49 +109,6 @@ def ndcg_at_10(system: Predictor, asked: Requests) -> np.ndarray:
 
 def predictor(pieces: Pieces, params: Any, *, name: str = "jaxdecay") -> Predictor:
     return Predictor(pieces.model, params, pieces.histories, pieces.catalogue, pieces.reference, name=name)
-
-
-def train_run(
-    prepared: str | Path,
-    out: str | Path,
-    *,
-    model: ModelOptions | None = None,
-    train: TrainOptions | None = None,
-    report: loop.Report = lambda line: None,
-) -> Path:
-    """Trains on a prepared directory into a run directory, resuming what is there; returns the run
-    directory."""
-    model, train, out = model or ModelOptions(), train or TrainOptions(), Path(out)
-    histories = Histories.load(prepared)
-    chosen = {}
-    if model.half_lives == "cross-validated":
-        from jaxdecay.crossvalidate import choose_half_life
-
-        half_life, chosen = choose_half_life(histories, model, train, report=report)
-        model = dataclasses.replace(model, half_lives="fixed", half_life=(half_life,))
-    spec = configure(histories, model)
-    config = {
-        "data": {"fingerprint": histories.config["fingerprint"], "split": histories.config["split"]},
-        "spec": spec.to_json(),
-        "model": dataclasses.asdict(model),
-        "train": dataclasses.asdict(train),
-        "half_lives": {"how": "cross-validated" if chosen else model.half_lives, **chosen},
-        "reference": Reference.of(histories)._asdict(),
-    }
-    pieces = assemble(histories, spec, model, train)
-    score = validation(pieces, train)
-    runs.create(out, Path(prepared), config)  # only now: what the above refuses leaves nothing behind
-    loop.train(
-        out,
-        pieces.model,
-        pieces.optimizer,
-        pieces.batches,
-        pieces.constants,
-        score,
-        train,
-        report=report,
-    )
-    return out
 
 
 def load_model(run: str | Path) -> tuple[Interest, Any, dict[str, Any]]:
@@ -182,6 +138,5 @@ __all__ = [
     "load_predictor",
     "ndcg_at_10",
     "predictor",
-    "train_run",
     "validation",
 ]

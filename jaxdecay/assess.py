@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from jaxdecay import runs
-from jaxdecay.assembly import load_predictor, train_run
+from jaxdecay.assembly import load_predictor
 from jaxdecay.baselines import fit_baselines
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import System, evaluate
+from jaxdecay.fitting import train_run
 from jaxdecay.protocol import Protocol, file_of
 from jaxdecay.results import Report
 from jaxdecay.train import TrainOptions
@@ -47,7 +48,10 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
     report({"doing": "fitting the baselines"})
     systems: list[System] = [
         *fit_baselines(
-            histories, requests(histories, 1), exclude_history=protocol.exclude_history, seed=protocol.seed
+            histories,
+            requests(histories, 1, chosen=True),
+            exclude_history=protocol.exclude_history,
+            seed=protocol.seed,
         )
     ]
     if protocol.ablation and runs.read_config(run)["model"]["half_lives"] != "none":

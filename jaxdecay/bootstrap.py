@@ -105,34 +105,6 @@ def interval(replicates: np.ndarray, *, level: float = 0.95) -> tuple[np.ndarray
     return _quantile(ordered, count, (1 - level) / 2), _quantile(ordered, count, (1 + level) / 2)
 
 
-def mean_interval(
-    values: np.ndarray, user: np.ndarray, *, replicates: int = 1000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float, float]:
-    """The mean of one (R,) column of values with its interval over users."""
-    sums = by_user(user).sums(values[:, None])
-    low, high = interval(replicate(sums, replicates=replicates, seed=seed), level=level)
-    return float(sums.means()[0]), float(low[0]), float(high[0])
-
-
-def paired_difference(
-    first: np.ndarray,
-    second: np.ndarray,
-    user: np.ndarray,
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """The mean of ``first`` minus that of ``second``, two (R,) columns over the same requests, with its
-    interval.
-    """
-    sums = by_user(user).sums(np.stack([first, second], axis=1))
-    drawn = replicate(sums, replicates=replicates, seed=seed)
-    low, high = interval(drawn[:, :1] - drawn[:, 1:], level=level)
-    means = sums.means()
-    return float(means[0] - means[1]), float(low[0]), float(high[0])
-
-
 def _poisson_table() -> np.ndarray:
     """(65536,) uint8 quantile function of Poisson(1)."""
     cumulative = np.cumsum([exp(-1) / factorial(n) for n in range(12)])

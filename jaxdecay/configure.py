@@ -108,7 +108,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
 
 def spread(histories: Histories, modes: int) -> tuple[float, ...]:
     """Half-lives in days on a logarithmic grid from a low quantile of the non-zero gaps to twice a high
-    quantile of the users' spans.
+    quantile of the users' spans; a single one in the middle.
 
     Outside the ages that a log contains a half-life cannot be identified. Empty if all events of every user
     are simultaneous.
@@ -123,7 +123,8 @@ def spread(histories: Histories, modes: int) -> tuple[float, ...]:
     np.maximum.at(spans, user, time - time[np.searchsorted(user, user)])
     low = max(np.quantile(gaps, 0.1), 60.0)
     high = max(2 * np.quantile(spans[spans > 0], 0.95), 4 * low)
-    return tuple(float(h) for h in np.geomspace(low, high, modes) / _DAY)
+    grid = np.geomspace(low, high, modes) if modes > 1 else np.sqrt([low * high])
+    return tuple(float(h) for h in grid / _DAY)
 
 
 def _visible_periods(histories: Histories, options: ModelOptions) -> tuple[float, ...]:
@@ -157,9 +158,11 @@ def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
     encoder = histories.config["features"].get("item") or {}
     names, sizes, widths = (encoder.get(k) or [] for k in ("categorical_names", "cardinalities", "widths"))
     single = [i for i, width in enumerate(widths) if width == 1]
-    if options.group_by == "none" or (options.half_lives in ("none", "fixed")):
+    if options.group_by == "none" or options.half_lives == "none":
         return 0, 0
     if options.group_by is None:
+        if options.half_lives == "fixed":
+            return 0, 0
         small = [i for i in single if sizes[i] <= 65]
         if len(small) != 1:
             return 0, 0

@@ -27,8 +27,9 @@ def choose_half_life(
     train: TrainOptions,
     *,
     report: Callable[[dict[str, Any]], None] = lambda line: None,
-) -> tuple[str, dict[str, Any]]:
-    """The half-life with the best mean NDCG@10, as a duration, and how every candidate did.
+) -> dict[str, Any]:
+    """The half-life with the best mean NDCG@10 (``chosen``, as a duration; ``days``), the ``candidates``, and
+    ``ndcg@10`` of every candidate in every fold.
 
     Candidates are ``model.half_life`` if several are given, else five over the log's own ages. Each is kept
     fixed while everything else is trained on each fold for at most three epochs: as many trainings as
@@ -54,8 +55,7 @@ def choose_half_life(
             scores[row, column] = _score(fold, fixed, short)
     means = scores.mean(axis=1)
     best = candidates[int(means.argmax())]
-    found = {"chosen": best, "days": days(best), "candidates": list(candidates), "ndcg@10": scores.tolist()}
-    return best, found
+    return {"chosen": best, "days": days(best), "candidates": list(candidates), "ndcg@10": scores.tolist()}
 
 
 def _score(fold: Histories, model: ModelOptions, train: TrainOptions) -> float:

@@ -140,7 +140,6 @@ def evaluate(
     exclude_history: bool | None = None,
     labels: np.ndarray | None = None,
     reference: str | None = None,
-    at_most: int | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> Report:
@@ -153,14 +152,12 @@ def evaluate(
             metrics then leave out targets labelled 0; AUC, and for ``logits`` accuracy and log loss, are
             added.
         reference: name of the system that the others are compared with (default: the first).
-        at_most: evaluates that many requests, drawn without replacement, of a large log; the report says so.
-        bootstrap: replicates of the intervals. seed: of the bootstrap and the draw.
+        bootstrap: replicates of the intervals. seed: of the bootstrap.
 
     Raises ValueError when there are no requests, names repeat, k is out of range, or a score is NaN.
     """
     _check(systems, histories, requests, k, reference)
-    there_are = len(requests)
-    order = _order(requests, at_most, seed)
+    order = np.argsort(requests.at, kind="stable")
     requests = requests.take(order)
     labels = None if labels is None else np.asarray(labels, np.float64)[order]
     applied = rules(histories, exclude_history)
@@ -181,7 +178,6 @@ def evaluate(
     return Report(
         protocol={
             **_protocol(applied, requests, exclude_history),
-            "drawn_from": there_are,
             "k": list(k),
             "interval": f"95 %, {bootstrap} bootstrap replicates over users, seed {seed}",
         },
@@ -239,14 +235,6 @@ def _score(
                     raise ValueError(f"{system.name}: scores hold NaN, so there is no order among them")
                 outcomes[system.name, when].fill(chunk, flat, asked, scores, excluded, own, age, seconds)
     return outcomes, table
-
-
-def _order(requests: Requests, at_most: int | None, seed: int) -> np.ndarray:
-    """The requests to evaluate, in order of time."""
-    chosen = np.arange(len(requests))
-    if at_most is not None and at_most < len(requests):
-        chosen = np.random.default_rng(seed).choice(len(requests), at_most, replace=False)
-    return chosen[np.argsort(requests.at[chosen], kind="stable")]
 
 
 def _protocol(applied: Rules, requests: Requests, asked: bool | None) -> dict[str, Any]:

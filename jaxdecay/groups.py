@@ -48,12 +48,6 @@ def groups(requests: Requests, own: np.ndarray, last: np.ndarray, known_items: i
     return {name: mask for name, mask in masks.items() if name == "all" or mask.any()}
 
 
-def own_bucket(group: str) -> int | None:
-    """The age bucket that an "own-event" group is about."""
-    kind, _, name = group.partition(":")
-    return (*AGES, "never").index(name) if kind == "own-event" else None
-
-
 def padded(values: np.ndarray, offsets: np.ndarray, fill: float) -> np.ndarray:
     """(N,) values of all targets to (R, T), T the most targets of one request."""
     lengths = np.diff(offsets)

@@ -7,15 +7,10 @@ from typing import Any
 import jax
 import optax
 
-_LEVELS = {
-    "level",
-    "group_strength",
-    "behaviour_strength",
-    "amplitude",
-    "log_temperature",
-    "log_softness",
-    "exponent",
-}  # a handful of scalars that set how the heads stand to each other: as well determined as the half-lives
+# A handful of scalars that set how the heads stand to each other: as well determined as the half-lives.
+_LEVELS = {"level", "group_strength", "behaviour_strength", "exponent"}
+# Another handful that set how loudly the item vectors speak, and belong to them.
+_SCALES = {"amplitude", "log_temperature", "log_softness"}
 
 
 def is_decay(path: tuple[Any, ...]) -> bool:
@@ -28,29 +23,36 @@ def is_level(path: tuple[Any, ...]) -> bool:
     return path[-1].key in _LEVELS
 
 
+def is_pace(path: tuple[Any, ...]) -> bool:
+    """Whether a parameter is a half-life or a period itself, and not how much of each is written or read."""
+    return path[-1].key in ("log_half_life", "log_envelope", "period_shift")
+
+
 def groups_of(params: Any) -> Any:
-    """The parameters' tree with the name of each one's group: decay, levels or rest."""
+    """The parameters' tree with the name of each one's group: paces, decay, levels, scales or rest."""
 
     def of(path: tuple[Any, ...], _: Any) -> str:
         if is_decay(path):
-            return "decay"
-        return "levels" if is_level(path) else "rest"
+            return "paces" if is_pace(path) else "decay"
+        if is_level(path):
+            return "levels"
+        return "scales" if path[-1].key in _SCALES else "rest"
 
     return jax.tree.map_with_path(of, params)
 
 
 def optimizer(
-    learning_rate: float, decay_learning_rate: float, *, weight_decay: float = 0.0, freeze_decay: bool = False
+    learning_rate: float, decay_learning_rate: float, *, weight_decay: float = 0.0, freeze_paces: bool = False
 ) -> optax.GradientTransformation:
     """AdamW for what events and items are, Adam for how they fade and how the heads stand to each other.
 
-    ``freeze_decay`` keeps every decay parameter where it starts.
+    ``freeze_paces`` keeps half-lives and periods where they start.
     """
-    decay = optax.set_to_zero() if freeze_decay else optax.adam(decay_learning_rate)
-
     groups: dict[Hashable, Any] = {
-        "decay": decay,
+        "paces": optax.set_to_zero() if freeze_paces else optax.adam(decay_learning_rate),
+        "decay": optax.adam(decay_learning_rate),
         "levels": optax.adam(decay_learning_rate),
+        "scales": optax.adam(decay_learning_rate),
         "rest": optax.adamw(learning_rate, weight_decay=weight_decay),
     }
     return optax.partition(groups, groups_of)

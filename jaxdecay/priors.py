@@ -3,8 +3,9 @@ nothing; half-lives may be given.
 
 The penalty is the negative log-density, up to a constant, of
 
-- $\delta \sim N(0, \sigma^2)$ for each item's and group's write weights and each user's read weights, so
-  that the rarely seen get the average;
+- $\delta \sim N(0, \sigma^2)$ for each item's and group's write weights, each user's read weights and each
+  item vector's own part, so that the rarely seen get the average (an item vector that is free to remember its
+  own buyers takes the credit for their coming back, and half-lives come out short);
 - $\log h_k \sim N(\log h_{k0}, 0.5^2)$ for each half-life and envelope of a bank about where it started:
   one that the data say nothing of stays there, instead of drifting to where it only takes weight from the
   others;
@@ -22,15 +23,17 @@ from jaxtyping import Array, Float
 
 from jaxdecay.durations import Prior
 from jaxdecay.errors import InputError
+from jaxdecay.heads.similarity import OWN_VECTOR
 from jaxdecay.interest import ENVELOPE, write_start
 from jaxdecay.kernels import LN2
 from jaxdecay.model import Spec
 
 SHRINKAGE = {
-    "item_write": 0.5,
-    "user_read": 0.5,
+    "embedding": OWN_VECTOR,
+    "item_write": 0.2,
+    "user_read": 0.2,
     "behaviour_write": 2.0,
-    "group_write": 4.0,
+    "group_write": 8.0,
     "period_shift": 1.0,
     "state_read": 0.5,
     "group_strength": 2.0,
@@ -38,8 +41,8 @@ SHRINKAGE = {
     "amplitude": 1.0,
 }
 """Standard deviation of the prior of each kind of deviation, in units of a logit (of `Bank`'s own for
-periods)."""
-_WRITE = 4.0  # standard deviation of a bank's own write logits about where they start
+periods; of an item vector's own part for each of its numbers)."""
+_WRITE = 8.0  # standard deviation of a bank's own write logits about where they start
 _PACE = 0.5  # standard deviation of the logarithm of a half-life or an envelope about where it starts
 
 _AGES = np.concatenate([[0.0], np.geomspace(1 / 1440, 36_500.0, 400)])

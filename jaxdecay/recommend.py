@@ -9,12 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jaxdecay.assembly import train_run
 from jaxdecay.assess import finished
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.prepare import PrepareOptions
 from jaxdecay.data.prepare import prepare as prepare_log
 from jaxdecay.errors import InputError
+from jaxdecay.fitting import train_run
 from jaxdecay.loop import Report
 from jaxdecay.train import TrainOptions
 from jaxdecay.trained import Run

@@ -23,6 +23,9 @@ from jaxdecay.optimizer import groups_of
 from jaxdecay.priors import Priors, penalty
 
 
+_SLOW = 0.2  # what is left of the learning rate in the second half of settling
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
     """How the model is trained."""
@@ -47,9 +50,10 @@ class TrainOptions:
     """Most validation requests used for early stopping (a seeded sample)."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints within an epoch; one at each evaluation in any case."""
-    settle_epochs: int = 3
-    """Epochs after early stopping in which only the decay parameters move, with a rate that falls to 0, from
-    the best parameters; kept if validation is not worse by more than one standard error. 0: no settling."""
+    settle_epochs: int = 4
+    """Epochs after early stopping in which only the decay parameters move, from the best parameters: the rate
+    falls to a fifth over the first half, and what is kept is the mean over the second, if validation is not
+    worse by more than one standard error. 0: no settling."""
     seed: int = 0
     """Of initialisation, batches and samples."""
 
@@ -140,8 +144,9 @@ def make_train_step(
     a batch, so that every target of an epoch counts alike), plus the negative log-density of the priors over
     ``targets`` (those of an epoch): in expectation the mean negative log-posterior per target.
 
-    Once ``state.settling`` is set, item vectors and linear maps rest, and the decay parameters and levels
-    follow the likelihood with a learning rate that falls to 0 along a cosine over ``settle_steps``.
+    Once ``state.settling`` is set, item vectors, linear maps and their scales rest, and the decay parameters
+    and levels follow the likelihood for ``settle_steps``, first with a learning rate that falls along a
+    cosine, then averaged.
     """
 
     @jax.jit
@@ -163,6 +168,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         steps = state.step.astype(jnp.float32)
         keep = jnp.minimum(1.0 - 1.0 / jnp.maximum(average_steps, 1.0), (1.0 + steps) / (10.0 + steps))
+        keep = jnp.where(state.settling >= 0, _kept(state, settle_steps), keep)
         average = jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, state.average, params)
         return state.replace(
             step=state.step + 1,
@@ -183,6 +189,20 @@ def _rates(state: State, settle_steps: int) -> dict[str, Array]:
     """What each group's updates are multiplied by."""
     settling = state.settling >= 0
     share = (state.step - state.settling).astype(jnp.float32) / settle_steps
-    falling = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(share, 0.0, 1.0)))
-    moving = jnp.where(settling, falling, 1.0)
-    return {"rest": jnp.where(settling, 0.0, 1.0), "decay": moving, "levels": moving}
+    falling = _SLOW + (1.0 - _SLOW) * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(2.0 * share, 0.0, 1.0)))
+    moving, resting = jnp.where(settling, falling, 1.0), jnp.where(settling, 0.0, 1.0)
+    return {
+        **dict.fromkeys(("paces", "decay", "levels"), moving),
+        **dict.fromkeys(("scales", "rest"), resting),
+    }
+
+
+def _kept(state: State, settle_steps: int) -> Array:
+    """What is kept of the average in a step of settling: nothing over the first half, then so much that it is
+    the plain mean since.
+
+    At a constant rate the noise of single batches cancels in the mean over an epoch; a rate that falls to 0
+    would freeze it instead, at a few per cent of a half-life (Polyak and Juditsky 1992).
+    """
+    since = jnp.maximum(state.step - state.settling - settle_steps // 2, 0).astype(jnp.float32)
+    return since / (since + 1.0)

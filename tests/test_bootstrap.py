@@ -13,11 +13,18 @@ def correlated(seed: int, users: int = 60) -> tuple[np.ndarray, np.ndarray]:
     return random.normal(size=users)[user] + 0.5 * random.normal(size=len(user)), user
 
 
+def mean_interval(values: np.ndarray, user: np.ndarray, **options: int) -> tuple[float, float, float]:
+    """The mean of one column of values, and its interval over users."""
+    sums = bootstrap.by_user(user).sums(values[:, None])
+    low, high = bootstrap.interval(bootstrap.replicate(sums, **options))
+    return float(sums.means()[0]), float(low[0]), float(high[0])
+
+
 def test_the_interval_covers_the_mean_as_often_as_it_says():
     covered = [
         low < 0 < high
         for seed in range(300)
-        for _, low, high in [bootstrap.mean_interval(*correlated(seed), replicates=300, seed=seed)]
+        for _, low, high in [mean_interval(*correlated(seed), replicates=300, seed=seed)]
     ]
     assert 0.90 < np.mean(covered) < 0.985  # 0.95, and three standard errors of 300 trials either side
 
@@ -26,14 +33,14 @@ def test_drawing_requests_instead_of_users_would_not():
     covered = []
     for seed in range(300):
         values, _ = correlated(seed)
-        _, low, high = bootstrap.mean_interval(values, np.arange(len(values)), replicates=300, seed=seed)
+        _, low, high = mean_interval(values, np.arange(len(values)), replicates=300, seed=seed)
         covered.append(low < 0 < high)
     assert np.mean(covered) < 0.85
 
 
 def test_the_mean_is_over_requests_and_nan_is_no_request():
     values, user = np.array([1.0, 3.0, np.nan, 8.0]), np.array([7, 7, 7, 2])
-    assert bootstrap.mean_interval(values, user)[0] == (1 + 3 + 8) / 3
+    assert mean_interval(values, user)[0] == (1 + 3 + 8) / 3
 
 
 def test_weights():
@@ -63,16 +70,17 @@ def test_replicates_are_weighted_means_of_the_draws():
 
 def test_the_seed_decides():
     values, user = correlated(1)
-    assert bootstrap.mean_interval(values, user, seed=1) == bootstrap.mean_interval(values, user, seed=1)
-    assert bootstrap.mean_interval(values, user, seed=1) != bootstrap.mean_interval(values, user, seed=2)
+    assert mean_interval(values, user, seed=1) == mean_interval(values, user, seed=1)
+    assert mean_interval(values, user, seed=1) != mean_interval(values, user, seed=2)
 
 
 def test_a_paired_difference_is_surer_than_two_intervals():
     values, user = correlated(2)
-    better = values + 0.1
-    value, low, high = bootstrap.paired_difference(better, values, user)
-    assert (value, low, high) == pytest.approx((0.1, 0.1, 0.1), abs=1e-4)
-    _, wide_low, wide_high = bootstrap.mean_interval(values, user)
+    gathered = bootstrap.by_user(user)
+    better, worse = (bootstrap.replicate(gathered.sums(x[:, None]), seed=4) for x in (values + 0.1, values))
+    low, high = bootstrap.interval(better - worse)
+    assert (low, high) == pytest.approx((0.1, 0.1), abs=1e-4)
+    _, wide_low, wide_high = mean_interval(values, user, seed=4)
     assert wide_high - wide_low > 0.3
 
 
@@ -88,6 +96,6 @@ def test_percentiles_are_those_of_numpy_and_skip_nan():
 
 
 def test_one_user_and_nobody():
-    value, low, high = bootstrap.mean_interval(np.array([0.25, 0.75]), np.array([4, 4]))
+    value, low, high = mean_interval(np.array([0.25, 0.75]), np.array([4, 4]))
     assert (value, low, high) == (0.5, 0.5, 0.5)
-    assert np.isnan(bootstrap.mean_interval(np.array([np.nan]), np.array([4]))).all()
+    assert np.isnan(mean_interval(np.array([np.nan]), np.array([4]))).all()

@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import polars as pl
 import pytest
 from lines import Said, refuser, sayer
 from tiny import START, tiny_events, tiny_items, tiny_users
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import assess, runs
+from jaxdecay import asked, assess, runs
 from jaxdecay.cli import COMMANDS, main
-from jaxdecay.commands import training
+from jaxdecay.commands import Command, training, use
+from jaxdecay.data.prepare import prepare
+from jaxdecay.predict import Context
 from jaxdecay.progress import Progress
+from jaxdecay.recommend import load
 
 
 @pytest.fixture
@@ -195,6 +199,30 @@ def test_recommend_filters(say: Callable[..., Said], run: Path) -> None:
     assert "i03" not in items("--deny i03")
 
 
+def test_recommend_in_a_context(say: Callable[..., Said], refused: Callable[..., str], run: Path) -> None:
+    ask = ("recommend", run, "--users u01 --at 2024-02-01T00:00:00Z -k 15 --json")
+    phone, tv = (say(*ask, f"--context device={device}").json for device in ("phone", "tv"))
+    moment = "2024-02-01T00:00:00Z"
+    assert phone == load(run).recommend(["u01"], 15, moment, context={"device": "phone"}).to_dicts()
+    assert [row["score"] for row in phone] != [row["score"] for row in tv]
+    assert refused(*ask, "--context phone") == "--context 'phone': give NAME=VALUE, such as device=phone"
+    assert "device is given twice" in refused(*ask, "--context device=tv device=phone")
+    assert "context column 'place'" in refused(*ask, "--context device=tv place=home")
+
+
+def test_numbers_of_a_context_are_numbers(tmp_path: Path) -> None:
+    events = tiny_events()
+    warm = pl.Series("warm", np.random.default_rng(0).normal(size=len(events)))
+    hour = pl.Series("hour", np.arange(len(events)) % 24)
+    histories = prepare(events.with_columns(warm, hour), tmp_path / "out")
+    typed = asked.context_of(histories, use.named(("warm=-3.5", "hour=7")))
+    meant = asked.context_of(histories, {"warm": -3.5, "hour": 7})
+    missing = asked.context_of(histories, {})
+    for name in Context._fields:
+        assert np.array_equal(getattr(typed, name), getattr(meant, name))
+        assert not np.array_equal(getattr(typed, name), getattr(missing, name))
+
+
 def test_where_reads_like_sql(say: Callable[..., Said], run: Path, tmp_path: Path) -> None:
     config = tmp_path / "ask.toml"
     config.write_text(
@@ -288,6 +316,15 @@ def test_help_needs_no_library_and_preparing_needs_no_jax(log: Path, tmp_path: P
     argv = ["prepare", str(log), "--out", str(tmp_path / "out")]
     done = python(f"import sys; from jaxdecay.cli import main; main({argv}); sys.exit('jax' in sys.modules)")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+
+
+def test_a_command_must_be_performed_and_shown() -> None:
+    class Mute(Command):
+        def perform(self) -> int:
+            return 1
+
+    with pytest.raises(TypeError, match="show"):
+        Mute()  # type: ignore[abstract]
 
 
 def test_every_command_has_help() -> None:

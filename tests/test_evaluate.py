@@ -257,12 +257,6 @@ def test_the_report_is_json_with_value_low_high():
     assert found["protocol"]["users"] == 4
 
 
-def test_a_part_of_the_requests_is_drawn_and_said():
-    log = histories()
-    report = evaluate([Fixed([5, 4, 3, 2, 1])], log, requests(log, 2), k=[2], bootstrap=10, at_most=3)
-    assert (report.protocol["requests"], report.protocol["drawn_from"]) == (3, 5)
-
-
 def test_intervals_hold_their_values():
     log = histories()
     report = evaluate([Fixed([5, 4, 3, 2, 1])], log, requests(log, 2), k=[2], bootstrap=200)

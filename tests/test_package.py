@@ -23,7 +23,7 @@ FLOORS = (
     "interest state encoders scorer heads model",
     "losses metrics rank lists bootstrap priors",
     "data",
-    "train optimizer configure loop assembly runs predict evaluate outcomes groups figures results"
+    "train optimizer configure loop assembly fitting runs predict evaluate outcomes groups figures results"
     " protocol assess"
     " half_lives refit tune crossvalidate baselines distributed privacy",
     "ids moments asked serving streaming generations arrivals update trained recommend rerank explain drift",

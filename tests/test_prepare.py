@@ -191,6 +191,49 @@ def test_a_column_that_gives_the_item_away_is_no_context(tmp_path: Path) -> None
     assert prepare(frame, tmp_path / "named", named).context_categorical.shape == (n, 2)
 
 
+@pytest.mark.parametrize(
+    ("items", "values", "expected"),
+    [
+        ("aabb", "xxyy", 1),  # two events tell as surely as many
+        ("aaaabb", "xxxyyy", (5 / 6 - 1 / 2) / (1 / 2)),  # the y of "a" is not guessed
+        ("aaaaa", "xxxyy", (0 - 3 / 5) / (2 / 5)),  # without one of the three there is no most common one
+        ("aabbc", "xxyyz", (4 / 4 - 2 / 5) / (3 / 5)),  # "c" has no other event to guess from
+        ("abcd", "xyxz", 0),  # nobody can be guessed from
+        ("aabb", "xxxx", 0),  # nothing to guess
+        ("aabb", [None, None, "x", "x"], 1),
+        ("aabb", [["x", "y"], ["x", "y"], ["x"], ["x"]], 1),
+        ("aabb", [["x"], ["y"], ["x"], None], (0 - 1 / 2) / (1 / 2)),
+        ("aabb", [[1.0, 2.0], [1.0, 2.0], [3.0], [3.0]], 1),
+    ],
+)
+def test_an_event_is_guessed_from_the_others_of_its_item(items: str, values: Any, expected: float) -> None:
+    frame = pl.DataFrame({"item_id": list(items), "column": list(values)})
+    assert gives_item_away(frame, "column") == pytest.approx(expected)
+
+
+def test_lists_and_values_of_rare_items_give_the_item_away_too(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    n, item = 90, np.arange(90) % 30  # three events of each item
+    frame = pl.DataFrame(
+        {
+            "user_id": np.arange(n) % 4,
+            "item_id": item,
+            "timestamp": START + np.arange(n),
+            "brand": [f"b{one // 2}" for one in item],
+            "tags": [["all", f"t{one % 5}"] for one in item],
+            "device": random.choice(["pc", "tv", "car"], n),
+            "screens": [["all", one] for one in random.choice(["left", "right"], n)],
+        }
+    )
+    histories = prepare(frame, tmp_path / "out")
+    assert histories.config["features"]["context"]["categorical_names"] == ["device", "screens"]
+    warnings = histories.config["report"]["warnings"]
+    assert [warning.split(" (")[0] for warning in warnings] == [
+        "column 'brand' follows from the item",
+        "column 'tags' follows from the item",
+    ]
+
+
 def test_k_core_counts_the_training_part_and_keeps_later_ones(tmp_path: Path) -> None:
     options = PrepareOptions(clean=CleanOptions(item_core=3))
     histories = prepare(small(), tmp_path / "out", options)

@@ -78,22 +78,26 @@ class TestOptimizer:
         "similarity": {
             "embedding": jnp.ones(2),
             "log_temperature": jnp.ones(()),
-            "decay": {"write": jnp.ones(3)},
+            "decay": {"write": jnp.ones(3), "log_half_life": jnp.ones(2)},
         },
         "popularity": {"decay_mixture": jnp.ones(2), "exponent": jnp.ones(())},
     }
 
     def test_every_parameter_belongs_to_one_group(self) -> None:
         assert groups_of(self.PARAMS) == {
-            "similarity": {"embedding": "rest", "log_temperature": "levels", "decay": {"write": "decay"}},
+            "similarity": {
+                "embedding": "rest",
+                "log_temperature": "scales",
+                "decay": {"write": "decay", "log_half_life": "paces"},
+            },
             "popularity": {"decay_mixture": "decay", "exponent": "levels"},
         }
         made, params = toys.everything()
         names = jax.tree.leaves_with_path(groups_of(params))
         for path, group in names:
             inside = any(str(key.key).startswith("decay") for key in path)
-            assert (group == "decay") == inside
-        assert {group for _, group in names} == {"decay", "levels", "rest"}
+            assert (group in ("decay", "paces")) == inside
+        assert {group for _, group in names} == {"paces", "decay", "levels", "scales", "rest"}
         assert made.model.spec.per_item
 
     def moved(self, **options: Any) -> Any:
@@ -110,10 +114,10 @@ class TestOptimizer:
         np.testing.assert_allclose(updates["popularity"]["exponent"], -0.1, rtol=1e-3)
         np.testing.assert_allclose(updates["similarity"]["embedding"], -0.001 * (1 + 0.5), rtol=1e-3)
 
-    def test_frozen_decay_stays_where_it_is(self) -> None:
-        updates = self.moved(freeze_decay=True)
-        assert not np.asarray(updates["similarity"]["decay"]["write"]).any()
-        assert not np.asarray(updates["popularity"]["decay_mixture"]).any()
+    def test_frozen_half_lives_stay_while_weights_go_on(self) -> None:
+        updates = self.moved(freeze_paces=True)
+        assert not np.asarray(updates["similarity"]["decay"]["log_half_life"]).any()
+        np.testing.assert_allclose(updates["similarity"]["decay"]["write"], -0.1, rtol=1e-3)
         np.testing.assert_allclose(updates["similarity"]["embedding"], -0.001, rtol=1e-3)
 
 
@@ -131,9 +135,9 @@ def test_settling_moves_decay_and_levels_alone_and_ever_less() -> None:
             name: max(
                 x for x, g in zip(jax.tree.leaves(change), jax.tree.leaves(groups), strict=True) if g == name
             )
-            for name in ("rest", "levels", "decay")
+            for name in ("rest", "scales", "levels", "decay", "paces")
         }
-        assert largest["rest"] == 0
+        assert largest["rest"] == largest["scales"] == 0
         sizes.append(largest["decay"])
     assert sizes[0] > 0
     assert sizes[3] < 0.8 * sizes[0]

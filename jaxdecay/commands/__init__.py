@@ -4,6 +4,7 @@ The modules are imported one by one, when their command is asked for, so that no
 libraries.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(Settings):
+class Command(Settings, ABC):
     """A command; everything but `perform` is about what is printed."""
 
     json: bool = False
@@ -21,17 +22,17 @@ class Command(Settings):
     verbose: bool = False
     """Let the libraries below say on stderr what they have to say."""
 
+    @abstractmethod
     def perform(self) -> Any:
         """Does it. Progress and notes go to stderr."""
-        raise NotImplementedError
 
     def plain(self, result: Any) -> Any:
         """The result as JSON."""
         return result
 
+    @abstractmethod
     def show(self, result: Any) -> None:
         """Prints the result for people on stdout."""
-        raise NotImplementedError
 
     def fault(self, result: Any) -> str | None:
         """One line when the result is bad news in itself, for exit status 2."""

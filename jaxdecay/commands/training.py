@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import tyro
 
 from jaxdecay import runs
-from jaxdecay.assembly import train_run
 from jaxdecay.assess import finished
 from jaxdecay.commands import Command
 from jaxdecay.configure import ModelOptions
+from jaxdecay.fitting import train_run
 from jaxdecay.progress import Progress, note
 from jaxdecay.train import TrainOptions
 

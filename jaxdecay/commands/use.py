@@ -11,6 +11,7 @@ from jaxdecay.commands import Command
 from jaxdecay.data.events import Columns
 from jaxdecay.data.times import Unit
 from jaxdecay.durations import show_days
+from jaxdecay.errors import InputError
 from jaxdecay.progress import Progress, note
 from jaxdecay.report import show_rows
 
@@ -28,6 +29,19 @@ def _answer(run: Any, rows: pl.DataFrame | Path) -> Answer:
     for text in run.notes:
         note(f"note: {text}")
     return Answer(rows, run.items.select("item_id", "title") if "title" in run.items.columns else None)
+
+
+def named(words: tuple[str, ...]) -> dict[str, str]:
+    """Context columns by name. Numbers stay text: a column of numbers reads them when it is encoded."""
+    columns: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise InputError(f"--context {word!r}: give NAME=VALUE, such as device=phone")
+        if name in columns:
+            raise InputError(f"--context {word!r}: {name} is given twice; give it once")
+        columns[name] = value
+    return columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +91,15 @@ class Recommend(Listing):
     on_unknown: Literal["raise", "skip", "popular"] = "raise"
     """Users and items never seen: refuse and say which, leave them out, or give such users what anybody new
     gets."""
+    context: tuple[str, ...] = ()
+    """NAME=VALUE of context columns at that moment, such as device=phone; those not given are missing."""
     out: Path | None = None
     """Parquet file to stream the rows to, in constant memory."""
 
     def perform(self) -> Answer:
         from jaxdecay.recommend import load
 
+        context = named(self.context)
         run = load(self.run)
         recommend: Any = run.recommend  # with or without a file, which its overloads tell apart
         rows = recommend(
@@ -94,6 +111,7 @@ class Recommend(Listing):
             deny=self.deny or None,
             where=self.where,
             on_unknown=self.on_unknown,
+            context=context,
             out=self.out,
         )
         return _answer(run, rows)

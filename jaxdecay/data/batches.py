@@ -120,8 +120,14 @@ class Batches:
 
     @functools.cached_property
     def targets(self) -> int:
-        """Training events: targets in an epoch."""
-        return int((self.histories.part == 0).sum())
+        """Training events that were a choice: targets in an epoch."""
+        found = int((self.histories.chosen & (self.histories.part == 0)).sum())
+        if not found:
+            raise InputError(
+                "nothing to learn from: no training event has a positive weight and a label other than 0;"
+                " give a later split, or more events"
+            )
+        return found
 
     @functools.cached_property
     def rows(self) -> Rows:
@@ -187,7 +193,9 @@ class Batches:
                 history.time[:, past - 1 : -1] if past else np.concatenate([at[:, :1], at[:, :-1]], axis=1)
             )
             at = np.where(history.mask[:, past:], before, at)
-        valid = history.mask[:, past:]
+        place = np.where(history.mask[:, past:], rows.start[:, None] + np.arange(window), 0)
+        chosen = (history.weight[:, past:] > 0) & (self.histories.label[place] != 0)
+        valid = history.mask[:, past:] & chosen
         time = at.astype(np.int64) + self.reference.origin
         seen = np.broadcast_to(np.arange(window, dtype=np.int32), at.shape)
         return Batch(

@@ -2,8 +2,9 @@
 
 NumPy only. A count of half-life h (days) at time t is the sum, over an item's catalogue events strictly
 before t, of 2^(-(t - t_event) / h); an infinite half-life counts all of them alike. Catalogue events are
-those that may be counted live: all of them under a global-time split (the future is excluded by "strictly
-before"), only the training part under leave-one-out and per-user-time, so that no held-out event is counted.
+those that were a choice for their item (`Histories.chosen`) and may be counted live: all of them under a
+global-time split (the future is excluded by "strictly before"), only the training part under leave-one-out
+and per-user-time, so that no held-out event is counted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,13 +52,15 @@ class Catalogue:
         return np.maximum(np.searchsorted(self.grid, at, side="right") - 1, 0).astype(np.int32)
 
 
-def timeline(histories: Histories) -> Timeline:
-    """The catalogue events of ``histories`` in time order (ties in row order)."""
+def timeline(histories: Histories, *, chosen: bool = True) -> Timeline:
+    """The catalogue events of ``histories`` in time order (ties in row order); ``chosen`` leaves out those
+    that were no choice for their item."""
     live = histories.config["split"].get("kind", "global-time") == "global-time"
     item, time = np.asarray(histories.item), np.asarray(histories.time)
+    counted = histories.chosen if chosen else np.ones(len(item), bool)
     if not live:
-        chosen = histories.part == 0
-        item, time = item[chosen], time[chosen]
+        counted &= histories.part == 0
+    item, time = item[counted], time[counted]
     order = np.argsort(time, kind="stable")
     return Timeline(item[order], time[order], histories.items, histories.clock == "relative")
 
@@ -110,8 +113,9 @@ def decayed_counts_at(events: Histories | Timeline, half_life: float, at: np.nda
 
 
 def first_seen(histories: Histories) -> np.ndarray:
-    """(V,) int64 time of the first catalogue event of each item; the largest int64 if it has none."""
-    events = timeline(histories)
+    """(V,) int64 time of the first catalogue event of each item, chosen or not; the largest int64 if it has
+    none."""
+    events = timeline(histories, chosen=False)
     seen = np.full(events.items, NEVER)
     items, first = np.unique(events.item, return_index=True)
     seen[items] = events.time[first]

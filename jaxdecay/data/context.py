@@ -10,22 +10,35 @@ import numpy as np
 import polars as pl
 
 MOST = 0.5
-ENOUGH_EVENTS = 5
 
 
 def gives_item_away(training: pl.DataFrame, column: str) -> float:
-    r"""How much better the column is guessed with the item known than without: 0 not at all, 1 without fail.
+    r"""How much better the column is guessed with the item known than without: 0 or less not at all, 1
+    without fail.
 
-    Goodman and Kruskal's :math:`\lambda = (p_{item} - p) / (1 - p)`, with p the share of training events
-    that have the most common value, of all or of their item; over items with at least five events.
+    Goodman and Kruskal's :math:`\lambda = (p_{item} - p) / (1 - p)`, leaving one out. :math:`p` is the share
+    of the most common value among all training events. :math:`p_{item}` is the share of events guessed right
+    from the others of their item, those of items with a single event left out: right is the value that is
+    strictly the most common among the others. So a rare item counts as fairly as a frequent one: no event
+    vouches for itself. Null is a value, and a list is one as a whole.
+
+    References:
+        Goodman, Kruskal: Measures of association for cross classifications, JASA 1954.
     """
     values = training.lazy().select("item_id", column)
-    by_item = values.group_by("item_id", column).agg(n=pl.len()).group_by("item_id")
-    top = by_item.agg(top=pl.col("n").max(), n=pl.col("n").sum()).filter(pl.col("n") >= ENOUGH_EVENTS)
-    known, events = top.select(pl.col("top").sum(), pl.col("n").sum()).collect().row(0)
-    common = values.group_by(column).agg(n=pl.len()).select(pl.col("n").max()).collect().item()
+    n = pl.col("n")
+    # The top value still leads with one of its events taken away when no other comes within one of it.
+    by_item = (
+        values.group_by("item_id", column)
+        .agg(n=pl.len())
+        .group_by("item_id")
+        .agg(n=n.sum(), top=n.max(), leads=(n >= n.max() - 1).sum() == 1)
+        .filter(n > 1)
+    )
+    right, events = by_item.select((pl.col("top") * pl.col("leads")).sum(), n.sum()).collect().row(0)
+    common = values.group_by(column).agg(n=pl.len()).select(n.max()).collect().item()
     share = common / max(len(training), 1)
-    return (known / events - share) / (1 - share) if events and share < 1 else 0.0
+    return (right / events - share) / (1 - share) if events and share < 1 else 0.0
 
 
 def choose_context(
@@ -39,8 +52,7 @@ def choose_context(
     kept, warnings = [], []
     training = events.select("item_id", *names).filter(pl.Series(part == 0)) if names else events
     for name in names:
-        nested = training[name].dtype.is_nested()
-        leak = 0.0 if nested else gives_item_away(training, name)
+        leak = gives_item_away(training, name)
         if leak > MOST:
             warnings.append(
                 f"column {name!r} follows from the item ({leak:.0%}) and so gives the answer away: "

@@ -117,6 +117,13 @@ class Histories:
         """Share of training events whose item the same user already had earlier in training."""
         return self.config["repeat_share"]
 
+    @property
+    def chosen(self) -> np.ndarray:
+        """(E,) bool: events that were a choice for the item, and so count towards popularity and are what
+        training learns to foresee. Not those with a weight that is not positive or with the label 0
+        (computed, 1 byte an event)."""
+        return (np.asarray(self.weight) > 0) & (np.asarray(self.label) != 0)
+
     def lengths(self) -> np.ndarray:
         """(U,) int64 number of events of each user."""
         return np.diff(self.offsets)

@@ -45,18 +45,21 @@ class Requests:
         return Requests(**one_each, target_offsets=offsets, targets=self.targets[flat])
 
 
-def requests(histories: Histories, part: int, targets: Targets | None = None) -> Requests:
+def requests(
+    histories: Histories, part: int, targets: Targets | None = None, *, chosen: bool = False
+) -> Requests:
     """The requests of a part (1 validation, 2 test).
 
     Args:
         targets: "last": each user's last event of the part. "successive": every event of the part, one
             target each; histories move on. "all": one request a user, at the first event of the part, for
             all different items of the part. Default: what ``prepare`` was told.
+        chosen: only events that were a choice for their item (`Histories.chosen`) are targets.
 
     Users without a visible history are kept.
     """
     targets = targets or histories.config["split"].get("targets", "successive")
-    event = np.flatnonzero(histories.part == part)
+    event = np.flatnonzero((histories.part == part) & (histories.chosen if chosen else True))
     user = (np.searchsorted(histories.offsets, event, side="right") - 1).astype(np.int32)
     if targets == "all":
         return _all_targets(histories, event, user)

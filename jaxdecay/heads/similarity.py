@@ -1,13 +1,14 @@
 r"""Similarity: how close an item lies to the faded interest.
 
 $$ s_i(t) = \tau \Bigl\langle \frac{q(t)}{\sqrt{\lVert q(t)\rVert^2 + c^2}},\,
-\frac{v_i}{\lVert v_i\rVert} \Bigr\rangle + b_i, \qquad
+\frac{v_i}{\sqrt{\lVert v_i\rVert^2 + \sigma^2 d}} \Bigr\rangle + b_i, \qquad
 q(t) = \textstyle\sum_j \varphi_{uj}(t-t_j)\, a_j v_j
 + \text{user} + \text{context} + \text{calendar}(t) $$
 
 The interest is faded to the request time first, then mixed, then normalised, and normalised softly: an
 interest that has faded altogether hands over to the unfaded bias instead of shouting in a whisper's
-direction.
+direction. So are the item vectors: with a prior $N(0, \sigma^2)$ on each of their $d$ numbers, an item that
+the data say little of stays short and is close to nothing.
 """
 
 import flax.linen as nn
@@ -20,6 +21,8 @@ from jaxdecay.heads.features import Columns
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
 
+OWN_VECTOR = 0.1
+"""Standard deviation of each number of an item vector's own part, before the data speaks."""
 _DAY, _WEEK = 86_400, 604_800
 
 
@@ -37,7 +40,7 @@ class Similarity(nn.Module):
 
     def setup(self) -> None:
         normal, zeros = nn.initializers.normal, nn.initializers.zeros
-        self.embedding = self.param("embedding", normal(0.1), (self.items, self.features))
+        self.embedding = self.param("embedding", normal(OWN_VECTOR), (self.items, self.features))
         self.item_bias = self.param("bias", zeros, (self.items,))
         self.log_temperature = self.param("log_temperature", nn.initializers.constant(1.6), ())
         self.log_softness = self.param("log_softness", nn.initializers.constant(-2.3), ())
@@ -52,8 +55,10 @@ class Similarity(nn.Module):
         return own + self.item_columns(items.categorical, items.numeric)
 
     def targets(self, vectors: Float[Array, "v d"]) -> Float[Array, "v d"]:
-        """Item vectors as they are scored against: of unit length (0 stays 0)."""
-        return vectors / jnp.sqrt(jnp.square(vectors).sum(-1, keepdims=True) + 1e-6)
+        """Item vectors as they are scored against: of length close to 1, and shorter the less is known of
+        the item (0 stays 0)."""
+        unknown = self.features * OWN_VECTOR**2
+        return vectors / jnp.sqrt(jnp.square(vectors).sum(-1, keepdims=True) + unknown)
 
     def bias(self, items: Items) -> Float[Array, " v"]:
         known = items.index < self.items

@@ -24,10 +24,10 @@ from typing import Any
 
 import tyro
 
-from jaxdecay.assembly import train_run
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.prepare import prepare
 from jaxdecay.data.simulate import SimulateOptions, simulate, write
+from jaxdecay.fitting import train_run
 from jaxdecay.half_lives import half_lives
 from jaxdecay.progress import Progress
 from jaxdecay.train import TrainOptions

@@ -1,0 +1,109 @@
+"""One half-life for all heads, chosen over rolling folds: which, how it is told, that it is chosen once."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from tiny import tiny_events
+
+from jaxdecay import crossvalidate, fitting, runs
+from jaxdecay.configure import ModelOptions
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.prepare import prepare
+from jaxdecay.errors import InputError
+from jaxdecay.train import TrainOptions
+
+MODEL = ModelOptions(half_lives="cross-validated", half_life=("2d", "30d"), features=4, revisit=False)
+TRAIN = TrainOptions(epochs=1, settle_epochs=0, batch_targets=256, window=16)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("folds") / "prepared"
+    prepare(tiny_events(), out)
+    return out
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: dict[str, list[float]]) -> list[Any]:
+    """Stands in for training: the score of each candidate on the folds in their order. Returns what was
+    asked."""
+    left, asked = {name: list(values) for name, values in scores.items()}, []
+
+    def score(fold: Histories, model: ModelOptions, train: TrainOptions) -> float:
+        assert model.half_lives == "fixed"
+        asked.append((model.half_life, fold, train))
+        return left[model.half_life[0]].pop(0)
+
+    monkeypatch.setattr(crossvalidate, "_score", score)
+    return asked
+
+
+def test_the_best_mean_over_folds_is_chosen(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    histories = Histories.load(prepared)
+    asked = scripted(monkeypatch, {"2d": [0.9, 0.1, 0.1], "30d": [0.3, 0.5, 0.4]})
+    found = crossvalidate.choose_half_life(histories, MODEL, TRAIN)
+    assert found["chosen"] == "30d"
+    assert found["days"] == 30
+    assert found["candidates"] == ["2d", "30d"]
+    assert found["ndcg@10"] == [[0.9, 0.1, 0.1], [0.3, 0.5, 0.4]]
+    for _, fold, train in asked:
+        assert set(fold.part[histories.part != 0]) == {-1}  # held-out events take no part
+        assert fold.time[fold.part == 0].max() < fold.time[fold.part == 1].min()
+        assert train.settle_epochs == 0
+
+
+def test_without_candidates_they_lie_within_the_logs_own_ages(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[float] = set()
+
+    def score(fold: Histories, model: ModelOptions, train: TrainOptions) -> float:
+        seen.add(float(model.half_life[0].removesuffix("d")))
+        return 0.0
+
+    monkeypatch.setattr(crossvalidate, "_score", score)
+    histories = Histories.load(prepared)
+    crossvalidate.choose_half_life(histories, ModelOptions(half_lives="cross-validated"), TRAIN)
+    span = float(histories.time.max() - histories.time.min()) / 86_400
+    assert len(seen) == 5
+    assert 0 < min(seen) < max(seen) <= 2 * span
+
+
+def test_simultaneous_events_leave_nothing_to_choose_from(tmp_path: Path) -> None:
+    at_once = Histories.load(_prepared_at_once(tmp_path))
+    with pytest.raises(InputError, match="simultaneous"):
+        crossvalidate.choose_half_life(at_once, ModelOptions(half_lives="cross-validated"), TRAIN)
+
+
+def _prepared_at_once(folder: Path) -> Path:
+    import polars as pl
+
+    users, days = range(12), range(12)
+    rows = [(u, i, 1_700_006_400 + 86_400 * u) for u in users for i in days]
+    log = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
+    prepare(log, folder / "prepared")
+    return folder / "prepared"
+
+
+def test_a_run_tells_what_was_chosen_and_goes_on_without_choosing_again(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def once(
+        histories: Histories, model: ModelOptions, train: TrainOptions, *, report: Any
+    ) -> dict[str, Any]:
+        calls.append(model)
+        return {"chosen": "2d", "days": 2.0, "candidates": ["2d", "30d"], "ndcg@10": [[0.2], [0.1]]}
+
+    monkeypatch.setattr(fitting, "choose_half_life", once)
+    run = tmp_path / "run"
+    with jax.numpy_rank_promotion("allow"):  # banks broadcast over any rank of ages
+        fitting.train_run(prepared, run, model=MODEL, train=TRAIN)
+        fitting.train_run(prepared, run, model=MODEL, train=TRAIN)
+    assert calls == [MODEL]
+    config = runs.read_config(run)
+    assert config["half_lives"]["how"] == "cross-validated"
+    assert config["half_lives"]["chosen"] == "2d"
+    assert config["spec"]["similarity_half_lives"] == [2.0]
