@@ -22,7 +22,6 @@ from jaxdecay.model import Interest
 from jaxdecay.optimizer import groups_of
 from jaxdecay.priors import Priors, penalty
 
-
 _SLOW = 0.2  # what is left of the learning rate in the second half of settling
 
 

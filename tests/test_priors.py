@@ -170,7 +170,7 @@ def test_a_bank_is_held_where_it_starts() -> None:
     given["similarity"]["decay"]["log_half_life"] = jnp.log(jnp.array([2.0, 4.5]))
     given["revisit"]["decay"]["log_envelope"] = jnp.log(jnp.array([120.0]))
     given["revisit"]["decay"]["write"] = rhythm.at[1].add(4.0)
-    expected = 2 * (math.log(2) / 0.5) ** 2 / 2 + (4.0 / 4.0) ** 2 / 2
+    expected = 2 * (math.log(2) / 0.5) ** 2 / 2 + (4.0 / 8.0) ** 2 / 2
     assert float(penalty(given, held)) == pytest.approx(expected, rel=1e-4)
 
 
