@@ -42,9 +42,10 @@ class Pieces(NamedTuple):
 
 def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
     """The counts in time that a model of this spec reads."""
-    half_lives = spec.popularity_half_lives or (float("inf"),)
-    grid_mib = _GRID * 4 * histories.items * len(half_lives) / 2**20
-    return build_catalogue(histories, half_lives, budget_mib=min(256.0, max(grid_mib, 0.01)))
+    if not spec.popularity_half_lives:  # nothing reads them
+        return build_catalogue(histories, (float("inf"),), budget_mib=0.0)
+    grid_mib = _GRID * 4 * histories.items * len(spec.popularity_half_lives) / 2**20
+    return build_catalogue(histories, spec.popularity_half_lives, budget_mib=min(256.0, grid_mib))
 
 
 def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: TrainOptions) -> Pieces:

@@ -87,8 +87,7 @@ def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
     model = dataclasses.replace(model_options(config), half_lives="none", half_life=(), half_life_prior=())
     if not model.calendar or config["model"]["half_lives"] == "none" or _relative(run):
         model = dataclasses.replace(model, request_time="ignored")  # nothing is left that moves with time
-    # Nothing is there that could settle.
-    train = dataclasses.replace(TrainOptions(**config["train"]), settle_epochs=0)
+    train = TrainOptions(**config["train"])
     wanted = {**config, "model": dataclasses.asdict(model), "train": dataclasses.asdict(train)}
     if not _holds(out, wanted):
         shutil.rmtree(out, ignore_errors=True)
@@ -101,10 +100,10 @@ def without_decay(run: Path, *, report: Say = lambda line: None) -> Path:
 
 
 def finished(run: Path) -> bool:
-    """Whether training came to its end: the decay parameters have settled or, where that is left out,
-    patience or epochs were used up."""
+    """Whether training came to its end and saved it: the decay parameters have settled or, where that is left
+    out, patience or epochs were used up."""
     lines = runs.HistoryLog.lines(run)
-    if not lines:
+    if not lines or not runs.has_checkpoint(run, lines[-1]["step"]):
         return False
     options = TrainOptions(**runs.read_config(run)["train"])
     if options.settle_epochs:
@@ -135,7 +134,9 @@ def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
         raise InputError(
             f"-k {max(protocol.k)}: the log has {histories.items} items; give list lengths from 1 to that"
         )
-    found = requests(histories, _PARTS[protocol.part])
+    # With several targets a request there is no label of each: only what was chosen is to be found.
+    several = histories.config["split"].get("targets") == "all"
+    found = requests(histories, _PARTS[protocol.part], chosen=several)
     if not len(found):
         raise InputError(
             f"the {protocol.part} part holds no events; prepare again with a larger --split.{protocol.part}, "

@@ -76,6 +76,8 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         raise InputError(
             f"half_life_prior: half_lives={options.half_lives!r} learns none; leave one of them out"
         )
+    if still and own:
+        raise InputError("half_life: half_lives='none' lets nothing fade; leave one of them out")
     if options.half_lives == "fixed" and not own:
         raise InputError("half_lives='fixed' needs --half-life, such as --half-life 7d")
     revisit = options.revisit and histories.repeat_share >= 0.001
@@ -95,7 +97,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         group_column=group_column,
         per_item=options.per_item and not (still or fixed),
         per_user=options.per_user and not (still or fixed),
-        per_behaviour=options.per_behaviour and len(histories.config["behaviours"]) > 1,
+        per_behaviour=options.per_behaviour and not still and len(histories.config["behaviours"]) > 1,
         adaptive=options.adaptive and not still,
         calendar=options.calendar and histories.clock != "relative",
         item_columns=_table(encoders, "item", options.columns),

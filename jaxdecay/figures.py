@@ -124,7 +124,9 @@ def _rank_columns(
     offsets = requests.target_offsets
     ranks = groups.padded(outcome.ranks, offsets, np.inf)
     gain = groups.padded(np.asarray(metrics.inverse_propensity(trained[requests.targets])), offsets, 0.0)
-    liked = np.ones(len(requests), bool) if labels is None else labels != 0
+    liked = histories.chosen[requests.event]
+    if labels is not None:
+        liked &= labels != 0
     for group, mask in groups.groups(requests, table.own, table.last, histories.known_items).items():
         where = groups.padded(mask, offsets, False) & liked[:, None]
         rows = np.flatnonzero(where.any(axis=1))

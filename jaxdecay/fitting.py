@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxdecay import loop, runs
 from jaxdecay.assembly import assemble, validation
 from jaxdecay.configure import ModelOptions, configure
 from jaxdecay.crossvalidate import choose_half_life
 from jaxdecay.data.batches import Reference
 from jaxdecay.data.histories import Histories
+from jaxdecay.errors import InputError
 from jaxdecay.train import TrainOptions
 
 
@@ -25,8 +28,11 @@ def train_run(
     """Trains on a prepared directory into a run directory, resuming what is there; returns the run
     directory."""
     asked, train, out = model or ModelOptions(), train or TrainOptions(), Path(out)
+    if jax.process_count() > 1:
+        raise InputError("training runs in one process; several hosts are not supported")
     histories = Histories.load(prepared, verify=True)
     data = {"fingerprint": histories.config["fingerprint"], "split": histories.config["split"]}
+    runs.refuse_occupied(out, Path(prepared))  # before hours of cross-validation
     model, how = _half_lives(histories, out, data, asked, train, report)
     spec = configure(histories, model)
     config = {
@@ -65,6 +71,8 @@ def _half_lives(
     half-lives come about."""
     if asked.half_lives != "cross-validated":
         return asked, {"how": asked.half_lives}
+    if asked.half_life_prior:
+        raise InputError("half_life_prior: half_lives='cross-validated' learns none; leave one of them out")
     wanted = json.loads(json.dumps([data, dataclasses.asdict(asked), dataclasses.asdict(train)]))
     there = runs.read_config(out) if (out / "config.json").exists() else {}
     how = there.get("half_lives", {})

@@ -20,6 +20,7 @@ import polars as pl
 from jaxdecay.assembly import Pieces, assemble, load_model
 from jaxdecay.configure import ModelOptions, group_levels
 from jaxdecay.data.histories import Histories
+from jaxdecay.errors import InputError
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
 from jaxdecay.modes import first_half
@@ -64,11 +65,12 @@ def mean_kernels(
         weights = _event_weights(decay, item, user, group, behaviour)
         age, values, periods = _basis(decay, spec.revisit_periods if head == "revisit" else ())
         for level, name in enumerate(names):
-            members = counted * ((group == level) if level else 1.0)
-            if (members > 0).any():
-                kernel = (members @ weights) @ values
-                events = int((group == level).sum()) if level else len(item)
-                curves.append(Curve(head, name, events, age, kernel / kernel[0], periods))
+            members = (group == level) if level else np.ones(len(group), bool)
+            if events := int(members.sum()):
+                kernel = ((counted * members) @ weights) @ values
+                drawn = kernel[0] > 0  # not if nobody with such events counts
+                kernel = kernel / kernel[0] if drawn else np.full(len(age), np.nan)
+                curves.append(Curve(head, name, events, age, kernel, periods))
     if "popularity" in params:
         curves.append(_popularity(params, spec.popularity_half_lives, len(item)))
     return curves
@@ -91,6 +93,10 @@ def half_lives(
             of the ratio.
         report: called with {"refit": i, "refits": n} before each.
     """
+    if bootstrap == 1 or bootstrap < 0:
+        raise InputError(
+            f"bootstrap={bootstrap}: give 0 for no intervals, or at least 2 refits (100 do well)"
+        )
     run = Path(run)
     model, params, config = load_model(run)
     histories = Histories.load(run / "histories")
@@ -136,7 +142,8 @@ def _spreads(
     seed: int,
     report: Any,
 ) -> list[float]:
-    """Standard deviation of each curve's refitted log half-life; NaN where a refit never halves."""
+    """Standard deviation of each curve's refitted log half-life; NaN where a sixth of the refits never
+    halve. Refits that have drawn nobody of a group do not count for it."""
     train = TrainOptions(**config["train"])
     pieces: Pieces = assemble(histories, model.spec, ModelOptions.from_json(config["model"]), train)
     problem = pose(model, params, pieces.batches, pieces.constants)
@@ -149,10 +156,15 @@ def _spreads(
         weight = np.bincount(random.integers(0, known, drawn), minlength=known) * (known / drawn)
         refitted = jax.tree.map(np.asarray, problem.restore(solve(problem, np.append(weight, 0.0))))
         curves = mean_kernels(histories, model, refitted, user_weight=weight)
-        logs.append([np.log(first_half(c.age, c.value)) for c in curves])
+        logs.append([_log_half(curve) for curve in curves])
     with np.errstate(invalid="ignore"):  # refits that never halve have no logarithm to compare
-        low, high = np.quantile(np.array(logs), [_BELOW, 1 - _BELOW], axis=0)
+        low, high = np.nanquantile(np.array(logs), [_BELOW, 1 - _BELOW], axis=0)
         return list((high - low) / 2 * np.sqrt(drawn / known))
+
+
+def _log_half(curve: Curve) -> float:
+    """Infinite for a curve that never halves, NaN for one of nobody."""
+    return float("nan") if np.isnan(curve.value[0]) else float(np.log(first_half(curve.age, curve.value)))
 
 
 def _event_weights(

@@ -74,26 +74,31 @@ def train(
             state = _resume(run, checkpoints, state, stream)
         log = runs.HistoryLog(run, resumed_at=int(state.step))
         began, before = time.perf_counter(), None
+        # Kept on this side: to read them from the state would wait for the step under way.
+        settling, stale = int(state.settling), int(state.stale)
         for now in itertools.count(int(state.step) + 1):
-            if int(state.settling) < 0 and (int(state.stale) >= options.patience or now > most):
+            if settling < 0 and (stale >= options.patience or now > most):
                 if not settle_steps:
                     break
-                state = _settle(run, checkpoints, state, tx)
-            last = int(state.settling) + settle_steps if int(state.settling) >= 0 else most
+                state, settling = _settle(run, checkpoints, state, tx), now - 1
+            last = settling + settle_steps if settling >= 0 else most
             if now > last:
                 break
             state, loss = step(state, next(stream), constants)
             _finite(before, now - 1, batches)
             before = loss
             report({"step": now, "steps": last})
-            stop = asked_to_stop()
-            if now == last or (now % batches.per_epoch == 0 and int(state.settling) < 0):
+            evaluated = now == last or (now % batches.per_epoch == 0 and settling < 0)
+            if evaluated:
                 _finite(loss, now, batches)
                 state, line, metrics = _evaluated(state, evaluate, batches, now, began)
+                stale = int(state.stale)
                 log.add(line)
                 report(line)
                 _save(run, checkpoints, now, state, stream, metrics)
-            elif stop or (options.checkpoint_steps and now % options.checkpoint_steps == 0):
+            stop = asked_to_stop()
+            due = options.checkpoint_steps and now % options.checkpoint_steps == 0
+            if (stop or due) and not evaluated:
                 _finite(loss, now, batches)
                 _save(run, checkpoints, now, state, stream, None)
             if stop:
@@ -104,13 +109,16 @@ def train(
 
 
 def _settle(run: Path, checkpoints: Any, state: State, tx: optax.GradientTransformation) -> State:
-    """Where only the decay parameters go on from: the best parameters, and an optimiser without a past."""
-    with _saving(run):
-        checkpoints.wait()
-    loaded = runs.load_average(run, int(state.best_step), state.average)
+    """Where the decay parameters go on from alone, with an optimiser without a past: the last parameters if
+    validation cannot tell them from the best, since half-lives need vectors that have been learned well, and
+    else the best."""
+    start = state.average
+    if not int(state.near):
+        with _saving(run):
+            checkpoints.wait()
+        start = runs.load_average(run, int(state.best_step), state.average)
     # Arrays that are committed to a device, as loaded ones are, would have every step compiled anew.
-    best = jax.tree.map(jnp.asarray, jax.device_get(loaded))
-    fresh = jax.jit(lambda params: init_state(params, tx))(best)
+    fresh = jax.jit(lambda params: init_state(params, tx))(jax.tree.map(jnp.asarray, jax.device_get(start)))
     kept = {name: getattr(state, name) for name in ("step", "best", "best_step", "stale")}
     return fresh.replace(settling=jnp.copy(state.step), **kept)
 
@@ -126,7 +134,8 @@ def _evaluated(
     score = float(np.float32(score))  # as the state remembers it: equal scores must stay equal
     settled = int(state.settling) >= 0
     better = score > float(state.best)
-    kept = score >= float(state.best) - (error if settled else 0.0)
+    near = score >= float(state.best) - error
+    kept = near if settled else score >= float(state.best)
     steps = now - int(state.settling) if settled else batches.per_epoch
     line = {
         "step": now,
@@ -142,6 +151,7 @@ def _evaluated(
         best=jnp.maximum(state.best, jnp.float32(score)),
         best_step=jnp.int32(now) if kept else state.best_step,
         stale=jnp.where(better, 0, state.stale + 1).astype(jnp.int32),
+        near=jnp.int32(near),
     )
     return updated, line, {"ndcg@10": score, "settled": float(settled and kept)}
 

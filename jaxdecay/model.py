@@ -182,7 +182,7 @@ class Interest(nn.Module):
         users."""
         vectors = self.similarity.vectors(items)
         popularity = (
-            jnp.zeros((1, items.index.shape[0]), jnp.float32)
+            jnp.zeros((shares.shape[0], items.index.shape[0]), jnp.float32)
             if self.popularity is None
             else self.popularity.scores(shares)
         )

@@ -1,5 +1,5 @@
-"""Two learning rates: decay parameters learn about ten times faster than embeddings and take no weight
-decay."""
+"""Two learning rates: decay parameters and the few scalars beside them learn much faster than embeddings, and
+take no weight decay."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -41,6 +41,11 @@ def groups_of(params: Any) -> Any:
     return jax.tree.map_with_path(of, params)
 
 
+def _linear(params: Any) -> Any:
+    """All but the item vectors, which have a prior of their own (`jaxdecay.priors`)."""
+    return jax.tree.map_with_path(lambda path, _: path[-1].key != "embedding", params)
+
+
 def optimizer(
     learning_rate: float, decay_learning_rate: float, *, weight_decay: float = 0.0, freeze_paces: bool = False
 ) -> optax.GradientTransformation:
@@ -53,6 +58,6 @@ def optimizer(
         "decay": optax.adam(decay_learning_rate),
         "levels": optax.adam(decay_learning_rate),
         "scales": optax.adam(decay_learning_rate),
-        "rest": optax.adamw(learning_rate, weight_decay=weight_decay),
+        "rest": optax.adamw(learning_rate, weight_decay=weight_decay, mask=_linear),
     }
     return optax.partition(groups, groups_of)

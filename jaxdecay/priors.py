@@ -45,7 +45,7 @@ periods; of an item vector's own part for each of its numbers)."""
 _WRITE = 8.0  # standard deviation of a bank's own write logits about where they start
 _PACE = 0.5  # standard deviation of the logarithm of a half-life or an envelope about where it starts
 
-_AGES = np.concatenate([[0.0], np.geomspace(1 / 1440, 36_500.0, 400)])
+_AGES = np.concatenate([[0.0], np.geomspace(1 / 86_400, 36_500.0, 600)])
 
 
 class Priors(struct.PyTreeNode):

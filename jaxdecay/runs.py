@@ -33,6 +33,16 @@ def write_json(path: Path, value: Any) -> None:
     os.replace(partial, path)
 
 
+def refuse_occupied(run: Path, prepared: Path) -> None:
+    """Raises InputError when ``run`` is a directory of something else than a run."""
+    if (run / "config.json").exists():
+        return
+    begun = {"histories", "histories.partial", "config.json.partial"}  # left by a run killed while it began
+    inside = run.resolve() in prepared.resolve().parents
+    if run.exists() and (inside or {path.name for path in run.iterdir()} - begun):
+        raise InputError(f"{run} is not empty and is no run; give another --out")
+
+
 def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
     """Begins a run, or finds that it is the one begun before: the same options on the same data.
 
@@ -52,10 +62,7 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
                 " give another --out, or the options it began with"
             )
         return
-    begun = {"histories", "histories.partial", "config.json.partial"}  # left by a run killed while it began
-    inside = run.resolve() in Path(prepared).resolve().parents
-    if run.exists() and (inside or {path.name for path in run.iterdir()} - begun):
-        raise InputError(f"{run} is not empty and is no run; give another --out")
+    refuse_occupied(run, prepared)
     copy = run / "histories.partial"
     for unfinished in (copy, run / "histories"):
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -120,6 +127,11 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
 def _worth(metrics: dict[str, float]) -> float:
     """What checkpoints are ranked by: validation NDCG@10, and settled ones before all others."""
     return metrics["ndcg@10"] + metrics.get("settled", 0.0)
+
+
+def has_checkpoint(run: Path, step: int) -> bool:
+    """Whether the checkpoint of a step has been written to its end: only then has it its name."""
+    return (run / "checkpoints" / str(step)).is_dir()
 
 
 def best_step(run: Path) -> int:

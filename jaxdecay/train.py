@@ -11,11 +11,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Float
 
 from jaxdecay.data.batches import Batch
+from jaxdecay.errors import InputError
 from jaxdecay.history import Items
 from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
@@ -50,11 +52,28 @@ class TrainOptions:
     checkpoint_steps: int | None = None
     """Steps between checkpoints within an epoch; one at each evaluation in any case."""
     settle_epochs: int = 4
-    """Epochs after early stopping in which only the decay parameters move, from the best parameters: the rate
+    """Epochs after early stopping in which only the decay parameters and the heads' levels move: the rate
     falls to a fifth over the first half, and what is kept is the mean over the second, if validation is not
-    worse by more than one standard error. 0: no settling."""
+    worse by more than one standard error. They start from the last parameters if those are as good in that
+    sense, and else from the best. 0: no settling."""
     seed: int = 0
     """Of initialisation, batches and samples."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "patience", "window", "validation_requests"):
+            _expect(name, getattr(self, name), 1, whole=True)
+        for name in ("batch_targets", "checkpoint_steps"):
+            if getattr(self, name) is not None:
+                _expect(name, getattr(self, name), 1, whole=True)
+        _expect("settle_epochs", self.settle_epochs, 0, whole=True)
+        for name in ("learning_rate", "decay_learning_rate", "weight_decay", "average"):
+            _expect(name, getattr(self, name), 0)
+
+
+def _expect(name: str, value: float, least: int, *, whole: bool = False) -> None:
+    if not (np.isfinite(value) and value >= least and (not whole or value == int(value))):
+        kind = "a whole number" if whole else "a number"
+        raise InputError(f"{name}={value}: give {kind} from {least}")
 
 
 class Constants(struct.PyTreeNode):
@@ -83,6 +102,8 @@ class State(struct.PyTreeNode):
     best_step: Any
     stale: Any
     """Evaluations since it was reached."""
+    near: Any
+    """1 if the last score was within one standard error of the best, else 0."""
     settling: Any
     """The step at which settling began; -1 before."""
 
@@ -105,6 +126,7 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> State:
         best=jnp.full((), -jnp.inf, jnp.float32),
         best_step=zero,
         stale=zero,
+        near=zero,
         settling=jnp.full((), -1, jnp.int32),
     )
 
@@ -153,14 +175,14 @@ def make_train_step(
         def loss_fn(params: Any) -> Array:
             return -batch_log_likelihood(model, params, batch, constants).sum() / batch_targets
 
-        loss, gradient = jax.value_and_grad(loss_fn)(params)
-        # A gradient that is not finite shows in the loss, which the loop looks at before it saves.
-        return jnp.where(jnp.isfinite(optax.tree.norm(gradient)), loss, jnp.nan), gradient
+        return jax.value_and_grad(loss_fn)(params)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def update(state: State, loss: Array, gradient: Any, priors: Priors) -> State:
+    def update(state: State, loss: Array, gradient: Any, priors: Priors) -> tuple[State, Array]:
         prior = jax.grad(lambda params: penalty(params, priors) / targets)(state.params)
         gradient = jax.tree.map(jnp.add, gradient, prior)
+        # A gradient that is not finite shows in the loss, which the loop looks at before it saves.
+        loss = jnp.where(jnp.isfinite(optax.tree.norm(gradient)), loss, jnp.nan)
         updates, optimizer = tx.update(gradient, state.optimizer, state.params)
         rates = _rates(state, settle_steps)
         updates = jax.tree.map(lambda group, x: rates[group] * x, groups_of(updates), updates)
@@ -169,17 +191,18 @@ def make_train_step(
         keep = jnp.minimum(1.0 - 1.0 / jnp.maximum(average_steps, 1.0), (1.0 + steps) / (10.0 + steps))
         keep = jnp.where(state.settling >= 0, _kept(state, settle_steps), keep)
         average = jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, state.average, params)
-        return state.replace(
+        moved = state.replace(
             step=state.step + 1,
             params=params,
             average=average,
             optimizer=optimizer,
             loss=state.loss + loss,
         )
+        return moved, loss
 
     def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
         loss, gradient = differentiate(state.params, batch, constants)
-        return update(state, loss, gradient, constants.priors), loss
+        return update(state, loss, gradient, constants.priors)
 
     return step
 

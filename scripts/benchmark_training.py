@@ -41,6 +41,12 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument(
         "--epochs", type=int, default=3, help="our timed epochs, before and again after the peer's"
     )
+    parser.add_argument(
+        "--batch-targets",
+        type=int,
+        default=4096,
+        help="targets in one of our batches (the peer's hold up to 128 users with 50 targets each)",
+    )
     parser.add_argument("--venv", type=Path, default=Path(".venv-rectools"), help="environment of the peer")
     return parser.parse_args(sys.argv[1:split]), sys.argv[split + 1 :]
 
@@ -48,7 +54,7 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
 class Ours:
     """Our side, compiled and warm: each call of `epoch` trains one epoch more and returns its seconds."""
 
-    def __init__(self, log: Path, folder: Path, epochs: int) -> None:
+    def __init__(self, log: Path, folder: Path, epochs: int, batch_targets: int) -> None:
         import grain
         import jax
 
@@ -61,7 +67,7 @@ class Ours:
         histories = prepare(
             log, folder / "prepared", PrepareOptions(split=SplitOptions(kind="leave-one-out"))
         )
-        self.model, self.train = ModelOptions(), TrainOptions(epochs=epochs)
+        self.model, self.train = ModelOptions(), TrainOptions(epochs=epochs, batch_targets=batch_targets)
         spec = configure(histories, self.model)
         pieces = assemble(histories, spec, self.model, self.train)
         self.events, self.batches = pieces.batches.targets, pieces.batches.per_epoch
@@ -109,7 +115,7 @@ def main() -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.cores])
     os.environ["JAX_PLATFORMS"] = "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        ours = Ours(arguments.log, Path(folder), 2 * arguments.epochs + 1)
+        ours = Ours(arguments.log, Path(folder), 2 * arguments.epochs + 1, arguments.batch_targets)
         ours.epoch()
         before = [ours.epoch() for _ in range(arguments.epochs)]
         peer = run_peer(arguments.log, arguments.cores, arguments.venv, peer_options)
@@ -125,6 +131,7 @@ def main() -> None:
         "jaxdecay_epochs_after": after,
         "jaxdecay_train_events": ours.events,
         "jaxdecay_batches_per_epoch": ours.batches,
+        "jaxdecay_batch_targets": arguments.batch_targets,
         "jaxdecay_settings": {"features": ours.model.features, "modes": ours.model.modes} | ours.size,
         "cores": arguments.cores,
         "machine": platform.machine(),

@@ -14,7 +14,7 @@ from jaxdecay import scan
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity
 from jaxdecay.heads.revisit import Revisit, with_excitation
-from jaxdecay.heads.similarity import Similarity, calendar
+from jaxdecay.heads.similarity import OWN_VECTOR, Similarity, calendar
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
 
@@ -187,7 +187,7 @@ class TestSimilarity:
         fresh, faded = np.linalg.norm(toys.call(head, query, toys.moved(head, query)), axis=1)
         assert faded < 1e-3 * fresh
 
-    def test_targets_have_length_one_and_an_unknown_item_neither_vector_nor_bias(self) -> None:
+    def test_targets_are_softly_normalised_and_an_unknown_item_has_neither_vector_nor_bias(self) -> None:
         items = Items(
             jnp.array([0, 1, 2, 3, 3], jnp.int32), jnp.zeros(5, jnp.int32),
             jnp.zeros((5, 0), jnp.int32), jnp.zeros((5, 0)),
@@ -199,7 +199,10 @@ class TestSimilarity:
 
         p = toys.moved(self.HEAD, everything)
         vectors, targets, bias = toys.call(self.HEAD, everything, p)
-        np.testing.assert_allclose(np.linalg.norm(targets, axis=1), [1, 1, 1, 0, 0], atol=1e-3)
+        length = np.linalg.norm(vectors, axis=1)
+        soft = np.sqrt(length**2 + self.HEAD.features * OWN_VECTOR**2)
+        np.testing.assert_allclose(targets, vectors / soft[:, None], rtol=1e-5)
+        assert not np.any(targets[3:])
         np.testing.assert_array_equal(vectors[:3], p["embedding"])
         np.testing.assert_array_equal(bias, [*p["bias"], 0.0, 0.0])
 

@@ -78,6 +78,7 @@ class TestOptimizer:
     PARAMS = {  # noqa: RUF012
         "similarity": {
             "embedding": jnp.ones(2),
+            "hours": jnp.ones(2),
             "log_temperature": jnp.ones(()),
             "decay": {"write": jnp.ones(3), "log_half_life": jnp.ones(2)},
         },
@@ -88,6 +89,7 @@ class TestOptimizer:
         assert groups_of(self.PARAMS) == {
             "similarity": {
                 "embedding": "rest",
+                "hours": "rest",
                 "log_temperature": "scales",
                 "decay": {"write": "decay", "log_half_life": "paces"},
             },
@@ -113,7 +115,8 @@ class TestOptimizer:
         np.testing.assert_allclose(updates["similarity"]["decay"]["write"], -0.1, rtol=1e-3)
         np.testing.assert_allclose(updates["popularity"]["decay_mixture"], -0.1, rtol=1e-3)
         np.testing.assert_allclose(updates["popularity"]["exponent"], -0.1, rtol=1e-3)
-        np.testing.assert_allclose(updates["similarity"]["embedding"], -0.001 * (1 + 0.5), rtol=1e-3)
+        np.testing.assert_allclose(updates["similarity"]["hours"], -0.001 * (1 + 0.5), rtol=1e-3)
+        np.testing.assert_allclose(updates["similarity"]["embedding"], -0.001, rtol=1e-3)  # it has a prior
 
     def test_frozen_half_lives_stay_while_weights_go_on(self) -> None:
         updates = self.moved(freeze_paces=True)

@@ -96,7 +96,7 @@ def gather(histories: Histories, rows: Rows, past: int, window: int, reference: 
 @dataclass(frozen=True, eq=False)
 class Batches:
     """A random-access source of training batches, for `grain` or a plain loop; an epoch visits every
-    training event once as a target."""
+    training event that was a choice once as a target."""
 
     histories: Histories
     catalogue: Catalogue
@@ -172,10 +172,29 @@ class Batches:
 
     def __getitem__(self, index: int) -> Batch:
         epoch, place = divmod(index, self.per_epoch)
-        bucket, members = _epoch(self, epoch)[place]
+        bucket, members = self._plan(epoch)[place]
         past, window, _ = self.buckets[bucket]
         size = self.rows_per_batch(bucket) // self.hosts
         return self.batch(members[self.host :: self.hosts], past, window, size)
+
+    def _plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """The batches of an epoch in their order: (bucket, row indices). The last two epochs are kept."""
+        plan = self._plans.get(epoch)
+        if plan is None:
+            random, plan = np.random.default_rng([self.seed, epoch]), []
+            for bucket, (_, _, rows) in enumerate(self.buckets):
+                size = self.rows_per_batch(bucket)
+                shuffled = random.permutation(rows)
+                plan += [(bucket, shuffled[i : i + size]) for i in range(0, len(rows), size)]
+            plan = [plan[i] for i in random.permutation(len(plan))]
+            self._plans[epoch] = plan
+            for old in [e for e in list(self._plans) if abs(e - epoch) > 1]:
+                self._plans.pop(old, None)
+        return plan
+
+    @functools.cached_property
+    def _plans(self) -> dict[int, list[tuple[int, np.ndarray]]]:
+        return {}
 
     def batch(self, members: np.ndarray, past: int, window: int, size: int) -> Batch:
         """The batch of the given rows, filled up with empty ones to ``size``."""
@@ -205,18 +224,6 @@ class Batches:
             np.where(valid, self.catalogue.index(time.ravel()).reshape(at.shape), 0).astype(np.int32),
             valid,
         )
-
-
-@functools.lru_cache(maxsize=4)
-def _epoch(batches: Batches, epoch: int) -> list[tuple[int, np.ndarray]]:
-    """The batches of an epoch in their order: (bucket, row indices)."""
-    random = np.random.default_rng([batches.seed, epoch])
-    plan = []
-    for bucket, (_, _, rows) in enumerate(batches.buckets):
-        size = batches.rows_per_batch(bucket)
-        shuffled = random.permutation(rows)
-        plan += [(bucket, shuffled[i : i + size]) for i in range(0, len(rows), size)]
-    return [plan[i] for i in random.permutation(len(plan))]
 
 
 def _training_stretch(histories: Histories) -> tuple[np.ndarray, np.ndarray]:

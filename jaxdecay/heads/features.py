@@ -35,7 +35,3 @@ class Columns(nn.Module):
             slope = self.param("numeric", nn.initializers.normal(0.1), (self.numeric, self.features))
             total += numeric @ slope
         return total
-
-    @property
-    def empty(self) -> bool:
-        return not self.cardinalities and not self.numeric
