@@ -49,7 +49,7 @@ def read(
         nulls=cleaning.nulls,
     )
     frame, cleaned = clean(frame, cleaning)
-    warnings = [text for text in read["warnings"] if unit or not text.startswith("unit ")]
+    warnings = [text for text in read["warnings"] if unit or "stated but not needed" not in text]
     return frame, {"read": read, "clean": cleaned, "warnings": warnings}
 
 
@@ -85,14 +85,16 @@ def like_the_log(
     histories."""
     for kind, table in tables.items():
         known = table[f"{kind}_id"]
-        frame = frame.with_columns(typed(frame[known.name], known, report))
+        frame = frame.with_columns(
+            typed(frame[known.name], known, report, where=report["read"]["source"], order=" in order of time")
+        )
         frame = frame.with_columns(pl.Series(INDEX[kind], ids.find(frame[known.name], known)))
     behaviours = histories.config["behaviours"]
     had = ((histories.config["report"].get("read") or {}).get("columns")) or {}
     for name, wanted in (("behaviour", bool(behaviours)), ("weight", "weight" in had)):
         if wanted and name not in frame.columns:
             raise InputError(
-                f"the new events: there is no column for the {name}, which the run's log has "
+                f"{report['read']['source']}: there is no column for the {name}, which the run's log has "
                 f"({had.get(name, name)!r}); add it"
             )
         if not wanted and name in frame.columns:
@@ -104,7 +106,8 @@ def like_the_log(
         if code.null_count():
             fresh = listed(frame["behaviour"].filter(code.is_null()).unique().sort())
             raise InputError(
-                f"the new events: behaviour {fresh} is unknown to the run, which has {listed(behaviours)} "
+                f"{report['read']['source']}: behaviour {fresh} is unknown to the run, which has "
+                f"{listed(behaviours)} "
                 f"({row_words(code.is_null())} in order of time); leave these rows out, or train again with "
                 "them"
             )
@@ -112,18 +115,22 @@ def like_the_log(
     return frame.with_columns(behaviour=pl.lit(0, pl.Int8))
 
 
-def typed(new: pl.Series, known: pl.Series, report: dict[str, Any]) -> pl.Series:
-    """Ids in the type of the known ones."""
+def typed(
+    new: pl.Series, known: pl.Series, report: dict[str, Any], *, where: str, order: str = ""
+) -> pl.Series:
+    """Ids in the type of the known ones. ``where`` opens messages; ``order`` says how rows are counted."""
     if new.dtype == known.dtype:
         return new
     if known.dtype == pl.String:
         report["warnings"].append(f"{new.name}: integers are read as text, like the ids of the run")
         return new.cast(pl.String)
-    cast = new.cast(known.dtype, strict=False) if new.dtype.is_integer() else None
-    if cast is None or cast.null_count():
+    cast = new.cast(known.dtype, strict=False)
+    if cast.null_count() or not new.dtype.is_integer():
+        values = listed((repr(one) for one in new.filter(cast.is_null()).unique(maintain_order=True)), 5)
+        rows = f": {values} in {row_words(cast.is_null())}{order}" if values else ""
         raise InputError(
-            f"the new events: column {new.name!r} holds {new.dtype}, but the ids of the run are "
-            f"{known.dtype}; give the same type"
+            f"{where}: column {new.name!r} holds {new.dtype}, but the ids of the run are "
+            f"{known.dtype}{rows}; give the same type"
         )
     return cast
 

@@ -2,6 +2,7 @@
 answered."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +21,18 @@ from jaxdecay.predict import Context
 OnUnknown = Literal["raise", "skip", "popular"]
 
 
-def check_on_unknown(value: str) -> None:
-    if value not in ("raise", "skip", "popular"):
-        raise InputError(f"on_unknown {value!r} is not known; give raise, skip or popular")
+def check_on_unknown(value: str, *, users: bool = True) -> None:
+    """``users``: somebody asks, who may be answered like anybody new."""
+    if value not in ("raise", "skip", *(("popular",) if users else ())):
+        choices = "raise, skip or popular" if users else "raise or skip"
+        raise InputError(f"on_unknown {value!r} is not known; give {choices}")
+
+
+def hashed(histories: Histories, kind: str, table: Path) -> str:
+    """What messages about unknown ids add when those of the run are hashes; nothing when they are not."""
+    options = histories.config.get("options", {}).get("anonymise") or {}
+    there = f" ({kind} ids of this run are salted hashes: ask with those in {table})"
+    return there if options.get(f"{kind}s") else ""
 
 
 def check_k(k: Any, items: int, what: str = "the catalogue has {} items") -> int:
@@ -68,20 +78,26 @@ def _events_before(histories: Histories, users: np.ndarray, at: np.ndarray) -> n
 
 
 def found(
-    given: Any, known: pl.Series, on_unknown: OnUnknown
+    given: Any, known: pl.Series, on_unknown: OnUnknown, *, hint: str = ""
 ) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
     """Ids, their indices (-1 for one never seen, only with "popular"), and notes on what was done about those
-    never seen."""
+    never seen, in the type of the known ones where all of them can be.
+
+    ``hint`` as in `jaxdecay.ids.refuse_unknown`.
+    """
     names = ids.as_ids(given, known)
     index = ids.find(names, known)
     if not (index < 0).any():
         return names, index, ()
     if on_unknown == "raise":
-        ids.refuse_unknown(names, index, "leave them out, or say on_unknown='skip' or on_unknown='popular'")
-    words = ids.unknown_words(names, index)
+        popular = " or on_unknown='popular'" if known.name == "user_id" else ""
+        remedy = f"leave them out, or say on_unknown='skip'{popular}"
+        ids.refuse_unknown(names, index, remedy, known=known, hint=hint)
+    words = f"{ids.unknown_words(names, index)}: never seen"
     if on_unknown == "popular":
-        return names, index, (f"{words}: never seen, answered like somebody without a history",)
-    return names.filter(pl.Series(index >= 0)), index[index >= 0], (f"{words}: never seen, skipped",)
+        return names, index, (f"{words}, answered like somebody without a history{hint}",)
+    there = index >= 0
+    return names.filter(pl.Series(there)).cast(known.dtype), index[there], (f"{words}, skipped{hint}",)
 
 
 def shortage(rows: int, lists: int, k: int) -> tuple[str, ...]:
@@ -139,7 +155,13 @@ def context_of(histories: Histories, given: Mapping[str, Any] | None) -> Context
 
 
 def allowed_items(
-    items: pl.DataFrame, allow: Any, deny: Any, where: pl.Expr | str | None, on_unknown: OnUnknown
+    items: pl.DataFrame,
+    allow: Any,
+    deny: Any,
+    where: pl.Expr | str | None,
+    on_unknown: OnUnknown,
+    *,
+    hint: str = "",
 ) -> np.ndarray | None:
     """(V,) bool: the items that may be listed, or None for all of them.
 
@@ -156,7 +178,8 @@ def allowed_items(
         listed_ids = ids.as_ids(given, items["item_id"])
         index = ids.find(listed_ids, items["item_id"])
         if on_unknown == "raise":
-            ids.refuse_unknown(listed_ids, index, f"take it off {name}, or say on_unknown='skip'")
+            remedy = f"take it off {name}, or say on_unknown='skip'"
+            ids.refuse_unknown(listed_ids, index, remedy, known=items["item_id"], hint=hint)
         chosen = np.zeros(len(items), bool)
         chosen[index[index >= 0]] = True
         mask &= chosen if name == "allow" else ~chosen

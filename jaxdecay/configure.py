@@ -59,6 +59,17 @@ class ModelOptions:
     request_time: Literal["used", "ignored"] = "used"
     """ignored: requests are read at the time of the last event before them."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("features", 1), ("modes", 0)):
+            if not (value := getattr(self, name)) >= least:
+                raise InputError(f"{name}={value}: give a whole number from {least}")
+        for name, known in (
+            ("half_lives", ("learned", "fixed", "cross-validated", "none")),
+            ("request_time", ("used", "ignored")),
+        ):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name}={value!r}: give one of {', '.join(known)}")
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ModelOptions":
         """The options as a run's config.json keeps them."""

@@ -3,9 +3,9 @@ r"""The half-lives that a run has learned, by head and item group, with interval
 The half-life of a group is the age at which its mean kernel has first fallen to one half, possibly never.
 The mean is over the group's training events, each with the write weights of its item, group and behaviour
 and the read weights of its user. The interval is from refits (`jaxdecay.refit`) on users drawn with
-replacement: the point estimate times $e^{\pm t\,s}$ with Student's $t$ for as many refits, and $s$ half the
-span that the middle 68 % of the refitted log half-lives fill (a standard deviation that a single wild refit
-does not widen).
+replacement: the half-life of the refit that counts every user once times $e^{\pm t\,s}$, with Student's
+$t$ for as many refits and $s$ half the span that the middle 68 % of the refitted log half-lives fill (a
+standard deviation that a single wild refit does not widen).
 """
 
 from collections.abc import Callable
@@ -88,11 +88,15 @@ def half_lives(
     periods_days.
 
     Args:
-        bootstrap: refits; 0 gives no intervals (null), and nor do half-lives that were not learned.
+        bootstrap: refits. With 0, or where half-lives were not learned, there are no intervals (null), and
+            half-lives are those of the trained parameters as they are, not of the refit that counts every
+            user once: that one has gone on to convergence, and differs by a few per cent.
         users: most users drawn into each refit; with fewer than there are, the spread is scaled by the root
             of the ratio.
         report: called with {"refit": i, "refits": n} before each.
     """
+    if users < 1:
+        raise InputError(f"users={users}: give at least 1 (4000 do well)")
     if bootstrap == 1 or bootstrap < 0:
         raise InputError(
             f"bootstrap={bootstrap}: give 0 for no intervals, or at least 2 refits (100 do well)"
@@ -100,12 +104,11 @@ def half_lives(
     run = Path(run)
     model, params, config = load_model(run)
     histories = Histories.load(run / "histories")
-    curves = mean_kernels(histories, model, params)
-    spreads = (
-        _spreads(histories, model, params, config, bootstrap, users, seed, report)
-        if bootstrap and config["half_lives"]["how"] == "learned"
-        else [np.nan] * len(curves)
-    )
+    if bootstrap and config["half_lives"]["how"] == "learned":
+        curves, spreads = _refitted(histories, model, params, config, bootstrap, users, seed, report)
+    else:
+        curves = mean_kernels(histories, model, params)
+        spreads = [np.nan] * len(curves)
     rows = []
     for curve, spread in zip(curves, spreads, strict=True):
         half = float(first_half(curve.age, curve.value))
@@ -132,7 +135,7 @@ def _student(freedom: int) -> float:
     return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
 
 
-def _spreads(
+def _refitted(
     histories: Histories,
     model: Any,
     params: Any,
@@ -141,12 +144,18 @@ def _spreads(
     users: int,
     seed: int,
     report: Any,
-) -> list[float]:
-    """Standard deviation of each curve's refitted log half-life; NaN where a sixth of the refits never
-    halve. Refits that have drawn nobody of a group do not count for it."""
+) -> tuple[list[Curve], list[float]]:
+    """The curves of the refit with every user counted once, and the standard deviation of each one's log
+    half-life over refits; NaN where a sixth of them never halve. Refits that have drawn nobody of a group do
+    not count for it."""
     train = TrainOptions(**config["train"])
     pieces: Pieces = assemble(histories, model.spec, ModelOptions.from_json(config["model"]), train)
     problem = pose(model, params, pieces.batches, pieces.constants)
+
+    def curves_at(theta: np.ndarray, weight: np.ndarray | None = None) -> list[Curve]:
+        refitted = jax.tree.map(np.asarray, problem.restore(theta))
+        return mean_kernels(histories, model, refitted, user_weight=weight)
+
     known = histories.known_users
     random = np.random.default_rng([seed, 7])
     drawn = min(users, known)
@@ -154,12 +163,11 @@ def _spreads(
     for refit in range(bootstrap):
         report({"refit": refit + 1, "refits": bootstrap})
         weight = np.bincount(random.integers(0, known, drawn), minlength=known) * (known / drawn)
-        refitted = jax.tree.map(np.asarray, problem.restore(solve(problem, np.append(weight, 0.0))))
-        curves = mean_kernels(histories, model, refitted, user_weight=weight)
-        logs.append([_log_half(curve) for curve in curves])
+        refitted = curves_at(solve(problem, np.append(weight, 0.0)), weight)
+        logs.append([_log_half(curve) for curve in refitted])
     with np.errstate(invalid="ignore"):  # refits that never halve have no logarithm to compare
         low, high = np.nanquantile(np.array(logs), [_BELOW, 1 - _BELOW], axis=0)
-        return list((high - low) / 2 * np.sqrt(drawn / known))
+        return curves_at(problem.centre), list((high - low) / 2 * np.sqrt(drawn / known))
 
 
 def _log_half(curve: Curve) -> float:

@@ -63,7 +63,8 @@ def as_ids(given: Any, known: pl.Series) -> pl.Series:
 
 
 def typed(ids: pl.Series, known: pl.Series) -> pl.Series:
-    """The ids in the type of the ``known`` ones and under their name.
+    """The ids under the name of the ``known`` ones and in their type, or all as text where one of them cannot
+    be of that type, which is therefore unknown.
 
     Integers may be written as text, as on a command line, and the other way round. Raises InputError for
     anything that is no id.
@@ -77,16 +78,15 @@ def typed(ids: pl.Series, known: pl.Series) -> pl.Series:
         raise InputError(f"{kind} ids hold {ids.dtype}; give {_word(known)}")
     cast = ids.cast(known.dtype, strict=False)
     if cast.null_count():
-        wrong = ids.filter(cast.is_null())[0]
-        there = f"whose {kind} ids are {_word(known)} ({known.dtype})"
-        raise InputError(f"{kind} {wrong!r}: never seen in the log of this run, {there}")
+        cast = cast.cast(pl.String).fill_null(ids.cast(pl.String))
     return cast.alias(known.name)
 
 
 def find(ids: pl.Series, known: pl.Series) -> np.ndarray:
     """(n,) int64 index of each id, -1 where it is not among the known ones."""
     table = pl.DataFrame({"id": known, "index": pl.int_range(len(known), dtype=pl.Int64, eager=True)})
-    joined = pl.DataFrame({"id": ids}).join(table, on="id", how="left", maintain_order="left")
+    asked = pl.DataFrame({"id": ids.cast(known.dtype, strict=False)})
+    joined = asked.join(table, on="id", how="left", maintain_order="left")
     return joined["index"].fill_null(-1).to_numpy()
 
 
@@ -96,10 +96,16 @@ def unknown_words(ids: pl.Series, index: np.ndarray) -> str:
     return f"{ids.name.removesuffix('_id')}{'s' if len(missing) > 1 else ''} {listed(missing, 8)}"
 
 
-def refuse_unknown(ids: pl.Series, index: np.ndarray, remedy: str) -> None:
-    """Raises InputError naming the ids whose index is -1."""
+def refuse_unknown(
+    ids: pl.Series, index: np.ndarray, remedy: str, *, known: pl.Series, hint: str = ""
+) -> None:
+    """Raises InputError naming the ids whose index is -1; ``hint`` says what ids are in this run, where that
+    is not plain."""
     if (index < 0).any():
-        raise InputError(f"{unknown_words(ids, index)}: never seen in the log of this run; {remedy}")
+        if ids.dtype != known.dtype:
+            kind = known.name.removesuffix("_id")
+            hint = f", whose {kind} ids are {_word(known)} ({known.dtype}){hint}"
+        raise InputError(f"{unknown_words(ids, index)}: never seen in the log of this run{hint}; {remedy}")
 
 
 def list_frame(owner: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:

@@ -39,6 +39,20 @@ def items_of(histories: Histories, model: Interest, *, known_only: bool = False)
     )
 
 
+def missing_numbers(histories: Histories) -> np.ndarray:
+    """(Fn,) float32 numeric columns of an item of which all are missing, as `jaxdecay.data.scaling` writes
+    them: what fills the gap, then the flag."""
+    described = (histories.config.get("features") or {}).get("item") or {}
+    numbers = np.zeros(histories.item_numeric.shape[1], np.float32)
+    start = 0
+    for one in described.get("encoder", {}).get("scaled", ()):
+        fill = one.get("fill", (0.0,))
+        block = [*fill, 1.0] if fill and one["flag"] else fill
+        numbers[start : start + len(block)] = block
+        start += len(block)
+    return numbers
+
+
 def shares_of(counts: np.ndarray) -> np.ndarray:
     """(G, V, R) counts as shares of each rate's total; 0 where nothing has been counted yet."""
     total = counts.sum(axis=1, keepdims=True)
@@ -86,10 +100,14 @@ class Predictor:
         return self.model.spec.request_time == "used"
 
     def unit_vectors(self) -> np.ndarray:
-        """(V, D) float32 item vectors of length 1; 0 for an item of which the model knows nothing."""
-        vectors = np.asarray(self._fixed[1])
+        """(V, D) float32 item vectors of length 1; 0 for an item of which the model knows nothing: new, and
+        all its columns are missing."""
+        vectors, (index, _, categorical, numeric) = np.asarray(self._fixed[1]), map(np.asarray, self.items)
+        missing = missing_numbers(self.histories)[: numeric.shape[1]]
+        known = (index < self.model.spec.items) | (categorical > 0).any(1) | (numeric != missing).any(1)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9)
+        where = known[:, None] & (length > 1e-9)
+        return np.divide(vectors, length, out=np.zeros_like(vectors), where=where)
 
     def scores(self, requests: Requests, context: Context | None = None) -> np.ndarray:
         """(R, V) float32 scores of every item at each request; a softmax of them is the model's probability.

@@ -41,6 +41,8 @@ def fit(
         items, users: tables of item and user columns (paths or frames).
         report: called with a dictionary after every step and every evaluation.
 
+    The ``notes`` of the run say what was taken for granted in reading the log, and what it was warned of.
+
     Raises InputError for everything that preparing and training refuse; then there is nothing new at ``out``.
     """
     out = Path(out)
@@ -68,10 +70,13 @@ def _trained(
     report: Report,
 ) -> Run:
     """The finished run; a signal saves what has been trained and interrupts."""
-    run = train_run(prepared, out, model=model, train=train, report=report)
-    if not finished(run):
+    path = train_run(prepared, out, model=model, train=train, report=report)
+    if not finished(path):
         raise KeyboardInterrupt
-    return Run(run)
+    run = Run(path)
+    told = run.histories.config["report"]
+    run.notes = (*(told.get("read") or {}).get("assumed", ()), *told.get("warnings", ()))
+    return run
 
 
 def load(path: str | Path) -> Run:

@@ -52,7 +52,7 @@ class Problem(NamedTuple):
 
 
 def pose(
-    model: Interest, params: Any, batches: Batches, constants: Constants, *, iterations: int = 2
+    model: Interest, params: Any, batches: Batches, constants: Constants, *, iterations: int = 5
 ) -> Problem:
     """Sets up the refits of a trained model: a pass over the data for each iteration towards the centre,
     and one there."""

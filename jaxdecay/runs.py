@@ -6,9 +6,11 @@ log, ids included), ``checkpoints/`` (Orbax), ``history.jsonl`` (a line per eval
 (the table of `jaxdecay evaluate`).
 """
 
+import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Iterator, Set
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,11 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from jaxdecay.configure import ModelOptions
+from jaxdecay.data.batches import Reference
 from jaxdecay.errors import InputError
+from jaxdecay.model import Spec, Table
+from jaxdecay.train import TrainOptions
 
 FORMAT = 1
 _PACKAGES = ("jaxdecay", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
@@ -38,6 +44,8 @@ def refuse_occupied(run: Path, prepared: Path) -> None:
     if (run / "config.json").exists():
         return
     begun = {"histories", "histories.partial", "config.json.partial"}  # left by a run killed while it began
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run}: is a file, not a directory; give another --out")
     inside = run.resolve() in prepared.resolve().parents
     if run.exists() and (inside or {path.name for path in run.iterdir()} - begun):
         raise InputError(f"{run} is not empty and is no run; give another --out")
@@ -51,14 +59,11 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
     config = {"format": FORMAT, "versions": versions(), **config}
     if (run / "config.json").exists():
         there = read_config(run)
-        differing = [
-            name
-            for name in ("spec", "model", "train", "data")
-            if there.get(name) != json.loads(json.dumps(config[name]))
-        ]
+        differing = list(_differing(there, json.loads(json.dumps(config))))
         if differing:
+            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
             raise InputError(
-                f"{run} is a run with other {' and '.join(differing)};"
+                f"{run} is a run with other options: {', '.join(differing[:3])}{more};"
                 " give another --out, or the options it began with"
             )
         return
@@ -80,12 +85,36 @@ def create(run: Path, prepared: Path, config: dict[str, Any]) -> None:
         ) from error
 
 
+def _differing(there: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
+    """Names of what differs between two configs, with both values; of the spec only if nothing that it
+    follows from does."""
+    if there["data"] != asked["data"]:
+        prints = (str(one["data"].get("fingerprint"))[:8] for one in (there, asked))
+        yield "prepared log ({} there, {} asked)".format(*prints)
+    parts = ("model", "train")
+    if all(there[part] == asked[part] for part in ("data", *parts)):
+        parts = ("spec",)
+    for part in parts:
+        for name in {**there[part], **asked[part]}:
+            values = (there[part].get(name), asked[part].get(name))
+            if values[0] != values[1]:
+                yield "{} ({} there, {} asked)".format(name, *map(_word, values))
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
 def read_config(run: Path) -> dict[str, Any]:
-    """``config.json`` of a run; InputError if it is no run, damaged, or of a format this version cannot
-    read."""
+    """``config.json`` of a run; InputError if it is no run, damaged, or of a format or with options that
+    this version cannot read."""
     path = run / "config.json"
     if not run.exists():
         raise InputError(f"{run}: there is no such run; train one with jaxdecay train DIR --out {run}")
+    if not run.is_dir():
+        raise InputError(f"{run}: is a file, no run directory; give the --out of jaxdecay train")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -94,13 +123,57 @@ def read_config(run: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: damaged ({error}); train again into another directory") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{path}: damaged (it holds no JSON object); train again into another directory")
+    wrote = config["versions"].get("jaxdecay", "?") if isinstance(config.get("versions"), dict) else "?"
     if config.get("format") != FORMAT:
-        wrote = config.get("versions", {}).get("jaxdecay", "?")
         raise InputError(
             f"{path}: format {config.get('format')!r}, this version reads format {FORMAT};"
             f" train again, or use jaxdecay {wrote}"
         )
+    _check_parts(path, config, wrote)
     return config
+
+
+def _check_parts(path: Path, config: dict[str, Any], wrote: str) -> None:
+    """Raises InputError unless the parts of a config have the names that this version reads."""
+    parts = {name: config.get(name) for name in _PARTS}
+    spec = parts["spec"] if isinstance(parts["spec"], dict) else {}
+    parts |= {f"spec.{name}": table for name, table in spec.items() if name.endswith("_columns")}
+    damaged = [name for name, table in parts.items() if not isinstance(table, dict)]
+    if damaged:
+        raise InputError(
+            f"{path}: damaged ({', '.join(damaged)} missing or no object); train again into another directory"
+        )
+    for part, table in parts.items():
+        needed, known = _PARTS.get(part) or _names(Table)
+        there = set(table or ())
+        unknown = there - known if known else set()
+        for words, names in (("lacks", needed - there), ("has the unknown", unknown)):
+            if names:
+                raise InputError(
+                    f"{path}: {part} {words} {', '.join(sorted(names))}; it was written by jaxdecay {wrote}, "
+                    f"this is {version('jaxdecay')}: train again into another directory, or use that version"
+                )
+
+
+def _names(options: type) -> tuple[Set[str], Set[str]]:
+    """Fields of a dataclass: those without a default, and all."""
+    fields = dataclasses.fields(options)
+    missing = dataclasses.MISSING
+    needed = {one.name for one in fields if one.default is missing and one.default_factory is missing}
+    return needed, {one.name for one in fields}
+
+
+_PARTS: dict[str, tuple[Set[str], Set[str]]] = {
+    "data": ({"fingerprint"}, set()),
+    "spec": _names(Spec),
+    "model": _names(ModelOptions),
+    "train": _names(TrainOptions),
+    "half_lives": ({"how"}, set()),
+    "reference": (set(Reference._fields), set(Reference._fields)),
+}
+"""The parts of a config: the names that each must have, and all that it may have (none: any)."""
 
 
 def checkpointer(run: Path) -> ocp.training.Checkpointer:
@@ -127,6 +200,12 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
 def _worth(metrics: dict[str, float]) -> float:
     """What checkpoints are ranked by: validation NDCG@10, and settled ones before all others."""
     return metrics["ndcg@10"] + metrics.get("settled", 0.0)
+
+
+def latest_step(run: Path) -> int:
+    """The step of the latest checkpoint that has been written to its end; 0 without any."""
+    names = (path.name for path in (run / "checkpoints").glob("*"))
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def has_checkpoint(run: Path, step: int) -> bool:
@@ -175,6 +254,9 @@ def load_average(run: Path, step: int, abstract: Any) -> Any:
         ) from error
 
 
+_EVALUATION = {"step", "epoch", "loss", "ndcg@10", "settled", "kept"}
+
+
 class HistoryLog:
     """``history.jsonl``: a line per evaluation, none doubled however often a run is resumed."""
 
@@ -194,14 +276,20 @@ class HistoryLog:
 
     @staticmethod
     def lines(run: Path) -> list[dict[str, Any]]:
-        """The complete lines; one cut short by a crash is left out."""
+        """The complete lines; one cut short by a crash is left out. InputError if one is no evaluation."""
         path = run / "history.jsonl"
         if not path.exists():
             return []
         found = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
             try:
                 found.append(json.loads(line))
-            except json.JSONDecodeError:
+            except ValueError:
                 break
+            lacks = _EVALUATION - set(found[-1]) if isinstance(found[-1], dict) else _EVALUATION
+            if lacks:
+                raise InputError(
+                    f"{path}: line {number} is no evaluation (it lacks {', '.join(sorted(lacks))});"
+                    " take it out, or train again into another directory"
+                )
         return found

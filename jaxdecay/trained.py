@@ -137,7 +137,8 @@ class Run:
             allow, deny: item ids that alone, or that never, may be listed. where: a Polars expression (or SQL
                 text) over the item columns.
             on_unknown: of users and items never seen. raise: InputError names them. skip: as if not asked
-                for. popular: such users get the list of somebody without a history.
+                for. popular: such users get the list of somebody without a history
+                (user_id is text then, if one of them cannot be of the log's type).
             context: context columns of the request by name; those not given are missing.
             out: write the answer there as Parquet, part by part in constant memory, and return the path.
 
@@ -150,7 +151,7 @@ class Run:
         names, index, skipped = self._asked_users(users, on_unknown)
         filters = serving.Filters(
             self._seen,
-            asked.allowed_items(self.items, allow, deny, where, on_unknown),
+            asked.allowed_items(self.items, allow, deny, where, on_unknown, hint=self._hint("item")),
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one = asked.context_of(self.histories, context)
@@ -188,15 +189,16 @@ class Run:
         """The k items nearest to each of ``items`` by the cosine of their learned vectors: item_id,
         similar_id, score, rank.
 
-        ``allow``, ``deny``, ``where`` and ``on_unknown`` are those of `recommend`. An item of which the model
+        ``allow``, ``deny`` and ``where`` are those of `recommend`. ``on_unknown``, of items never seen: raise
+        or skip. An item of which the model
         knows nothing (new, and without columns) is near to none and gets no rows; ``notes`` counts the places
         left empty.
         """
-        asked.check_on_unknown(on_unknown)
+        asked.check_on_unknown(on_unknown, users=False)
         k = asked.check_k(k, self.histories.items - 1, "there are {} other items")
-        known = self.items["item_id"]
-        names, index, skipped = asked.found(items, known, on_unknown)
-        allowed = asked.allowed_items(self.items, allow, deny, where, on_unknown)
+        known, hint = self.items["item_id"], self._hint("item")
+        names, index, skipped = asked.found(items, known, on_unknown, hint=hint)
+        allowed = asked.allowed_items(self.items, allow, deny, where, on_unknown, hint=hint)
         lists = serving.most_similar(self.predictor.unit_vectors(), index, allowed, k)
         answer = ids.list_frame(names, known.alias("similar_id"), lists)
         self.notes = (*skipped, *asked.shortage(answer.height, len(index), k))
@@ -220,12 +222,12 @@ class Run:
         asked.check_on_unknown(on_unknown)
         frame, name = asked.read_pairs(pairs)
         known = {"user": self._users, "item": self.items["item_id"]}
-        index = {kind: ids.find(ids.typed(frame[f"{kind}_id"], ids_), ids_) for kind, ids_ in known.items()}
+        names = {kind: ids.typed(frame[f"{kind}_id"], ids_) for kind, ids_ in known.items()}
+        index = {kind: ids.find(names[kind], ids_) for kind, ids_ in known.items()}
         for kind, found in index.items():
             if on_unknown == "raise" or (on_unknown == "popular" and kind == "item"):
-                ids.refuse_unknown(
-                    frame[f"{kind}_id"], found, "leave its pairs out, or say on_unknown='skip'"
-                )
+                remedy = "leave its pairs out, or say on_unknown='skip'"
+                ids.refuse_unknown(names[kind], found, remedy, known=known[kind], hint=self._hint(kind))
         if "at" in frame.columns:
             when, notes = moments.moments(
                 frame["at"], where=f"{name}: column 'at'", clock=self.histories.clock
@@ -273,7 +275,7 @@ class Run:
         report = updates.update(
             self.path, events, items=items, users=users, columns=columns, unit=unit, salt=salt
         )
-        self.notes = tuple(report["warnings"])
+        self.notes = (*report["read"]["assumed"], *report["warnings"])
         self._open()
         return report
 
@@ -297,4 +299,7 @@ class Run:
     ) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
         if users is None:
             return self._users, np.arange(self.histories.users), ()
-        return asked.found(users, self._users, on_unknown)
+        return asked.found(users, self._users, on_unknown, hint=self._hint("user"))
+
+    def _hint(self, kind: str) -> str:
+        return asked.hashed(self.histories, kind, newest(self.path) / f"{kind}s.parquet")

@@ -120,9 +120,8 @@ def _columns_of(
     if side is not None:
         taken = [column for column in columns if column in side.columns]
         try:
-            side = side.select(typed(side[name], rows[name], report), *taken).cast(
-                {column: table[column].dtype for column in taken}
-            )
+            own = typed(side[name], rows[name], report, where=f"the table of {kind}s")
+            side = side.select(own, *taken).cast({column: table[column].dtype for column in taken})
         except pl.exceptions.PolarsError as error:
             reason = str(error).splitlines()[0]
             raise InputError(

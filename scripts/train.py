@@ -81,7 +81,7 @@ def main(options: Options) -> None:
 
     params = init(jax.random.key(options.seed))
     state = tx.init(params)
-    asked = sample(requests(histories, 1), 2000, options.seed)
+    asked = sample(requests(histories, 1, chosen=True), 2000, options.seed)
     for epoch in range(options.epochs):
         losses = []
         for i in range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch):

@@ -131,8 +131,9 @@ def test_training_saves_and_leaves_cleanly_when_told_to(
 
     monkeypatch.setattr(training, "Progress", Terminated)
     said = say("train", prepared, "--json", SMALL, "--out", tmp_path / "run")
-    assert said.status == 0
+    assert said.status == 130
     assert not said.json["finished"]
+    assert said.json["steps"] == 1
     assert "the same command goes on from there" in said.err
     monkeypatch.setattr(training, "Progress", Progress)
     said = say("train", prepared, "--json", SMALL, "--out", tmp_path / "run")
@@ -242,6 +243,19 @@ def test_unknown_users(say: Callable[..., Said], refused: Callable[..., str], ru
     said = say(*ask, "--on-unknown popular")
     assert {row["user_id"] for row in said.json} == {"u01", "nobody"}
     assert "'nobody'" in said.err
+    message = refused("similar", run, "--items i99")
+    assert message.endswith("say --on-unknown skip")
+
+
+def test_users_that_are_no_integers_may_be_skipped(
+    say: Callable[..., Said], run: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(run, tmp_path / "run")
+    table = pl.read_parquet(own / "histories" / "users.parquet")
+    table.with_columns(user_id="index").write_parquet(own / "histories" / "users.parquet")
+    said = say("recommend", own, "--users 1 abc --on-unknown skip -k 1 --at 2024-02-01T00:00:00Z --json")
+    assert [row["user_id"] for row in said.json] == [1]
+    assert said.err == "note: user 'abc': never seen, skipped\n"
 
 
 def test_all_users_go_to_a_file(say: Callable[..., Said], run: Path, tmp_path: Path) -> None:
@@ -270,6 +284,10 @@ def test_update_adds_events_once(say: Callable[..., Said], run: Path, tmp_path: 
     assert (said.json["added"], said.json["new_users"]) == (2, 1)
     assert "added: 0" in say("update", own, new).out
     assert say("recommend", own, "--users new --at 2024-02-01T00:00:00Z").status == 0
+    new.write_text("user_id,item_id,timestamp,behaviour\nu01,i03,2024-01-25T10:00:00,view\n")
+    told = say("update", own, new).err
+    assert "note: times without a zone are taken as UTC\n" in told
+    assert "warning: the new events lack device" in told
 
 
 def test_simulate_prepares(say: Callable[..., Said], refused: Callable[..., str], tmp_path: Path) -> None:
@@ -282,6 +300,12 @@ def test_simulate_prepares(say: Callable[..., Said], refused: Callable[..., str]
     assert (
         "planted half-life" in say("simulate --users 20 --items 10 --days 30 --out", tmp_path / "again").out
     )
+
+
+def test_simulate_help_names_the_unit_of_every_time(say: Callable[..., Said]) -> None:
+    said = " ".join(say("simulate --help").out.replace("│", " ").split())
+    for words in ("envelope in days", "Planted period in days", "in this many days after its birth"):
+        assert words in said
 
 
 def test_datasets_show_terms_before_anything(

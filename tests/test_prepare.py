@@ -295,6 +295,12 @@ def test_labels_and_relative_clock(tmp_path: Path) -> None:
             {"items": pl.DataFrame({"item_id": [1, 2]})},
             "table of items: column 'item_id' holds Int64",
         ),
+        (
+            small().unique("user_id").rename({"user_id": "who"}),
+            {"columns": Columns(user="who")},
+            {},
+            "the frame: column 'who': nobody has two events",
+        ),
         (small(), {}, {"users": pl.DataFrame({"user_id": ["amy", "amy"]})}, "more than once"),
         (small(), {}, {"users": pl.DataFrame({"user_id": ["amy"], "index": [1]})}, "column 'index'"),
         (small(), {"item_features": FeatureSpec({"colour": "category"})}, {}, "colour"),

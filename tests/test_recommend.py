@@ -1,7 +1,9 @@
 """A run in use: lists, similar items and scores, by id, at any moment, and what is refused."""
 
 import datetime
+import inspect
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +19,16 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import asked, ids, serving, streaming
 from jaxdecay.assembly import load_predictor
+from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.moments import iso, moment, moments
 from jaxdecay.recommend import fit, load
+from jaxdecay.train import TrainOptions
 from jaxdecay.trained import Run
 
+MODEL = ModelOptions(features=4, modes=2, periods=("1d",))
+TRAIN = TrainOptions(epochs=1, settle_epochs=0, batch_targets=256, window=16)
 END = START + 61 * DAY
 ALL = [f"i{item:02}" for item in range(ITEMS)]
 
@@ -174,6 +180,43 @@ def test_unknown_users(run: Run) -> None:
     assert others["item_id"].to_list() == asked_for.head(2)["item_id"].to_list()
     assert run.recommend([], k=2).is_empty()
     assert run.recommend(["x"], k=2, at=END, on_unknown="skip").schema == skipped.schema
+
+
+def test_ids_of_another_type_are_unknown_ids(copied: Path) -> None:
+    table = pl.read_parquet(copied / "histories" / "users.parquet")
+    table.with_columns(user_id=pl.col("index").cast(pl.Int64) * 10).write_parquet(
+        copied / "histories" / "users.parquet"
+    )
+    run = load(copied)
+    remedies = r"leave them out, or say on_unknown='skip' or on_unknown='popular'"
+    with pytest.raises(
+        InputError, match=rf"user 'abc': never seen .*, whose user ids are integers \(Int64\); {remedies}"
+    ):
+        run.recommend(["10", "abc"], k=2, at=END)
+    skipped = run.recommend(["10", "abc"], k=2, at=END, on_unknown="skip")
+    assert skipped.equals(run.recommend([10], k=2, at=END))
+    run.recommend(["10", "abc"], k=2, at=END, on_unknown="skip")
+    assert run.notes == ("user 'abc': never seen, skipped",)
+    popular = run.recommend(["10", "abc"], k=2, at=END, on_unknown="popular")
+    assert popular["user_id"].to_list() == ["10", "10", "abc", "abc"]
+    new = run.recommend([7], k=2, at=END, on_unknown="popular")
+    assert popular["item_id"].to_list() == [*skipped["item_id"], *new["item_id"]]
+    asked_for = pl.DataFrame({"user_id": ["10", "abc"], "item_id": ["i01", "i01"]})
+    with pytest.raises(InputError, match=r"user 'abc': never seen .* ids are integers"):
+        run.score(asked_for, END)
+    assert run.score(asked_for, END, on_unknown="skip")["user_id"].to_list() == ["10"]
+
+
+def test_unknown_ids_of_a_run_with_hashes_are_told_of_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(run.histories.config["options"], "anonymise", {"users": True, "items": False})
+    there = re.escape(str(run.path / "histories" / "users.parquet"))
+    hint = rf" \(user ids of this run are salted hashes: ask with those in {there}\)"
+    with pytest.raises(InputError, match=rf"user 'nobody': never seen in the log of this run{hint}; leave"):
+        run.recommend("nobody", k=2, at=END)
+    run.recommend("nobody", k=2, at=END, on_unknown="popular")
+    assert re.search(hint, run.notes[0])
+    with pytest.raises(InputError, match="item 'i99': never seen in the log of this run; leave"):
+        run.similar("i99")
 
 
 def test_everybody_at_once_goes_to_a_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +413,14 @@ def test_relative_times_are_asked_after_each_users_last_event() -> None:
             "gives Float64 in 15 rows instead of true",
         ),
         (lambda run: run.recommend("u01", where="genre ="), "item columns item_id, genre, price"),
-        (lambda run: run.similar("i99"), "item 'i99': never seen"),
+        (
+            lambda run: run.similar("i99"),
+            "item 'i99': never seen in the log of this run; leave them out, or say on_unknown='skip'$",
+        ),
+        (
+            lambda run: inspect.unwrap(Run.similar)(run, "i99", on_unknown="popular"),
+            "on_unknown 'popular' is not known; give raise or skip",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_line(run: Run, call: Callable[[Run], Any], words: str) -> None:
@@ -390,12 +440,11 @@ def test_integer_ids_may_be_written_as_text_and_back() -> None:
     assert ids.find(ids.as_ids(["20", "30", "20"], numbers), numbers).tolist() == [1, -1]
     assert ids.find(ids.as_ids([20, 30], words), words).tolist() == [1, -1]
     assert ids.as_ids(np.array([20]), numbers).dtype == pl.Int64
-    with pytest.raises(
-        InputError, match="user 'x': never seen in the log of this run, whose user ids are integers"
-    ):
-        ids.as_ids(["x"], numbers)
-    with pytest.raises(InputError, match="never seen"):
-        ids.as_ids([300], pl.Series("user_id", [1, 2], dtype=pl.UInt8))
+    small = numbers.cast(pl.UInt8)
+    for meant, known in ((["x", "20", "020"], numbers), ([300, 20], small)):
+        found = ids.as_ids(meant, known)
+        assert (found.name, found.to_list()) == ("user_id", [str(meant[0]), "20"])
+        assert ids.find(found, known).tolist() == [-1, 1]
 
 
 def damage(path: Path) -> None:
@@ -447,6 +496,12 @@ def test_fit_leaves_nothing_where_it_fails(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"prepared\.json: missing"):
         fit(prepared, tmp_path / "run")
     assert list(tmp_path.iterdir()) == [prepared]
+
+
+def test_fit_tells_what_it_took_for_granted(copied: Path) -> None:
+    """The run is there already: the same call only reads it."""
+    told = fit(copied / "histories", copied, model=MODEL, train=TRAIN).notes
+    assert told == ("times are seconds: only so do all of them lie between 1980 and 2100",)
 
 
 def test_half_lives_are_those_of_the_run(run: Run) -> None:

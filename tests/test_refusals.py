@@ -61,7 +61,14 @@ BAD = {
     "nan.csv": (csv([f"{T}.0", "NaN"]), ("'timestamp'", "NaN", "row 2", "--unit")),
     "float.csv": (csv([T, f"{T}.5", T]), ("'timestamp'", "row 2", "--unit")),
     "mixed.csv": (csv([T, T, T * 1000, T]), ("'timestamp'", "row 3", "--unit")),
-    "alone.csv": (text(f"user_id,item_id,timestamp\n1,1,{T}\n2,1,{T}\n"), ("nobody has two events", "check")),
+    "label.csv": (
+        text(f"user_id,item_id,timestamp,label\n1,1,{T},1\n1,2,{T},\n1,3,{T},0.5\n1,4,{T},-1\n"),
+        ("'label'", "rows 3, 4", "0, 1 or nothing"),
+    ),
+    "alone.csv": (
+        text(f"user_id,item_id,timestamp\n1,1,{T}\n2,1,{T}\n"),
+        ("'user_id'", "nobody has two events", "check"),
+    ),
 }  # fmt: skip
 
 
@@ -71,15 +78,24 @@ def test_bad_logs(name: str, refused: Callable[..., str], tmp_path: Path) -> Non
     write(tmp_path / name)
     message = refused("prepare", tmp_path / name, "--out", tmp_path / "out")
     assert all(word in message for word in words), message
-    assert name in message or name == "alone.csv"
+    assert name in message
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_times_in_the_future_are_counted(say: Callable[..., Said], tmp_path: Path) -> None:
-    csv([T + row for row in range(19)] + [3_900_000_000])(tmp_path / "log.csv")
+    csv([T + row for row in range(19)] + [3_900_000_000] * 6)(tmp_path / "log.csv")
     said = say("prepare", tmp_path / "log.csv", "--json --out", tmp_path / "out")
     assert said.status == 0
-    assert "warning: times in the future: 1" in said.err
+    rows = "rows 20, 21, 22, 23, 24 ... (6 in all)"
+    assert f"warning: log.csv: column 'timestamp': times in the future ({rows});" in said.err
+
+
+def test_a_refused_log_leaves_no_salt(refused: Callable[..., str], tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text(f"user_id,item_id,timestamp\n1,1,{T}\n2,1,{T}\n")
+    words = ("--anonymise --anonymise.salt", tmp_path / "salt", "--out", tmp_path / "out")
+    assert "nobody has two events" in refused("prepare", log, *words)
+    assert list(tmp_path.iterdir()) == [log]
 
 
 @pytest.mark.parametrize(
@@ -100,10 +116,30 @@ def test_list_longer_than_the_catalogue(refused: Callable[..., str], run: Path) 
     assert "the log has 15 items" in refused("evaluate -k 5 16", run)
 
 
+def without(part: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda config: {name: value for name, value in config.items() if name != part}
+
+
+def unknown(part: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda config: {**config, part: {**config[part], "novelty": 1}}
+
+
+EDITS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "list": lambda config: [],
+    "format alone": lambda config: {"format": config["format"]},
+    "no reference": without("reference"),
+    "no numbers of items": lambda config: {**config, "spec": {}},
+    "other columns": lambda config: {**config, "spec": {**config["spec"], "item_columns": {"a": 1}}},
+    **{f"unknown in {part}": unknown(part) for part in ("spec", "model", "train", "reference")},
+}
+
+
 def damage(run: Path, how: str) -> None:
     config = run / "config.json"
     if how == "format":
         config.write_text(json.dumps({**json.loads(config.read_text()), "format": 99}))
+    elif how in EDITS:
+        config.write_text(json.dumps(EDITS[how](json.loads(config.read_text()))))
     elif how == "json":
         config.write_text(config.read_text()[:100])
     elif how == "unfinished":
@@ -123,6 +159,15 @@ def damage(run: Path, how: str) -> None:
     [
         ("format", "format 99"),
         ("json", "config.json: damaged"),
+        ("list", "config.json: damaged (it holds no JSON object)"),
+        ("format alone", "config.json: damaged (data, spec, model, train, half_lives, reference missing"),
+        ("no reference", "config.json: damaged (reference missing"),
+        ("no numbers of items", "config.json: spec lacks adaptive, behaviours"),
+        ("other columns", "spec.item_columns has the unknown a; it was written by jaxdecay"),
+        *(
+            (f"unknown in {part}", f"config.json: {part} has the unknown novelty; it was written by jaxdecay")
+            for part in ("spec", "model", "train", "reference")
+        ),
         ("unfinished", "no checkpoint yet"),
         ("no run", "config.json is missing"),
         ("array", "item.npy: damaged"),
@@ -145,7 +190,12 @@ def test_nothing_is_overwritten(refused: Callable[..., str], run: Path, tmp_path
     log, prepared = tmp_path / "events.parquet", run / "histories"
     tiny_events().write_parquet(log)
     assert "--overwrite" in refused("prepare", log, "--out", prepared)
-    assert "is a run with other" in refused("train", prepared, "--learning-rate 0.1 --out", run)
+    assert "learning_rate (0.003 there, 0.1 asked)" in refused(
+        "train", prepared, "--features 4 --modes 2 --learning-rate 0.1 --out", run
+    )
+    assert "is a file, not a directory; give another --out" in refused("train", prepared, "--out", log)
+    assert f"jaxdecay prepare {log} --out DIR" in refused("train", log, "--out", tmp_path / "run")
+    assert "is a file, no run" in refused("evaluate", log)
     assert "is no run" in refused("train", prepared, "--out", prepared)
     assert "no such directory" in refused("train", tmp_path / "nowhere", "--out", tmp_path / "run")
     assert list(tmp_path.iterdir()) == [log]

@@ -154,7 +154,8 @@ def test_a_line_written_before_a_kill_that_its_checkpoint_did_not_survive_is_wri
     toys.train(tmp_path, report=at_step(4, lambda: os.kill(os.getpid(), signal.SIGTERM)), **OPTIONS)
     history = tmp_path / "history.jsonl"
     written = history.read_text()
-    ahead = json.dumps({"step": 6, "epoch": 2.0, "loss": 0.0, "ndcg@10": 0.0, "seconds": 0.0})
+    ahead = json.dumps({"step": 6, "epoch": 2.0, "loss": 0.0, "ndcg@10": 0.0})
+    ahead = json.dumps({**json.loads(ahead), "settled": False, "kept": False, "seconds": 0.0})
     history.write_text(written + ahead + '\n{"step": 9, "epo')
     (tmp_path / "checkpoints" / "6.orbax-checkpoint-tmp").mkdir()
     agree(tmp_path, toys.train(tmp_path, **OPTIONS), whole)

@@ -1,5 +1,7 @@
 """The run directory: begun once, found again, and never mistaken for anything else."""
 
+import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,20 @@ import pytest
 import toys
 
 from jaxdecay import runs
+from jaxdecay.configure import ModelOptions
 from jaxdecay.errors import InputError
+from jaxdecay.model import Spec
+from jaxdecay.train import TrainOptions
 
+SPEC = Spec(
+    items=3, users=2, behaviours=1, features=2, similarity_half_lives=(1.0, float("inf")),
+    revisit_half_lives=(), revisit_periods=(), popularity_half_lives=(), revisit=False, groups=0,
+    group_column=0, per_item=False, per_user=False, per_behaviour=False, adaptive=False, calendar=False,
+)  # fmt: skip
 CONFIG = {
-    "data": {"fingerprint": "f"}, "spec": {"half_lives": (1.0, float("inf"))}, "model": {"features": 2},
-    "train": {"seed": 0},
+    "data": {"fingerprint": "0123456789"}, "spec": dataclasses.asdict(SPEC),
+    "model": dataclasses.asdict(ModelOptions()), "train": dataclasses.asdict(TrainOptions()),
+    "half_lives": {"how": "learned"}, "reference": {"origin": 0, "weight": 1.0},
 }  # fmt: skip
 
 
@@ -33,12 +44,40 @@ def test_a_run_begins_once_and_is_found_again(prepared: Path, tmp_path: Path) ->
     assert runs.read_config(run)["versions"]["jax"] == jax.__version__
 
 
-@pytest.mark.parametrize("name", ["data", "spec", "model", "train"])
-def test_other_options_are_refused_by_name(name: str, prepared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {"fingerprint": "987654321"}}, "prepared log (01234567 there, 98765432 asked);"),
+        ({"spec": {"items": 4}}, "items (3 there, 4 asked);"),
+        ({"spec": {"items": 4}, "train": {"epochs": 5}}, "epochs (30 there, 5 asked);"),
+        ({"model": {"periods": ()}}, "periods (1d 7d there, none asked);"),
+        (
+            {"model": {"features": 8, "modes": 2}, "train": {"epochs": 5, "seed": 1, "window": 9}},
+            "features (32 there, 8 asked), modes (8 there, 2 asked), epochs (30 there, 5 asked) and 2 more;",
+        ),
+    ],
+)
+def test_other_options_are_refused_by_name(
+    changes: dict[str, dict[str, Any]], words: str, prepared: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     runs.create(run, prepared, CONFIG)
-    with pytest.raises(InputError, match=f"is a run with other {name};"):
-        runs.create(run, prepared, {**CONFIG, name: {"other": 1}})
+    asked = {**CONFIG, **{part: {**CONFIG[part], **values} for part, values in changes.items()}}
+    with pytest.raises(InputError) as caught:
+        runs.create(run, prepared, asked)
+    assert f"is a run with other options: {words} give another --out" in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ['{"a": 1}', "[]", "3"])
+def test_a_line_of_the_history_that_is_no_evaluation_is_named(line: str, tmp_path: Path) -> None:
+    names = ("step", "epoch", "loss", "ndcg@10", "settled", "kept")
+    whole = json.dumps(dict.fromkeys(names, 1))
+    history = tmp_path / "history.jsonl"
+    history.write_text(f'{whole}\n{whole}\n{{"step": 3, "epo')
+    assert len(runs.HistoryLog.lines(tmp_path)) == 2
+    history.write_text(f"{whole}\n{line}\n")
+    with pytest.raises(InputError, match=r"history\.jsonl: line 2 is no evaluation"):
+        runs.HistoryLog.lines(tmp_path)
 
 
 def test_a_log_prepared_inside_the_run_is_never_deleted(tmp_path: Path) -> None:
@@ -82,7 +121,7 @@ def test_a_run_killed_while_it_began_begins_again(
     assert sorted(path.name for path in (run / "histories").iterdir()) == sorted(
         path.name for path in prepared.iterdir()
     )
-    assert runs.read_config(run)["train"] == {"seed": 0}
+    assert runs.read_config(run)["train"] == CONFIG["train"]
 
 
 def test_what_is_no_run_or_a_damaged_or_foreign_one_is_said_in_a_line(tmp_path: Path) -> None:

@@ -224,6 +224,21 @@ def test_ids_keep_the_type_of_the_run(tmp_path: Path) -> None:
     assert pl.read_parquet(newest(tmp_path) / "items.parquet")["item_id"].dtype == pl.Int32
     with pytest.raises(InputError, match="the ids of the run are Int32"):
         update(tmp_path, new.with_columns(user_id=pl.lit(2**40)))
+    events(("5", "7", LATE), ("x", "7", LATE + 1), ("y", "7", LATE + 2)).write_csv(tmp_path / "new.csv")
+    told = r"^new.csv: column 'user_id' holds String, .* Int32: 'x', 'y' in rows 2, 3 in order of time; give"
+    with pytest.raises(InputError, match=told):
+        update(tmp_path, tmp_path / "new.csv")
+    with pytest.raises(InputError, match=r"^the table of items: column 'item_id' .*: 'i0' in row 1; give"):
+        update(tmp_path, new.with_columns(item_id=98), items=pl.DataFrame({"item_id": ["i0"]}))
+
+
+def test_a_file_that_does_not_fit_is_named(run: Path, tmp_path: Path) -> None:
+    events(("u05", "i00", LATE), behaviour="return").write_csv(tmp_path / "returns.csv")
+    with pytest.raises(InputError, match=r"^returns.csv: behaviour return is unknown to the run"):
+        update(run, tmp_path / "returns.csv")
+    events(("u05", "i00", LATE)).drop("behaviour").write_csv(tmp_path / "bare.csv")
+    with pytest.raises(InputError, match=r"^bare.csv: there is no column for the behaviour"):
+        update(run, tmp_path / "bare.csv")
 
 
 def test_integer_ids_for_a_run_of_text_ids_are_read_as_text(run: Path) -> None:
@@ -319,3 +334,47 @@ def test_recommendations_follow_an_update(tiny_run: Path, tmp_path: Path) -> Non
     assert again.score(items.with_columns(user_id=pl.lit("u06")), at)["score"].is_finite().all()
     shutil.rmtree(newest(run.path))  # back to before the update
     assert load(run.path).recommend(["u05", "u06"], k=ITEMS, at=at).equals(everyone)
+
+
+def test_an_update_tells_what_it_took_for_granted(tiny_run: Path, tmp_path: Path) -> None:
+    run = load(shutil.copytree(tiny_run, tmp_path / "run"))
+    run.update(events(("u05", "i00", LATE)).with_columns(pl.from_epoch("timestamp")).drop("device"))
+    assert run.notes == (
+        "times without a zone are taken as UTC",
+        "the new events lack device: missing as context",
+    )
+
+
+def test_a_new_item_is_similar_to_others_by_its_columns_alone(tiny_run: Path, tmp_path: Path) -> None:
+    """The price of i00 is missing, so there is a flag for that; a new item with this flag alone is
+    nothing."""
+    run = load(shutil.copytree(tiny_run, tmp_path / "run"))
+    new = events(("u05", "bare", LATE), ("u05", "dear", LATE), ("u05", "jazzy", LATE))
+    items = pl.DataFrame({"item_id": ["dear", "jazzy"], "genre": [None, "jazz"], "price": [9.0, None]})
+    run.update(new, items=items)
+    assert run.histories.item_numeric[-3:, -1].tolist() == [1.0, 0.0, 1.0]
+    near = run.similar(["bare", "dear", "jazzy", "i00"], k=ITEMS + 2)
+    assert near["item_id"].unique(maintain_order=True).to_list() == ["dear", "jazzy", "i00"]
+    assert "bare" not in near["similar_id"]
+    assert len(near) == 3 * (ITEMS + 1)
+
+
+def test_missing_numbers_are_written_as_the_encoder_does() -> None:
+    from jaxdecay.data.features import Encoding, FeatureSpec, fit_features
+    from jaxdecay.predict import missing_numbers
+
+    columns = {"a": [1.0, None], "b": [2.0, 5.0], "c": [[1.0, 2.0], None], "d": [None, None]}
+    frame = pl.DataFrame({"item_id": ["x", "y"], "lat": [1.0, None], "lon": [2.0, None], **columns})
+    frame = frame.cast({"d": pl.List(pl.Float64)})
+    chosen: dict[str, Encoding] = {"a": "standardise", "b": "rank", "c": "vector", "d": "vector"}
+    chosen |= {"lat": "coordinates", "lon": "coordinates"}
+    encoder = fit_features(frame, FeatureSpec(chosen))
+    nothing = encoder.apply(frame.clear(1)).numeric
+    histories = Histories.from_arrays(
+        np.zeros(1, int),
+        np.zeros(1, int),
+        np.zeros(1, int),
+        item_numeric=nothing,
+        config={"features": {"item": {"encoder": encoder.to_json()}}},
+    )
+    assert np.array_equal(missing_numbers(histories), nothing[0])

@@ -47,10 +47,12 @@ class OwnCounts:
 
 
 def visible(histories: Histories, requests: Requests) -> rank.OwnItems:
-    """The different items that each request sees in its user's history."""
-    return rank.own_items(
-        histories.offsets[requests.user], requests.history_end, histories.item, histories.items
-    )
+    """The different items that each request sees chosen (`Histories.chosen`) in its user's history."""
+    place = np.flatnonzero(histories.chosen)
+    before = np.searchsorted(place, np.append(histories.offsets[requests.user], requests.history_end))
+    begin, end = np.split(before, 2)
+    own = rank.own_items(begin, end, histories.item[place], histories.items)
+    return own._replace(last=place[own.last], event=place[own.event])
 
 
 def log_counts(own: rank.OwnItems, time: np.ndarray, half_life: float) -> np.ndarray:

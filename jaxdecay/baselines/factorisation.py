@@ -171,7 +171,7 @@ def item_factors(
 
 def _training_counts(histories: Histories, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """User (renumbered), item and 1 + log count of each different pair in training, by user."""
-    rows = np.flatnonzero(histories.part == 0)
+    rows = np.flatnonzero((histories.part == 0) & histories.chosen)
     user = np.searchsorted(histories.offsets, rows, side="right") - 1
     names = np.unique(user)
     if len(names) > _MOST_USERS:

@@ -140,7 +140,7 @@ def similar_items(histories: Histories, neighbours: int = NEIGHBOURS) -> Similar
 
 def _training_pairs(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
     """User and item of each different pair in training, by user, at most ``_LONGEST`` a user."""
-    rows = np.flatnonzero(histories.part == 0)
+    rows = np.flatnonzero((histories.part == 0) & histories.chosen)
     user = np.searchsorted(histories.offsets, rows, side="right") - 1
     key = user * max(histories.items, 1) + histories.item[rows]
     first = np.sort(np.unique(key, return_index=True)[1])

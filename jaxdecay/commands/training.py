@@ -41,7 +41,7 @@ class Train(Command):
             "run": str(out),
             "finished": done,
             "half_lives": runs.read_config(out)["half_lives"],
-            "steps": lines[-1]["step"] if lines else 0,
+            "steps": runs.latest_step(out),
             "epochs": lines[-1]["epoch"] if lines else 0,
             "best": best,
         }
@@ -51,7 +51,13 @@ class Train(Command):
         score = (
             f"; NDCG@10 on validation {best['ndcg@10']:.4f} (kept: epoch {best['epoch']:g})" if best else ""
         )
-        print(f"{result['run']}: trained {result['steps']} steps ({result['epochs']:g} epochs){score}")
+        epochs = f"{result['epochs']:g} epochs{'' if result['finished'] else ' evaluated'}"
+        print(f"{result['run']}: trained {result['steps']} steps ({epochs}){score}")
         print(f"half-lives: {result['half_lives']['how']}")
         if result["finished"]:
             print(f"next: jaxdecay evaluate {result['run']}")
+
+    def fault(self, result: dict[str, Any]) -> str | None:
+        if not result["finished"]:  # the loop saved and left at a signal; what comes next must not go on
+            raise KeyboardInterrupt
+        return None

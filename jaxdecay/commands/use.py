@@ -214,8 +214,9 @@ class Update(Command):
             unit=self.unit,
             salt=self.salt,
         )
-        for text in run.notes:
-            note(f"warning: {text}")
+        for word, texts in (("note", report["read"]["assumed"]), ("warning", report["warnings"])):
+            for text in texts:
+                note(f"{word}: {text}")
         return report
 
     def show(self, result: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ prepared log or a run; keep it to add later events, delete it to cut the tie for
 titles, texts and context columns stay, and may still point at a person.
 """
 
-import contextlib
 import hashlib
 import os
 import secrets
@@ -74,6 +73,18 @@ def hash_ids(ids: pl.Series, salt: bytes, *, kind: str, digest_bytes: int = DIGE
 def read_or_make_salt(path: Path | None, *, outside: Iterable[Path] = ()) -> bytes:
     """The salt in the file ``path``; a new random one is written there (mode 0600) if there is no such file.
 
+    Raises InputError as `read_or_draw_salt` and `keep_salt` do.
+    """
+    salt, new = read_or_draw_salt(path, outside=outside)
+    if new is not None:
+        keep_salt(new, salt)
+    return salt
+
+
+def read_or_draw_salt(path: Path | None, *, outside: Iterable[Path] = ()) -> tuple[bytes, Path | None]:
+    """The salt in the file ``path`` and None or, if there is no such file, a new random one and the path that
+    `keep_salt` is to write it to.
+
     outside: directories (output, run) that must not contain it. Raises InputError when no file is named, when
     it lies in one of them, when others may read it, or when it holds no salt.
     """
@@ -89,17 +100,20 @@ def read_or_make_salt(path: Path | None, *, outside: Iterable[Path] = ()) -> byt
                 f"{path}: the salt must not lie in {directory}, which may be passed on; name a file "
                 "elsewhere."
             )
-    with contextlib.suppress(FileExistsError):
-        return _make(path)
-    return _read(path)
+    if os.path.lexists(path):
+        return _read(path), None
+    return secrets.token_bytes(SALT_BYTES), path
 
 
-def _make(path: Path) -> bytes:
-    salt = secrets.token_bytes(SALT_BYTES)
+def keep_salt(path: Path, salt: bytes) -> None:
+    """Writes a new salt, readable by its owner alone. Raises InputError when it cannot, or when there is a
+    file by now."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise
+        raise InputError(
+            f"{path}: another salt has been written there meanwhile; run the same command again to use that."
+        ) from None
     except OSError as error:
         raise InputError(
             f"{path}: the salt cannot be written ({error.strerror}); name another file."
@@ -108,7 +122,6 @@ def _make(path: Path) -> bytes:
         file.write(salt.hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
-    return salt
 
 
 def _read(path: Path) -> bytes:

@@ -71,11 +71,14 @@ class Reference(NamedTuple):
 
 def gather(histories: Histories, rows: Rows, past: int, window: int, reference: Reference) -> History:
     """Histories of the rows, (B, past + window): the last ``past`` places before ``start`` and the stretch
-    itself, padded."""
+    itself, padded. Events with the label 0 write nothing in a log without behaviours."""
     start = rows.start[:, None]
     index = np.concatenate([start - past + np.arange(past), start + np.arange(window)], axis=1)
     mask = (index >= rows.first[:, None]) & (index < rows.end[:, None])
     index = np.where(mask, index, 0)
+    weight = histories.weight[index] / np.float32(reference.weight)
+    if len(histories.config["behaviours"]) <= 1:  # else each behaviour learns what it writes
+        weight = np.where(histories.label[index] == 0, np.minimum(weight, np.float32(0)), weight)
     known = np.where(rows.user >= 0, rows.user, 0)
     return History(
         user=np.where(
@@ -87,7 +90,7 @@ def gather(histories: Histories, rows: Rows, past: int, window: int, reference: 
         time=reference.seconds(histories.time[index]),
         mask=mask,
         behaviour=np.where(mask, histories.behaviour[index], 0).astype(np.int32),
-        weight=np.where(mask, histories.weight[index] / np.float32(reference.weight), np.float32(0)),
+        weight=np.where(mask, weight, np.float32(0)),
         context_categorical=np.where(mask[..., None], histories.context_categorical[index], 0),
         context_numeric=np.where(mask[..., None], histories.context_numeric[index], np.float32(0)),
     )

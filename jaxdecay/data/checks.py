@@ -5,7 +5,7 @@ from typing import Literal
 
 import polars as pl
 
-from jaxdecay.data.refusals import listed, nearest, row_words
+from jaxdecay.data.refusals import listed, nearest, refuse_where, row_words
 from jaxdecay.errors import InputError
 
 Nulls = Literal["refuse", "drop"]
@@ -88,6 +88,18 @@ def numbers(column: pl.Series, where: str) -> pl.Series:
         raise InputError(
             f"{where} holds infinite or too large numbers ({row_words(column.is_infinite())}); correct them."
         )
+    return column
+
+
+def outcomes(column: pl.Series, where: str) -> pl.Series:
+    """Float32 labels: 0, 1 or null. Raises InputError for all else."""
+    column = numbers(column, where)
+    refuse_where(
+        ~column.is_in([0.0, 1.0]),
+        where,
+        "holds labels other than 0 and 1",
+        "write 0, 1 or nothing, or rename the column to keep it as context",
+    )
     return column
 
 

@@ -14,6 +14,7 @@ from jaxdecay.data.checks import (
     Nulls,
     ids,
     numbers,
+    outcomes,
     refuse_clash,
     refuse_no_rows,
     require_column,
@@ -90,7 +91,8 @@ def read_events(
 
     times = read_times(frame["timestamp"], where=places["timestamp"], unit=unit, clock=clock)
     checked = [ids(frame[role], places[role]) for role in ("user_id", "item_id")]
-    checked += [numbers(frame[role], places[role]) for role in ("weight", "label") if role in roles]
+    for role, check in (("weight", numbers), ("label", outcomes)):
+        checked += [check(frame[role], places[role])] if role in roles else []
     checked += [frame[role].cast(pl.String) for role in ("behaviour",) if role in roles]
     frame = frame.with_columns(times.ticks.alias("timestamp"), *checked)
     frame, dropped = without_nulls(frame, places, nulls, blank_lines=table.layout is not None)
@@ -98,8 +100,9 @@ def read_events(
     frame, disorder = _sorted(frame)
     frame = frame.with_columns(pl.col("timestamp") // times.per_second)
 
+    source_name = table.name.replace("\\", "/").rpartition("/")[2]
     report = {
-        "source": table.name.replace("\\", "/").rpartition("/")[2],
+        "source": source_name,
         "format": table.format,
         "rows_read": read,
         "rows": frame.height,
@@ -110,7 +113,9 @@ def read_events(
         "assumed": table.assumed + times.assumed,
         **times.facts,
     }
-    report["warnings"] = [*times.facts["warnings"], *_hints(context, roles)]
+    of_times = f"{source_name}: column {roles['timestamp']!r}"
+    report["warnings"] = [f"{of_times}: {words}" for words in times.facts["warnings"]]
+    report["warnings"] += _hints(context, roles)
     return Events(frame, report)
 
 

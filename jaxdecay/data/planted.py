@@ -44,13 +44,13 @@ class SimulateOptions:
     categories: tuple[str, ...] = ("news", "videos", "music", "food", "books")
     """Names of the item categories."""
     half_lives: tuple[float, ...] = (0.5, 2.0, 7.0, 30.0, 90.0)
-    """Planted half-life of the kernel's envelope, one per category."""
+    """Planted half-lives of the kernel's envelope in days, one per category."""
     appeal: tuple[float, ...] = (1.2, 0.7, 0.2, 0.0, -0.7)
     """What all tastes have in common (logits, one per category): slow interests pile up without help."""
     weekly_categories: tuple[str, ...] = ("food",)
     """Categories whose kernel also swings with the period."""
     period: float = 7.0
-    """Planted period."""
+    """Planted period in days."""
     swing: float = 0.7
     """How far the kernel swings in the weekly categories: 0 not at all, 1 down to zero."""
     kappa: float = 0.1
@@ -60,7 +60,7 @@ class SimulateOptions:
     attractiveness_spread: float = 0.5
     """Standard deviation of an item's attractiveness (in logits)."""
     popularity_half_life: float = 30.0
-    """An item's attractiveness halves towards its floor in this time after its birth."""
+    """An item's attractiveness halves towards its floor in this many days after its birth."""
     popularity_floor: float = 0.3
     """Share of its attractiveness that an item never loses."""
     newborn_share: float = 0.5

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from jaxdecay.data import store
-from jaxdecay.data.anonymise import AnonymiseOptions, anonymise, read_or_make_salt
+from jaxdecay.data.anonymise import AnonymiseOptions, anonymise, keep_salt, read_or_draw_salt
 from jaxdecay.data.clean import CleanOptions, clean, k_core
 from jaxdecay.data.context import choose_context
 from jaxdecay.data.events import Columns, read_events, read_items, read_users
@@ -56,6 +56,8 @@ class _Log(NamedTuple):
     items: pl.DataFrame | None
     users: pl.DataFrame | None
     report: dict[str, Any]
+    salt: tuple[bytes, Path | None] | None
+    """That of hashed ids, and where it must yet be written if it is new."""
 
 
 def prepare(
@@ -75,7 +77,7 @@ def prepare(
         overwrite: replace a prepared directory at ``out``.
 
     Guarantees: everything fitted or counted comes from the training part; indices depend on ids alone, not
-    on the order of rows; ``out`` is written wholly or not at all.
+    on the order of rows; ``out`` is written wholly or not at all, and a new salt only with it.
 
     Raises:
         InputError: everything that reading, cleaning, splitting and encoding refuse, in one line.
@@ -89,6 +91,8 @@ def prepare(
         for name, table in tables.items():
             _write_table(table, directory / f"{name}.parquet")
         histories.write(directory)
+        if log.salt is not None and log.salt[1] is not None:  # last, but never after what it hashed is there
+            keep_salt(log.salt[1], log.salt[0])
     return Histories.load(out)
 
 
@@ -115,10 +119,11 @@ def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: An
     item_frame = None if item_source is None else read_items(item_source)
     user_frame = None if user_source is None else read_users(user_source)
     hidden = options.anonymise
+    salt = None
     if hidden.users or hidden.items:
-        salt = read_or_make_salt(hidden.salt, outside=(out,))
+        salt = read_or_draw_salt(hidden.salt, outside=(out,))
         frame, item_frame, user_frame = (
-            None if one is None else anonymise(one, salt, users=hidden.users, items=hidden.items)
+            None if one is None else anonymise(one, salt[0], users=hidden.users, items=hidden.items)
             for one in (frame, item_frame, user_frame)
         )
         assert frame is not None
@@ -128,7 +133,7 @@ def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: An
         for name, chosen in (("items", item_source), ("users", user_source))
         if chosen is not None
     }
-    return _Log(frame, item_frame, user_frame, report)
+    return _Log(frame, item_frame, user_frame, report, salt)
 
 
 def _side_source(source: Any, name: str, given: Any) -> Any:
@@ -147,7 +152,15 @@ def _split(log: _Log, options: PrepareOptions) -> tuple[pl.DataFrame, np.ndarray
     begins = events["user_id"].ne_missing(events["user_id"].shift()).to_numpy()
     begins[0] = True
     offsets = np.append(np.flatnonzero(begins), len(events))
-    part = assign_parts(events["timestamp"].to_numpy(), offsets, options.split, clock=options.clock)
+    read = log.report["read"]
+    part = assign_parts(
+        events["timestamp"].to_numpy(),
+        offsets,
+        options.split,
+        clock=options.clock,
+        where=read["source"],
+        users=read["columns"]["user_id"],
+    )
     if options.clean.user_core == options.clean.item_core == 1:
         return events, part
     return _only_core(events, part, options.clean, log.report)

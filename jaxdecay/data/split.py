@@ -62,7 +62,13 @@ class SplitOptions:
 
 
 def assign_parts(
-    time: np.ndarray, offsets: np.ndarray, options: SplitOptions | None = None, *, clock: Clock = "utc"
+    time: np.ndarray,
+    offsets: np.ndarray,
+    options: SplitOptions | None = None,
+    *,
+    clock: Clock = "utc",
+    where: str = "the log",
+    users: str = "user_id",
 ) -> np.ndarray:
     """Part of every event: (E,) int8, 0 training, 1 validation, 2 test.
 
@@ -73,6 +79,7 @@ def assign_parts(
 
     Args:
         time: (E,) int64 seconds. offsets: (U+1,) int64, the rows of each user.
+        where: opens messages. users: the column of the users, for messages.
 
     Raises:
         InputError: nobody has two events; the log is too short or too simultaneous for the split; a
@@ -82,28 +89,29 @@ def assign_parts(
     lengths = np.diff(offsets)
     if lengths.max(initial=0) < 2:
         raise InputError(
-            "the log: nobody has two events, so there is no history to learn from; "
-            "check which column holds the users"
+            f"{where}: column {users!r}: nobody has two events, so there is no history to learn from; "
+            "check that it holds the users, or name the right one with --columns.user"
         )
     if options.kind == "global-time":
         if clock == "relative":
             raise InputError(
-                "the log: times that count from each user's first event cannot be cut at one moment; "
+                f"{where}: times that count from each user's first event cannot be cut at one moment; "
                 "use --split per-user-time --clock relative"
             )
-        cuts = _cut_times(np.sort(time), options)
+        cuts = _cut_times(np.sort(time), options, where)
         part = np.zeros(len(time), np.int8)
         for cut in cuts:
             part += time >= cut
         return part
     if lengths.max() < 3:
         raise InputError(
-            f"the log: nobody has three events, which --split {options.kind} needs; use --split global-time"
+            f"{where}: column {users!r}: nobody has three events, which --split {options.kind} needs; "
+            "use --split global-time"
         )
     return _last_events(offsets, *_held_out(lengths, options))
 
 
-def _cut_times(ordered: np.ndarray, options: SplitOptions) -> list[int]:
+def _cut_times(ordered: np.ndarray, options: SplitOptions, where: str) -> list[int]:
     """[validation cut, test cut] as times; a cut that is not wanted is left out or, if only test is, lies
     at its end."""
     starts = np.flatnonzero(np.diff(ordered)) + 1
@@ -115,7 +123,7 @@ def _cut_times(ordered: np.ndarray, options: SplitOptions) -> list[int]:
     places = _cut_places(starts, [share * len(ordered) for share in wanted])
     if places is None:
         raise InputError(
-            f"the log: {len(starts) + 1} distinct times are too few for training, validation and test; "
+            f"{where}: {len(starts) + 1} distinct times are too few for training, validation and test; "
             "use --split leave-one-out"
         )
     cuts = [int(ordered[place]) for place in places]

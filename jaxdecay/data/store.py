@@ -107,6 +107,11 @@ def write_arrays(directory: Path, arrays: Mapping[str, np.ndarray], config: Mapp
 def read_config(path: str | Path, *, version: int) -> dict[str, Any]:
     """``prepared.json`` of a directory; InputError when missing, damaged or of another format version."""
     directory = Path(path)
+    if directory.is_file():
+        raise InputError(
+            f"{directory}: is a file, no prepared log; if it is a log, first run jaxdecay prepare "
+            f"{directory} --out DIR, and give DIR"
+        )
     if not directory.is_dir():
         raise InputError(f"{directory}: no such directory; make it: jaxdecay prepare LOG --out {directory}")
     file = directory / MANIFEST

@@ -180,9 +180,9 @@ def _facts(ticks: pl.Series, per_second: int, **facts: Any) -> dict[str, Any]:
     low, high = _bounds(ticks)
     future, warnings = 0, []
     if facts["clock"] == "utc":
-        future = int((ticks > int(time.time() * per_second)).sum())
-    if future:
-        warnings.append(f"times in the future: {future}")
+        late = ticks > int(time.time() * per_second)
+        future = int(late.sum())
+        warnings += [f"times in the future ({row_words(late)}); check --unit, or correct them"][:future]
     bounds = {
         name: bound // per_second if bound is not None else None
         for name, bound in (("first", low), ("last", high))
