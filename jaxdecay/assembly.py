@@ -25,7 +25,7 @@ from jaxdecay.predict import Predictor, items_of, shares_of
 from jaxdecay.priors import half_life_priors
 from jaxdecay.train import Constants, TrainOptions
 
-_GRID = 512  # points of the catalogue's time grid that training reads at each step
+_GRID = 256  # points of the catalogue's time grid that training reads at each step
 
 
 class Pieces(NamedTuple):
@@ -126,7 +126,7 @@ def load_predictor(run: str | Path, *, histories: Histories | None = None) -> Pr
     """The trained model of a run over its own histories (or newer ones of the same vocabulary)."""
     run = Path(run)
     module, params, config = load_model(run)
-    histories = histories or Histories.load(run / "histories")
+    histories = histories or Histories.load(run / "histories", verify=True)
     return Predictor(
         module, params, histories, catalogue_of(histories, module.spec), Reference(**config["reference"])
     )

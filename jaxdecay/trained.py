@@ -47,9 +47,9 @@ class Run:
         return f"Run({str(self.path)!r}: {one.users} users, {one.items} items, {one.events} events)"
 
     def _open(self) -> None:
-        directory = newest(self.path)
+        self._directory = directory = newest(self.path)
         try:
-            self.histories = Histories.load(directory)
+            self.histories = Histories.load(directory, verify=True)
             self._users = ids.read_table(directory, "user", rows=self.histories.users)["user_id"]
         except InputError as error:
             back = (
@@ -69,7 +69,7 @@ class Run:
     @functools.cached_property
     def items(self) -> pl.DataFrame:
         """Index, item_id, and the item columns as they were given."""
-        return ids.read_table(newest(self.path), "item", rows=self.histories.items)
+        return ids.read_table(self._directory, "item", rows=self.histories.items)
 
     @functools.cached_property
     def predictor(self) -> Predictor:
