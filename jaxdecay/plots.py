@@ -262,9 +262,9 @@ def _rows(ax: Axes, names: Sequence[str]) -> None:
 def _days_axis(ax: Axes, left: float, right: float, never: float | None = None) -> None:
     """A logarithmic axis of days with ticks that people say; ``never`` has one of its own."""
     ax.set_xscale("log")
-    inside = {
-        value: text for value, text in _TICKS.items() if left <= value <= (never / 2 if never else right)
-    }
+    # The label of "never" takes a tenth of the axis: none may stand beside it.
+    last = never / (right / left) ** 0.1 if never else right
+    inside = {value: text for value, text in _TICKS.items() if left <= value <= last}
     if len(inside) < 2:
         inside = {value: show_days(value) for value in np.geomspace(left, right, 4)[1:3].tolist()}
     while len(inside) > 8:
