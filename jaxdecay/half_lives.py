@@ -90,7 +90,7 @@ def half_lives(
     Args:
         bootstrap: refits. With 0, or where half-lives were not learned, there are no intervals (null), and
             half-lives are those of the trained parameters as they are, not of the refit that counts every
-            user once: that one has gone on to convergence, and differs by a few per cent.
+            user once: that one has gone five steps further, and differs by a few per cent.
         users: most users drawn into each refit; with fewer than there are, the spread is scaled by the root
             of the ratio.
         report: called with {"refit": i, "refits": n} before each.

@@ -2,8 +2,9 @@ r"""Refits of how interest fades, everything else held fixed: what a bootstrap o
 
 A refit solves the score equations of the weighted log-posterior, $\sum_u m_u \nabla \ell_u(\theta) =
 \nabla \text{penalty}(\theta)$, in the parameters $\theta$ that all users share (half-lives, periods,
-envelopes, group and behaviour weights, levels), by one step of Fisher scoring from where the unweighted
-equations are solved, with the information that the users' own scores add up to. A pass over the data
+envelopes, group and behaviour weights, levels), by one step of Fisher scoring from the centre, with the
+information that the users' own scores add up to. The centre is five such steps on the unweighted equations
+from the trained parameters: near their solution, except where the data say little. A pass over the data
 gives every user's score there, so refits cost no further pass. (Further steps with the same information
 were tried: in directions that the data say little of they run away.) Vectors of items and the deviations
 of single items and users stay where training left them; the spread of refits does not contain their
@@ -44,7 +45,7 @@ class Problem(NamedTuple):
     prior: Callable[[np.ndarray], np.ndarray]
     """(D,) gradient of the priors' log-density."""
     centre: np.ndarray
-    """(D,) where the refit with every user counted once ends."""
+    """(D,) where the steps with every user counted once end."""
     centre_scores: np.ndarray
     """(U+1, D) the users' scores there."""
     information: np.ndarray

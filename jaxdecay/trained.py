@@ -189,10 +189,9 @@ class Run:
         """The k items nearest to each of ``items`` by the cosine of their learned vectors: item_id,
         similar_id, score, rank.
 
-        ``allow``, ``deny`` and ``where`` are those of `recommend`. ``on_unknown``, of items never seen: raise
-        or skip. An item of which the model
-        knows nothing (new, and without columns) is near to none and gets no rows; ``notes`` counts the places
-        left empty.
+        ``allow``, ``deny`` and ``where`` are those of `recommend`; ``on_unknown`` is, too, but for "popular".
+        An item of which the model knows nothing (new, and without columns) is near to none and gets no rows;
+        ``notes`` counts the places left empty.
         """
         asked.check_on_unknown(on_unknown, users=False)
         k = asked.check_k(k, self.histories.items - 1, "there are {} other items")
@@ -302,4 +301,4 @@ class Run:
         return asked.found(users, self._users, on_unknown, hint=self._hint("user"))
 
     def _hint(self, kind: str) -> str:
-        return asked.hashed(self.histories, kind, newest(self.path) / f"{kind}s.parquet")
+        return asked.hashed(self.histories, kind, self._directory / f"{kind}s.parquet")
