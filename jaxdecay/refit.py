@@ -6,9 +6,11 @@ envelopes, group and behaviour weights, levels), by one step of Fisher scoring f
 information that the users' own scores add up to. The centre is five such steps on the unweighted equations
 from the trained parameters: near their solution, except where the data say little. A pass over the data
 gives every user's score there, so refits cost no further pass. (Further steps with the same information
-were tried: in directions that the data say little of they run away.) Vectors of items and the deviations
-of single items and users stay where training left them; the spread of refits does not contain their
-uncertainty.
+were tried: in directions that the data say little of they run away.) A user's score is divided by
+$1 - h_u$, with the leverage $h_u = s_u^\top I^{-1} s_u$: then leaving a user out moves the parameters as
+far as a step with the information of the others would (the jackknife; Quenouille 1949, Tukey 1958).
+Vectors of items and the deviations of single items and users stay where training left them; the spread of
+refits does not contain their uncertainty.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ _OWN = ("item_write", "user_read")
 # than a refit that runs to its end would move it.
 _DAMPING = 0.5
 _AT_ONCE = 16  # rows
+_LEAST = 0.1  # of one minus a leverage: a user who is alone in what he tells counts tenfold, not boundlessly
 _STRIDE = 1.0  # most that a logit or a log half-life moves in an iteration
 
 
@@ -47,7 +50,7 @@ class Problem(NamedTuple):
     centre: np.ndarray
     """(D,) where the steps with every user counted once end."""
     centre_scores: np.ndarray
-    """(U+1, D) the users' scores there."""
+    """(U+1, D) the users' scores there, divided by one minus their leverage."""
     information: np.ndarray
     """(D, D) information of all users there, with the priors' curvature."""
 
@@ -92,13 +95,13 @@ def pose(
         problem = problem._replace(centre=theta, centre_scores=scores, information=information)
         if iteration < iterations:
             theta = theta + _stride(problem, scores.sum(0) + problem.prior(theta))
-    return problem
+    leverage = np.einsum("ud,de,ue->u", scores, np.linalg.inv(information), scores)
+    return problem._replace(centre_scores=scores / np.maximum(1 - leverage, _LEAST)[:, None])
 
 
 def solve(problem: Problem, weights: np.ndarray) -> np.ndarray:
     """(D,) the shared parameters refitted with each user counted ``weights[user]`` times (U+1,)."""
-    gradient = weights @ problem.centre_scores + problem.prior(problem.centre)
-    return problem.centre + _stride(problem, gradient)
+    return problem.centre + _stride(problem, (weights - 1) @ problem.centre_scores)
 
 
 def _stride(problem: Problem, gradient: np.ndarray) -> np.ndarray:
