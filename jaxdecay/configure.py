@@ -42,6 +42,8 @@ class ModelOptions:
     revisit: bool = True
     """The head for coming back to the same item; left out by itself where fewer than 1 in 1,000 events
     repeat an item."""
+    satiation: bool = True
+    """Whether the item taken last may be wanted less for a while (or more): learned with its half-life."""
     popularity: bool = True
     """The head of decayed popularity."""
     calendar: bool = True
@@ -116,7 +118,23 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         context_columns=_table(encoders, "context", options.columns),
         request_time=options.request_time,
         floor=not fixed,
+        recovery=_recovery(histories, still) if revisit and options.satiation else 0.0,
     )
+
+
+def _gaps(histories: Histories) -> np.ndarray:
+    """Seconds between successive training events of a user, but for the simultaneous."""
+    train = histories.part == 0
+    user, time = histories.user()[train], np.asarray(histories.time)[train]
+    gaps = np.diff(time)[np.diff(user) == 0]
+    return gaps[gaps > 0]
+
+
+def _recovery(histories: Histories, still: bool) -> float:
+    """Days from which on the half-life of satiation is learned: the median gap. Where nothing fades it does
+    not either."""
+    gaps = _gaps(histories)
+    return float("inf") if still or not len(gaps) else float(np.median(gaps)) / _DAY
 
 
 def spread(histories: Histories, modes: int) -> tuple[float, ...]:
@@ -126,12 +144,11 @@ def spread(histories: Histories, modes: int) -> tuple[float, ...]:
     Outside the ages that a log contains a half-life cannot be identified. Empty if all events of every user
     are simultaneous.
     """
-    train = histories.part == 0
-    user, time = histories.user()[train], np.asarray(histories.time)[train]
-    gaps = np.diff(time)[np.diff(user) == 0]
-    gaps = gaps[gaps > 0]
+    gaps = _gaps(histories)
     if not len(gaps) or not modes:
         return ()
+    train = histories.part == 0
+    user, time = histories.user()[train], np.asarray(histories.time)[train]
     spans = np.zeros(histories.users, np.int64)
     np.maximum.at(spans, user, time - time[np.searchsorted(user, user)])
     low = max(np.quantile(gaps, 0.1), 60.0)

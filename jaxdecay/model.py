@@ -59,6 +59,8 @@ class Spec:
     request_time: Literal["used", "ignored"] = "used"
     floor: bool = True
     """Whether a bank starts with weight on the mode that never fades."""
+    recovery: float = 0.0
+    """Days from which on the half-life of satiation is learned; infinite for one that stays, 0 for none."""
 
     def __post_init__(self) -> None:
         if self.request_time == "used" and not self.request_time_matters():
@@ -158,6 +160,7 @@ class Interest(nn.Module):
                 decay=bank(spec.revisit_half_lives, spec.revisit_periods),
                 groups=spec.groups,
                 behaviours=spec.behaviours,
+                recovery=spec.recovery,
             )
             if spec.revisit
             else None
@@ -228,8 +231,8 @@ class Interest(nn.Module):
         )
         if self.revisit is None:
             return query, jnp.zeros((query.shape[0], history.item.shape[0]), jnp.float32)
-        writes, reads = self._revisit_weights(history, items, ages)
-        return query, scan.kernel(self.revisit.decay.modes(), writes, reads, ages)
+        weights = self._revisit_weights(history, items, ages)
+        return query, self.revisit.kernel(history, requests, ages, weights)
 
     def excitation(self, counts: Float[Array, "..."]) -> Float[Array, "..."]:
         """The revisit head's log intensity of faded counts."""

@@ -25,7 +25,7 @@ def is_level(path: tuple[Any, ...]) -> bool:
 
 def is_pace(path: tuple[Any, ...]) -> bool:
     """Whether a parameter is a half-life or a period itself, and not how much of each is written or read."""
-    return path[-1].key in ("log_half_life", "log_envelope", "period_shift")
+    return path[-1].key in ("log_half_life", "log_envelope", "period_shift", "decay_recovery")
 
 
 def groups_of(params: Any) -> Any:

@@ -111,6 +111,38 @@ class TestRevisit:
         np.testing.assert_allclose(own, [part[0], part[1] + part[3], part[2], 0.0], rtol=1e-5)
         np.testing.assert_allclose(everything, [part.sum()] * 4, rtol=1e-5)
 
+    @pytest.mark.parametrize("recovery", [3.0, np.inf])
+    @pytest.mark.parametrize("seen", [3, 2, 0])
+    def test_the_item_taken_last_is_held_back_and_training_and_serving_agree(
+        self, seen: int, recovery: float
+    ) -> None:
+        # the event of weight -1 is none that was taken: with 3 or 2 seen item 2 was last, with none item 0
+        head = dataclasses.replace(self.HEAD, recovery=recovery)
+        requests, targets = asked(10.0, 30.0, 10.0, seen=seen), jnp.array([2, 2, 0], jnp.int32)
+        age, writes = ages(requests), jnp.tile(jnp.array([[0.2, 0.8]]), (4, 1))
+
+        def both(head: Revisit) -> Any:
+            weights = head.kernel_weights(HISTORY, self.GROUP, age, writes)
+            kernel = head.kernel(HISTORY, requests, age, weights)
+            return head.counts(HISTORY, requests, age, weights, targets), kernel
+
+        p = toys.moved(head, both)
+        (own, everything), kernel = toys.call(head, both, p)
+        free, bare = self.HEAD, {k: v for k, v in p.items() if k not in ("decay_satiation", "decay_recovery")}
+        (_, all_without), kernel_without = toys.call(free, both, bare)
+        last, idle = (2, np.array([8.0, 28.0, 8.0])) if seen else (0, np.array([10.0, 30.0, 10.0]))
+        left = np.exp(
+            -p["decay_satiation"] * 2 ** (-idle / (recovery * np.exp(p.get("decay_recovery", 0.0))))
+        )
+        same = np.asarray(HISTORY.item) == last
+        expected = np.where(same, left[:, None] * kernel_without, kernel_without)
+        assert abs(left - 1).min() > 0.001
+        np.testing.assert_allclose(kernel, expected, rtol=1e-5)
+        np.testing.assert_allclose(everything, np.sum(kernel, 1), rtol=1e-5)
+        mine = np.where(np.asarray(HISTORY.item) == np.asarray(targets)[:, None], kernel, 0.0).sum(1)
+        np.testing.assert_allclose(own, mine, rtol=1e-5)
+        np.testing.assert_allclose(all_without, np.sum(kernel_without, 1), rtol=1e-5)
+
     def test_an_item_never_taken_is_not_excited_and_has_no_slope(self) -> None:
         p = self.run([0, 1, 2, 9])[0]
 

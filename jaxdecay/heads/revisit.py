@@ -9,29 +9,44 @@ events (Hawkes 1971; for repeat consumption Wang et al., *SLRC*, 2019). The head
 over the catalogue is $1 + e^{\theta}\sum_i n_i$, the faded mass of the user's history, whatever the number
 of items, and the probability that the next choice is a repeat by excitation is $e^{\theta} N / (1 +
 e^{\theta} N)$.
+
+Satiation: what was taken last is not what is wanted next, however much it is liked. The count of the item
+taken last is multiplied by $\exp(-\sigma\, 2^{-(t - t_{\text{last}}) / h_\sigma})$, with $\sigma$ and the
+half-life $h_\sigma$ of recovery learned. Below 0 $\sigma$ says the opposite: the same once more.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdecay import scan
 from jaxdecay.history import History, Requests
 from jaxdecay.interest import Bank
+from jaxdecay.modes import SECONDS_PER_DAY
 
 
 class Revisit(nn.Module):
-    """The bank of faded counts, how strongly a group or behaviour excites, and the level $\\theta$."""
+    """The bank of faded counts, how strongly a group or behaviour excites, the level $\\theta$, and satiation.
+
+    ``recovery``: days from which on the half-life of satiation is learned; infinite for one that stays, 0 for
+    none.
+    """
 
     decay: Bank
     groups: int = 0
     behaviours: int = 1
+    recovery: float = 0.0
 
     def setup(self) -> None:
         zeros = nn.initializers.zeros
         self.level = self.param("level", zeros, ())
         self.group_strength = self.param("group_strength", zeros, (self.groups,)) if self.groups else None
         self.behaviour_strength = self.param("behaviour_strength", zeros, (self.behaviours,))
+        if self.recovery:
+            self.satiation = self.param("decay_satiation", zeros, ())
+        if 0 < self.recovery < float("inf"):
+            self.recovery_shift = self.param("decay_recovery", zeros, ())
 
     def kernel_weights(
         self, history: History, group: Int[Array, " n"], ages: scan.Ages, writes: Float[Array, "n c"]
@@ -58,7 +73,39 @@ class Revisit(nn.Module):
         same = history.item[None] == target[:, None]
         own = scan.read_own(modes, writes, same, reads, ages)
         everything = scan.read(modes, writes, jnp.ones((writes.shape[0], 1), jnp.float32), reads, ages)[:, 0]
+        if self.recovery:
+            last, left = self.satiated(history, requests, ages)
+            same = history.item[None] == last[:, None]
+            everything -= (1.0 - left) * scan.read_own(modes, writes, same, reads, ages)
+            own *= jnp.where(target == last, left, 1.0)
         return jnp.maximum(own, 0.0), jnp.maximum(everything, 0.0)
+
+    def satiated(
+        self, history: History, requests: Requests, ages: scan.Ages
+    ) -> tuple[Int[Array, " r"], Float[Array, " r"]]:
+        """The item taken last before each request (-1 for none), and what satiation leaves of its count."""
+        taken = history.mask & (history.weight > 0)
+        latest = jax.lax.cummax(jnp.where(taken, jnp.arange(len(taken)), -1))
+        latest = jnp.concatenate([jnp.full(1, -1), latest])[ages.past.shape[0] + requests.seen]
+        idle = jnp.maximum(requests.at - history.time[latest], 0).astype(jnp.float32) / SECONDS_PER_DAY
+        fading = self.satiation
+        if self.recovery < float("inf"):
+            fading *= jnp.exp2(-idle / (self.recovery * jnp.exp(self.recovery_shift)))
+        return jnp.where(latest < 0, -1, history.item[latest]), jnp.exp(-fading)
+
+    def kernel(
+        self,
+        history: History,
+        requests: Requests,
+        ages: scan.Ages,
+        kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
+    ) -> Float[Array, "r n"]:
+        """What each event still adds to the count of its own item at each request."""
+        left = scan.kernel(self.decay.modes(), *kernel_weights, ages)
+        if not self.recovery:
+            return left
+        last, fresh = self.satiated(history, requests, ages)
+        return jnp.where(history.item[None] == last[:, None], fresh[:, None] * left, left)
 
     def excitation(self, counts: Float[Array, "..."]) -> Float[Array, "..."]:
         r"""$\theta + \log n$, the logarithm of the intensity that the counts add; very negative where there
