@@ -88,7 +88,7 @@ class Revisit(nn.Module):
         latest = jax.lax.cummax(jnp.where(taken, jnp.arange(len(taken)), -1))
         latest = jnp.concatenate([jnp.full(1, -1), latest])[ages.past.shape[0] + requests.seen]
         idle = jnp.maximum(requests.at - history.time[latest], 0).astype(jnp.float32) / SECONDS_PER_DAY
-        fading = self.satiation
+        fading = self.satiation * jnp.ones_like(idle)
         if self.recovery < float("inf"):
             fading *= jnp.exp2(-idle / (self.recovery * jnp.exp(self.recovery_shift)))
         return jnp.where(latest < 0, -1, history.item[latest]), jnp.exp(-fading)
