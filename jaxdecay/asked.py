@@ -10,11 +10,13 @@ import polars as pl
 
 from jaxdecay import ids
 from jaxdecay.data.checks import require_column
+from jaxdecay.data.categories import Categories
 from jaxdecay.data.features import Encoder
 from jaxdecay.data.formats import collect, open_table, with_types
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.refusals import listed
 from jaxdecay.data.requests import Requests
+from jaxdecay.data.scaling import Vectors
 from jaxdecay.errors import InputError
 from jaxdecay.predict import Context
 
@@ -131,27 +133,38 @@ def read_pairs(pairs: Any) -> tuple[pl.DataFrame, str]:
     return frame, table.name
 
 
-def context_of(histories: Histories, given: Mapping[str, Any] | None) -> Context:
-    """The context columns of one request, (1, .) each: what was ``given`` by column name, the rest missing.
+def context_of(
+    histories: Histories, given: Mapping[str, Any] | None
+) -> tuple[Context, tuple[str, ...]]:
+    """The context columns of one request, (1, .) each: what was ``given`` by column name, the rest missing;
+    and a note on each category that the log never had, which counts as missing.
 
     Raises InputError for a column that the run does not know and a value that its encoding cannot take.
     """
     described = histories.config["features"].get("context") or {}
     encoder = Encoder.from_json(described["encoder"]) if "encoder" in described else Encoder()
-    names, given = encoder.sources(), dict(given or {})
-    for name in given:
-        if name not in names:
-            there = f"it knows {listed(names)}" if names else "it was prepared without any"
+    readers, given = encoder.readers(), dict(given or {})
+    row, notes = {name: [None] for name in readers}, []
+    for name, value in given.items():
+        if name not in readers:
+            there = f"it knows {listed(readers)}" if readers else "it was prepared without any"
             raise InputError(f"context column {name!r}: this run does not know it; {there}")
-    if not names:
+        reader = readers[name]
+        try:
+            encoded = reader.apply(pl.DataFrame(row | {name: [value]}))
+        except (InputError, TypeError, pl.exceptions.PolarsError) as error:
+            wanted = "a list of numbers" if isinstance(reader, Vectors) else "a number"
+            wanted = "text" if isinstance(reader, Categories) else wanted
+            raise InputError(f"context {name}={value!r}: give {wanted}") from error
+        if isinstance(reader, Categories) and value is not None and not encoded.any():
+            notes.append(f"context {name}={value!r}: never seen in the log, taken as missing")
+    if not readers:
         return Context(
             np.zeros((1, histories.context_categorical.shape[1]), np.int32),
             np.zeros((1, histories.context_numeric.shape[1]), np.float32),
-        )
-    try:
-        return Context(*encoder.apply(pl.DataFrame({name: [given.get(name)] for name in names})))
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"context {given!r}: cannot be encoded ({_line(error)})") from error
+        ), ()
+    row |= {name: [value] for name, value in given.items()}
+    return Context(*encoder.apply(pl.DataFrame(row))), tuple(notes)
 
 
 def allowed_items(

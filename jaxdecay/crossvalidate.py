@@ -1,6 +1,9 @@
 """One half-life for all heads, chosen by validation NDCG@10 over rolling folds inside the training part."""
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +29,7 @@ def choose_half_life(
     model: ModelOptions,
     train: TrainOptions,
     *,
+    kept: Path,
     report: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> dict[str, Any]:
     """The half-life with the best mean NDCG@10 (``chosen``, as a duration; ``days``), the ``candidates``, and
@@ -35,6 +39,9 @@ def choose_half_life(
     fixed while everything else is trained on each fold for at most three epochs: as many trainings as
     candidates times folds. Folds are those of the split (``--split.folds``), each validating on events
     later than it trains on.
+
+    ``kept``: a file of JSON lines, one per finished training; those that are there already are not done
+    again. Raises KeyboardInterrupt after SIGINT or SIGTERM.
     """
     candidates = model.half_life or tuple(f"{h:.4g}d" for h in spread(histories, _CANDIDATES))
     if not candidates:
@@ -47,19 +54,44 @@ def choose_half_life(
     )
     folds = rolling_folds(histories)
     scores = np.zeros((len(candidates), len(folds)))
-    for column, part in enumerate(folds):
-        fold = histories.replace(part=part)
-        for row, half_life in enumerate(candidates):
-            report({"candidate": half_life, "fold": column + 1, "folds": len(folds)})
-            fixed = dataclasses.replace(model, half_lives="fixed", half_life=(half_life,))
-            scores[row, column] = _score(fold, fixed, short)
+    data = [histories.config.get(name) for name in ("fingerprint", "split")]
+    asked = json.dumps([data, dataclasses.asdict(model), dataclasses.asdict(short)], sort_keys=True)
+    asked = hashlib.sha256(asked.encode()).hexdigest()
+    done = _read(kept, asked)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with loop.stopping() as asked_to_stop:
+        for column, part in enumerate(folds):
+            fold = histories.replace(part=part)
+            for row, half_life in enumerate(candidates):
+                place = (half_life, column + 1)
+                if place not in done:
+                    fixed = dataclasses.replace(model, half_lives="fixed", half_life=(half_life,))
+                    done[place] = _score(fold, fixed, short, asked_to_stop)
+                    line = {"half_life": half_life, "fold": column + 1, "ndcg@10": done[place]}
+                    with kept.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line | {"asked": asked}) + "\n")
+                    report(line | {"fold": f"{column + 1} of {len(folds)}"})
+                scores[row, column] = done[place]
     means = scores.mean(axis=1)
     best = candidates[int(means.argmax())]
     return {"chosen": best, "days": days(best), "candidates": list(candidates), "ndcg@10": scores.tolist()}
 
 
-def _score(fold: Histories, model: ModelOptions, train: TrainOptions) -> float:
-    """Best validation NDCG@10 of one candidate on one fold."""
+def _read(kept: Path, asked: str) -> dict[tuple[str, int], float]:
+    """The scores that were found with the same data and options; a line cut short is left out."""
+    done = {}
+    for text in kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            line = json.loads(text)
+            if line["asked"] == asked:
+                done[line["half_life"], line["fold"]] = line["ndcg@10"]
+    return done
+
+
+def _score(
+    fold: Histories, model: ModelOptions, train: TrainOptions, asked_to_stop: Callable[[], bool]
+) -> float:
+    """Best validation NDCG@10 of one candidate on one fold; KeyboardInterrupt if it was cut short."""
     pieces = assemble(fold, configure(fold, model), model, train)
     with tempfile.TemporaryDirectory() as folder:
         state = loop.train(
@@ -70,7 +102,8 @@ def _score(fold: Histories, model: ModelOptions, train: TrainOptions) -> float:
             pieces.constants,
             validation(pieces, train),
             train,
+            asked_to_stop=asked_to_stop,
         )
-    if int(state.stale) < train.patience and int(state.step) < train.epochs * pieces.batches.per_epoch:
-        raise KeyboardInterrupt  # the loop left at a signal, which meant all of this
+    if asked_to_stop():
+        raise KeyboardInterrupt
     return float(state.best)

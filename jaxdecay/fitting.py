@@ -77,6 +77,6 @@ def _half_lives(
     there = runs.read_config(out) if (out / "config.json").exists() else {}
     how = there.get("half_lives", {})
     if [there.get("data"), how.get("asked"), there.get("train")] != wanted:
-        found = choose_half_life(histories, asked, train, report=report)
+        found = choose_half_life(histories, asked, train, kept=out / runs.FOLDS, report=report)
         how = {"how": "cross-validated", **found, "asked": dataclasses.asdict(asked)}
     return dataclasses.replace(asked, half_lives="fixed", half_life=(how["chosen"],)), how

@@ -40,13 +40,15 @@ def train(
     evaluate: Evaluate,
     options: TrainOptions,
     *,
+    asked_to_stop: Callable[[], bool] | None = None,
     report: Report = lambda line: None,
 ) -> State:
     """Trains until early stopping, the last epoch, or a signal; returns the state reached.
 
     Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with
     the line that goes into ``history.jsonl``, and after every step with ``{"step": ..., "steps": ...}``
-    alone. Raises InputError when the loss is not finite, naming step and batch.
+    alone. ``asked_to_stop``: tells whether a signal came, for a caller that listens itself (`stopping`).
+    Raises InputError when the loss is not finite, naming step and batch.
     """
     stream = iter(
         grain.MapDataset.source(batches).to_iter_dataset(
@@ -69,7 +71,8 @@ def train(
 
     state = fresh(constants)
     most = options.epochs * batches.per_epoch
-    with runs.checkpointer(run) as checkpoints, _stopping() as asked_to_stop:
+    listening = stopping() if asked_to_stop is None else contextlib.nullcontext(asked_to_stop)
+    with runs.checkpointer(run) as checkpoints, listening as asked_to_stop:
         if checkpoints.latest is not None:
             state = _resume(run, checkpoints, state, stream)
         log = runs.HistoryLog(run, resumed_at=int(state.step))
@@ -208,7 +211,7 @@ def _finite(loss: Any, step: int, batches: Batches) -> None:
 
 
 @contextlib.contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
+def stopping() -> Iterator[Callable[[], bool]]:
     """Turns the first SIGINT or SIGTERM into a wish to stop after this step; a second SIGINT interrupts at
     once."""
     wish: list[int] = []

@@ -3,7 +3,7 @@ pickle.
 
 ``config.json`` (every option, the spec, versions, the data's fingerprint), ``histories/`` (the prepared
 log, ids included), ``checkpoints/`` (Orbax), ``history.jsonl`` (a line per evaluation), ``metrics.json``
-(the table of `jaxdecay evaluate`).
+(the table of `jaxdecay evaluate`), and ``folds.jsonl`` (a line per training of a cross-validation).
 """
 
 import dataclasses
@@ -25,6 +25,7 @@ from jaxdecay.model import Spec, Table
 from jaxdecay.train import TrainOptions
 
 FORMAT = 1
+FOLDS = "folds.jsonl"
 _PACKAGES = ("jaxdecay", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
 
 
@@ -43,7 +44,8 @@ def refuse_occupied(run: Path, prepared: Path) -> None:
     """Raises InputError when ``run`` is a directory of something else than a run."""
     if (run / "config.json").exists():
         return
-    begun = {"histories", "histories.partial", "config.json.partial"}  # left by a run killed while it began
+    # left by a run killed while it began
+    begun = {FOLDS, "histories", "histories.partial", "config.json.partial"}
     if run.exists() and not run.is_dir():
         raise InputError(f"{run}: is a file, not a directory; give another --out")
     inside = run.resolve() in prepared.resolve().parents

@@ -154,7 +154,7 @@ class Run:
             asked.allowed_items(self.items, allow, deny, where, on_unknown, hint=self._hint("item")),
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
-        one = asked.context_of(self.histories, context)
+        one, unseen = asked.context_of(self.histories, context)
 
         def block(begin: int) -> pl.DataFrame:
             some = index[begin : begin + _BLOCK]
@@ -173,7 +173,7 @@ class Run:
             if isinstance(answer, pl.DataFrame)
             else streaming.write_parquet(blocks, empty, answer)
         )
-        self.notes = (*moment.notes, *skipped, *asked.shortage(rows, len(index), k))
+        self.notes = (*moment.notes, *unseen, *skipped, *asked.shortage(rows, len(index), k))
         return answer
 
     def similar(
@@ -247,9 +247,10 @@ class Run:
             )
             when = when[stay] if isinstance(when, np.ndarray) else when
         requests, row = asked.unique_requests(self.histories, index["user"], when)
-        contexts = asked.context_of(self.histories, context).take(np.zeros(len(requests), int))
+        one, unseen = asked.context_of(self.histories, context)
+        contexts = one.take(np.zeros(len(requests), int))
         values = serving.pair_scores(self.predictor, requests, contexts, row, index["item"])
-        self.notes = notes
+        self.notes = (*notes, *unseen)
         return frame.with_columns(pl.Series("score", values, dtype=pl.Float32))
 
     def half_lives(self, **options: Any) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay import asked, ids, serving, streaming
 from jaxdecay.assembly import load_predictor
 from jaxdecay.configure import ModelOptions
+from jaxdecay.data.features import FeatureSpec, fit_features
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.moments import iso, moment, moments
@@ -306,6 +307,9 @@ def test_context_moves_scores(run: Run) -> None:
     assert not np.allclose(phone - phone.mean(), tv - tv.mean(), atol=1e-5)
     unheard_of = run.score(frame, END, context={"device": "fridge"})["score"].to_numpy()
     assert np.array_equal(unheard_of, none)
+    assert run.notes == ("context device='fridge': never seen in the log, taken as missing",)
+    assert run.recommend("u01", at=END, context={"device": "fridge"}).height
+    assert run.notes == ("context device='fridge': never seen in the log, taken as missing",)
     with pytest.raises(
         InputError, match="context column 'place': this run does not know it; it knows device"
     ):
@@ -508,3 +512,34 @@ def test_half_lives_are_those_of_the_run(run: Run) -> None:
     table = run.half_lives(bootstrap=0)
     assert {"head", "group", "half_life_days", "low", "high", "events"} <= set(table.columns)
     assert {"jazz", "rock"} <= set(table["group"])
+
+
+def test_context_of_numbers_and_vectors() -> None:
+    random = np.random.default_rng(0)
+    training = pl.DataFrame(
+        {
+            "battery": random.random(50),
+            "place": pl.Series(random.normal(size=(50, 3)).tolist()),
+            "lat": random.uniform(-80, 80, 50),
+            "lon": random.uniform(-80, 80, 50),
+        }
+    )
+    encoder = fit_features(training, FeatureSpec({"place": "vector"}))
+    histories = Histories.from_arrays(
+        np.zeros(1, int), np.zeros(1, int), np.zeros(1, int), items=1,
+        config={"features": {"context": {"encoder": encoder.to_json()}}},
+    )  # fmt: skip
+    missing, notes = asked.context_of(histories, None)
+    assert missing.numeric.shape == (1, len(encoder.numeric_names))
+    assert notes == ()
+    for name, value in (("battery", "0.5"), ("place", [1.0, 2.0, 3.0]), ("battery", 0.9)):
+        there, notes = asked.context_of(histories, {name: value})
+        assert not np.array_equal(there.numeric, missing.numeric)
+        assert notes == ()
+    for name, value, wanted in (
+        ("battery", "abc", "a number"),
+        ("place", "home", "a list of numbers"),
+        ("place", [1.0], "a list of numbers"),
+    ):
+        with pytest.raises(InputError, match=re.escape(f"context {name}={value!r}: give {wanted}")):
+            asked.context_of(histories, {name: value})

@@ -146,11 +146,15 @@ class Encoder:
 
     def sources(self) -> list[str]:
         """The columns of a frame that are read, in order."""
-        pairs = [
-            (one.latitude, one.longitude) if isinstance(one, Coordinates) else (one.column,)
+        return list(self.readers())
+
+    def readers(self) -> dict[str, Fitted]:
+        """What reads each of these columns."""
+        return {
+            name: one
             for one in (*self.coded, *self.scaled)
-        ]
-        return [name for pair in pairs for name in pair]
+            for name in ((one.latitude, one.longitude) if isinstance(one, Coordinates) else (one.column,))
+        }
 
 
 def fit_features(training: pl.DataFrame, spec: FeatureSpec | None = None) -> Encoder:

@@ -181,6 +181,8 @@ def on_sphere(latitude: pl.Series, longitude: pl.Series) -> np.ndarray:
 def as_vectors(column: pl.Series, width: int | None = None) -> np.ndarray:
     """(n, width) float64, rows of NaN where missing, empty, or with a missing number. Raises InputError when
     lengths differ."""
+    if column.dtype == pl.Null:  # nothing but missing values
+        column = column.cast(pl.List(pl.Float64))
     if column.dtype not in (pl.List, pl.Array):
         raise InputError(
             f"column {column.name!r} holds {column.dtype}, no vectors; give lists or arrays of numbers."
