@@ -188,10 +188,10 @@ def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
     encoder = histories.config["features"].get("item") or {}
     names, sizes, widths = (encoder.get(k) or [] for k in ("categorical_names", "cardinalities", "widths"))
     single = [i for i, width in enumerate(widths) if width == 1]
-    if options.group_by == "none" or options.half_lives == "none":
+    if options.group_by == "none":
         return 0, 0
     if options.group_by is None:
-        if options.half_lives == "fixed":
+        if options.half_lives in ("fixed", "none"):
             return 0, 0
         small = [i for i in single if sizes[i] <= 65]
         if len(small) != 1:
@@ -205,6 +205,8 @@ def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
                 f" there are: {there}"
             )
         column = names.index(options.group_by)
+    if options.half_lives == "none":
+        return 0, 0
     return int(sum(widths[:column])), int(sizes[column])
 
 

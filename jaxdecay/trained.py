@@ -48,6 +48,11 @@ class Run:
 
     def _open(self) -> None:
         self._directory = directory = newest(self.path)
+        if not directory.is_dir():
+            raise InputError(
+                f"{directory}: missing; copy the log that the run was trained on to there (the DIR of "
+                "jaxdecay train)"
+            )
         try:
             self.histories = Histories.load(directory, verify=True)
             self._users = ids.read_table(directory, "user", rows=self.histories.users)["user_id"]

@@ -41,6 +41,15 @@ def test_half_lives_ignore_ties_other_users_and_what_is_held_out() -> None:
     assert spread(one, 4) == pytest.approx(spread(other, 4))
 
 
+def test_satiation_starts_at_the_median_gap_and_stays_where_nothing_fades() -> None:
+    log = timed([0, 0, DAY, 3 * DAY, 6 * DAY])
+    assert configure(log, ModelOptions()).recovery == pytest.approx(2.0)
+    assert configure(log, ModelOptions(half_lives="none")).recovery == np.inf
+    assert configure(timed([5, 5, 5]), ModelOptions()).recovery == np.inf
+    for without in (ModelOptions(satiation=False), ModelOptions(revisit=False)):
+        assert configure(log, without).recovery == 0
+
+
 def test_a_log_of_simultaneous_events_has_no_half_lives() -> None:
     assert spread(timed([5, 5, 5], [9]), 4) == ()
     assert spread(timed([0, DAY]), 0) == ()
@@ -174,5 +183,7 @@ def test_a_column_of_several_values_shifts_the_places_and_makes_no_groups() -> N
     for wrong in ("column 0", "colour"):
         with pytest.raises(InputError, match="there are: column 1"):
             configure(histories, ModelOptions(group_by=wrong))
+        with pytest.raises(InputError, match="there are: column 1"):
+            configure(histories, ModelOptions(group_by=wrong, half_lives="none"))
     with pytest.raises(InputError, match="there are: none"):
         configure(timed(MONTH), ModelOptions(group_by="genre"))

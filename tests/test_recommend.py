@@ -470,7 +470,7 @@ def change_config(run: Path, **changes: Any) -> None:
         (lambda run: damage(run / "config.json"), r"config.json: damaged"),
         (lambda run: change_config(run, format=99), "format 99, this version reads format"),
         (lambda run: change_config(run, data={"fingerprint": "x"}), "another log than the one trained on"),
-        (lambda run: shutil.rmtree(run / "histories"), "histories: no such directory"),
+        (lambda run: shutil.rmtree(run / "histories"), "histories: missing; copy the log that the run"),
         (lambda run: (run / "histories" / "time.npy").unlink(), "time.npy: missing"),
         (lambda run: damage(run / "histories" / "item.npy"), "item.npy: damaged or cut short"),
         (lambda run: damage(run / "histories" / "users.parquet"), "users.parquet: damaged"),

@@ -97,6 +97,8 @@ def test_relative_clock() -> None:
     assert read_events(frame([dt.timedelta(days=1)]), clock="relative").frame["timestamp"].to_list() == [
         86_400
     ]
+    [warning] = read_events(frame([1_700_000_000, 1_600_000_000]), clock="relative").report["warnings"]
+    assert "leave out --clock relative" in warning
     assert "negative" in refusal(frame([5, -1]), clock="relative")
     assert "--clock relative" in refusal(frame([dt.datetime(2020, 1, 1)]), clock="relative")
 

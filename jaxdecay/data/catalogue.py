@@ -42,9 +42,7 @@ class Catalogue:
     grid: np.ndarray
     """(G,) int64 seconds, ascending."""
     counts: np.ndarray
-    """(G, V, R) float32: events strictly before the grid point, faded to it."""
-    half_lives: np.ndarray
-    """(R,) float64 days."""
+    """(G, V, R) float32: events strictly before the grid point, faded to it by each of R half-lives."""
 
     def index(self, at: np.ndarray) -> np.ndarray:
         """(n,) int32 last grid point at or before each time (the first one, whose counts are 0, for earlier
@@ -81,14 +79,14 @@ def build_catalogue(
     if events.relative or not len(events.time):
         totals = np.bincount(events.item, minlength=events.items).astype(np.float32)
         counts = np.repeat(totals[None, :, None], len(rates), axis=2)
-        return Catalogue(np.zeros(1, np.int64), counts, np.asarray(half_lives, np.float64))
+        return Catalogue(np.zeros(1, np.int64), counts)
     affordable = budget_mib * 2**20 / (4 * max(events.items, 1) * len(rates))
     grid = _grid(events.time, int(np.clip(affordable, 2, _MAX_GRID)))
     counts = np.empty((len(grid), events.items, len(rates)), np.float32)
     for column, rate in enumerate(rates):
         for row, faded in enumerate(_faded_counts(events, rate, grid)):
             counts[row, :, column] = faded
-    return Catalogue(grid, counts, np.asarray(half_lives, np.float64))
+    return Catalogue(grid, counts)
 
 
 def decayed_counts_at(events: Histories | Timeline, half_life: float, at: np.ndarray) -> np.ndarray:

@@ -93,6 +93,13 @@ def _from_integers(column: pl.Series, where: str, unit: Unit | None, clock: Cloc
             clock=clock,
             zone="none",
         )
+        lowest = column.min()
+        if isinstance(lowest, int) and lowest >= SINCE_1980 * PER_SECOND[chosen]:
+            facts["warnings"] = [
+                "all times lie ten years and more after 0, so they hardly count from each user's first "
+                "event: leave out --clock relative if they count from 1970",
+                *facts["warnings"],
+            ]
         return Times(column.cast(pl.Int64), PER_SECOND[chosen], facts)
     chosen = _unit_of(column, where, unit)
     ticks = column.cast(pl.Int64)
