@@ -179,7 +179,7 @@ class Change:
         """For a user (index) and the second that is now."""
         histories, predictor = run.histories, run.predictor
         requests = asked.requests_at(histories, np.full(2, user), np.array([now, now + DAYS * _DAY]))
-        context = asked.context_of(histories, None).take(np.zeros(2, int))
+        context = asked.context_of(histories, None)[0].take(np.zeros(2, int))
         rows = slice(int(histories.offsets[user]), int(requests.history_end[0]))
         item, time = np.asarray(histories.item)[rows], np.asarray(histories.time)[rows]
         latest = np.full(histories.items, np.nan)
