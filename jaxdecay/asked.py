@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from jaxdecay import ids
-from jaxdecay.data.checks import require_column
 from jaxdecay.data.categories import Categories
+from jaxdecay.data.checks import require_column
 from jaxdecay.data.features import Encoder
 from jaxdecay.data.formats import collect, open_table, with_types
 from jaxdecay.data.histories import Histories
@@ -133,9 +133,7 @@ def read_pairs(pairs: Any) -> tuple[pl.DataFrame, str]:
     return frame, table.name
 
 
-def context_of(
-    histories: Histories, given: Mapping[str, Any] | None
-) -> tuple[Context, tuple[str, ...]]:
+def context_of(histories: Histories, given: Mapping[str, Any] | None) -> tuple[Context, tuple[str, ...]]:
     """The context columns of one request, (1, .) each: what was ``given`` by column name, the rest missing;
     and a note on each category that the log never had, which counts as missing.
 

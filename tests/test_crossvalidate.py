@@ -68,7 +68,9 @@ def test_without_candidates_they_lie_within_the_logs_own_ages(
 
     monkeypatch.setattr(crossvalidate, "_score", score)
     histories = Histories.load(prepared)
-    crossvalidate.choose_half_life(histories, ModelOptions(half_lives="cross-validated"), TRAIN, kept=tmp_path / "f")
+    crossvalidate.choose_half_life(
+        histories, ModelOptions(half_lives="cross-validated"), TRAIN, kept=tmp_path / "f"
+    )
     span = float(histories.time.max() - histories.time.min()) / 86_400
     assert len(seen) == 5
     assert 0 < min(seen) < max(seen) <= 2 * span
@@ -77,7 +79,9 @@ def test_without_candidates_they_lie_within_the_logs_own_ages(
 def test_simultaneous_events_leave_nothing_to_choose_from(tmp_path: Path) -> None:
     at_once = Histories.load(_prepared_at_once(tmp_path))
     with pytest.raises(InputError, match="simultaneous"):
-        crossvalidate.choose_half_life(at_once, ModelOptions(half_lives="cross-validated"), TRAIN, kept=tmp_path / "f")
+        crossvalidate.choose_half_life(
+            at_once, ModelOptions(half_lives="cross-validated"), TRAIN, kept=tmp_path / "f"
+        )
 
 
 def _prepared_at_once(folder: Path) -> Path:
