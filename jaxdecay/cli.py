@@ -1,7 +1,7 @@
 """``jaxdecay``: one command after another, from a log of events to recommendations.
 
-Results go to stdout, everything else to stderr. Exit status 0; 2 with one line on stderr that says what to do;
-130 after an interruption.
+Results go to stdout, everything else to stderr. Exit status 0; 2 with one line on stderr that says what to
+do; 130 after an interruption.
 """
 
 import contextlib

@@ -42,15 +42,11 @@ class Problem(NamedTuple):
 
     restore: Callable[[Any], Any]
     """From a vector to the whole parameter tree."""
-    user_scores: Callable[[np.ndarray], np.ndarray]
-    """(U+1, D) gradient of each user's log-likelihood at a vector: a pass over the data. The last row is
-    nobody."""
-    prior: Callable[[np.ndarray], np.ndarray]
-    """(D,) gradient of the priors' log-density."""
     centre: np.ndarray
     """(D,) where the steps with every user counted once end."""
-    centre_scores: np.ndarray
-    """(U+1, D) the users' scores there, divided by one minus their leverage."""
+    scores: np.ndarray
+    """(U+1, D) the gradient of each user's log-likelihood there, divided by one minus his leverage. The last
+    row is nobody."""
     information: np.ndarray
     """(D, D) information of all users there, with the priors' curvature."""
 
@@ -87,33 +83,31 @@ def pose(
             np.add.at(total, batch.history.user, np.asarray(scores, np.float64))
         return total
 
-    problem = Problem(restore, user_scores, lambda theta: _gradient(prior, theta), *_nothing(len(start)))
-    theta = np.asarray(start, np.float64)
-    for iteration in range(iterations + 1):
+    def scored(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores = user_scores(theta)
-        information = scores.T @ scores - curvature + _DAMPING * np.eye(len(theta))
-        problem = problem._replace(centre=theta, centre_scores=scores, information=information)
-        if iteration < iterations:
-            theta = theta + _stride(problem, scores.sum(0) + problem.prior(theta))
+        return scores, scores.T @ scores - curvature + _DAMPING * np.eye(len(theta))
+
+    theta = np.asarray(start, np.float64)
+    scores, information = scored(theta)
+    for _ in range(iterations):
+        theta = theta + _stride(information, scores.sum(0) + _gradient(prior, theta))
+        scores, information = scored(theta)
     leverage = np.einsum("ud,de,ue->u", scores, np.linalg.inv(information), scores)
-    return problem._replace(centre_scores=scores / np.maximum(1 - leverage, _LEAST)[:, None])
+    influence = scores / np.maximum(1 - leverage, _LEAST)[:, None]
+    return Problem(restore, theta, influence, information)
 
 
 def solve(problem: Problem, weights: np.ndarray) -> np.ndarray:
     """(D,) the shared parameters refitted with each user counted ``weights[user]`` times (U+1,)."""
-    return problem.centre + _stride(problem, (weights - 1) @ problem.centre_scores)
+    return problem.centre + _stride(problem.information, (weights - 1) @ problem.scores)
 
 
-def _stride(problem: Problem, gradient: np.ndarray) -> np.ndarray:
-    return np.clip(np.linalg.solve(problem.information, gradient), -_STRIDE, _STRIDE)
+def _stride(information: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    return np.clip(np.linalg.solve(information, gradient), -_STRIDE, _STRIDE)
 
 
 def _gradient(function: Callable[[Array], Array], theta: np.ndarray) -> np.ndarray:
     return np.asarray(function(jnp.asarray(theta, jnp.float32)), np.float64)
-
-
-def _nothing(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.zeros(size), np.zeros((0, size)), np.zeros((0, 0))
 
 
 def _epoch(batches: Batches) -> Iterator[Batch]:

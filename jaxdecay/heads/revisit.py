@@ -27,7 +27,7 @@ from jaxdecay.modes import SECONDS_PER_DAY
 
 
 class Revisit(nn.Module):
-    """The bank of faded counts, how strongly a group or behaviour excites, the level $\\theta$, and satiation.
+    """The bank of faded counts, how strongly a group or behaviour excites, the level $\\theta$, satiation.
 
     ``recovery``: days from which on the half-life of satiation is learned; infinite for one that stays, 0 for
     none.
