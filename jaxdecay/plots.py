@@ -99,7 +99,7 @@ def kernels_frame(curves: Sequence[Any], *, head: str | None = None) -> pl.DataF
     """Mean kernels as columns head, group, age_days, value (1 at age 0).
 
     Args:
-        curves: `jaxdecay.half_lives.Curve`, from `jaxdecay.half_lives.mean_kernels`. head: only this one.
+        curves: `jaxdecay.curves.Curve`, from `jaxdecay.curves.mean_kernels`. head: only this one.
     """
     kept = [curve for curve in curves if head in (None, curve.head)]
     names = [(curve.head, curve.group) for curve in kept for _ in curve.age]

@@ -2,15 +2,14 @@ r"""Refits of how interest fades, everything else held fixed: what a bootstrap o
 
 A refit solves the score equations of the weighted log-posterior, $\sum_u m_u \nabla \ell_u(\theta) =
 \nabla \text{penalty}(\theta)$, in the parameters $\theta$ that all users share (half-lives, periods,
-envelopes, group and behaviour weights, levels), by one step of Fisher scoring from the centre, with the
-information that the users' own scores add up to. The centre is five such steps on the unweighted equations
-from the trained parameters: near their solution, except where the data say little. A pass over the data
-gives every user's score there, so refits cost no further pass. (Further steps with the same information
-were tried: in directions that the data say little of they run away.) A user's score is divided by
-$1 - h_u$, with the leverage $h_u = s_u^\top I^{-1} s_u$: then leaving a user out moves the parameters as
-far as a step with the information of the others would (the jackknife; Quenouille 1949, Tukey 1958).
-Vectors of items and the deviations of single items and users stay where training left them; the spread of
-refits does not contain their uncertainty.
+envelopes, group and behaviour weights, levels). The centre counts every user once: five steps of damped
+Fisher scoring from the trained parameters, near the solution except where the data say little. From there a
+refit is one more step, $\Delta\theta = \sum_u (m_u - 1)\, I^{-1} s_u / (1 - h_u)$, with the users' scores
+$s_u$ at the centre, the information $I = \sum_u s_u s_u^\top$ with the priors' curvature, and the leverage
+$h_u = s_u^\top I^{-1} s_u$ (with it, leaving a user out moves the parameters as far as a step with the
+information of the others would: the jackknife; Quenouille 1949, Tukey 1958). `jaxdecay.influence` carries the
+step on to half-lives. Vectors of items and the deviations of single items and users stay where training left
+them; the spread of refits does not contain their uncertainty.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,9 +28,9 @@ from jaxdecay.priors import penalty
 from jaxdecay.train import Constants, batch_log_likelihood
 
 _OWN = ("item_write", "user_read")
-# Added to the information, in units of a logit or a log half-life: what the data say little of moves less
-# than a refit that runs to its end would move it.
-_DAMPING = 0.5
+# Added to the information, in units of a logit or a log half-life: on the way to the centre, where steps in
+# directions that the data say nothing of run away, and for directions that nothing depends on.
+_DAMPING, _RIDGE = 0.5, 1e-4
 _AT_ONCE = 16  # rows
 _LEAST = 0.1  # of one minus a leverage: a user who is alone in what he tells counts tenfold, not boundlessly
 _STRIDE = 1.0  # most that a logit or a log half-life moves in an iteration
@@ -44,18 +43,21 @@ class Problem(NamedTuple):
     """From a vector to the whole parameter tree."""
     centre: np.ndarray
     """(D,) where the steps with every user counted once end."""
-    scores: np.ndarray
-    """(U+1, D) the gradient of each user's log-likelihood there, divided by one minus his leverage. The last
-    row is nobody."""
-    information: np.ndarray
-    """(D, D) information of all users there, with the priors' curvature."""
+    moves: np.ndarray
+    """(U+1, D) how far each user moves it, if counted once more. The last row is nobody."""
 
 
 def pose(
-    model: Interest, params: Any, batches: Batches, constants: Constants, *, iterations: int = 5
+    model: Interest,
+    params: Any,
+    batches: Batches,
+    constants: Constants,
+    *,
+    iterations: int = 5,
+    report: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> Problem:
-    """Sets up the refits of a trained model: a pass over the data for each iteration towards the centre,
-    and one there."""
+    """The refits of a trained model: a pass over the data for each iteration towards the centre, and one
+    there."""
     shared, fixed = _part(params)
     start, restore_shared = ravel_pytree(shared)
 
@@ -83,27 +85,21 @@ def pose(
             np.add.at(total, batch.history.user, np.asarray(scores, np.float64))
         return total
 
-    def scored(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def scored(theta: np.ndarray, sweep: int) -> tuple[np.ndarray, np.ndarray]:
+        report({"sweep": sweep, "sweeps": iterations + 1})
         scores = user_scores(theta)
-        return scores, scores.T @ scores - curvature + _DAMPING * np.eye(len(theta))
+        return scores, scores.T @ scores - curvature
 
-    theta = np.asarray(start, np.float64)
-    scores, information = scored(theta)
-    for _ in range(iterations):
-        theta = theta + _stride(information, scores.sum(0) + _gradient(prior, theta))
-        scores, information = scored(theta)
-    leverage = np.einsum("ud,de,ue->u", scores, np.linalg.inv(information), scores)
-    influence = scores / np.maximum(1 - leverage, _LEAST)[:, None]
-    return Problem(restore, theta, influence, information)
-
-
-def solve(problem: Problem, weights: np.ndarray) -> np.ndarray:
-    """(D,) the shared parameters refitted with each user counted ``weights[user]`` times (U+1,)."""
-    return problem.centre + _stride(problem.information, (weights - 1) @ problem.scores)
-
-
-def _stride(information: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    return np.clip(np.linalg.solve(information, gradient), -_STRIDE, _STRIDE)
+    theta, slack = np.asarray(start, np.float64), np.eye(len(start))
+    scores, information = scored(theta, 1)
+    for iteration in range(iterations):
+        gradient = scores.sum(0) + _gradient(prior, theta)
+        step = np.linalg.solve(information + _DAMPING * slack, gradient)
+        theta = theta + np.clip(step, -_STRIDE, _STRIDE)
+        scores, information = scored(theta, iteration + 2)
+    moves = np.linalg.solve(information + _RIDGE * slack, scores.T).T
+    leverage = np.einsum("ud,ud->u", scores, moves)
+    return Problem(restore, theta, moves / np.maximum(1 - leverage, _LEAST)[:, None])
 
 
 def _gradient(function: Callable[[Array], Array], theta: np.ndarray) -> np.ndarray:

@@ -132,7 +132,7 @@ def _make(options: Demo, out: Path, clock: Clock) -> Made:
         )
     refits = options.refits
     if refits is None:
-        refits = 50 if histories.events <= _REFITS_UP_TO else 0
+        refits = 400 if histories.events <= _REFITS_UP_TO else 0
     with (
         clock.stage("half-lives", f"half-lives, {refits} refits for their intervals"),
         Progress() as progress,
@@ -162,7 +162,7 @@ def _size(histories: Histories) -> str:
 def _draw(made: Made, out: Path) -> list[Path]:
     """Writes the pictures and says where they are."""
     from jaxdecay import plots
-    from jaxdecay.half_lives import mean_kernels
+    from jaxdecay.curves import mean_kernels
     from jaxdecay.runs import HistoryLog
 
     predictor = made.run.predictor

@@ -11,9 +11,9 @@ import polars as pl
 
 from jaxdecay import asked
 from jaxdecay.configure import group_levels
+from jaxdecay.curves import Curve, mean_kernels
 from jaxdecay.durations import show_days
 from jaxdecay.generations import newest
-from jaxdecay.half_lives import Curve, mean_kernels
 from jaxdecay.ids import read_table
 from jaxdecay.modes import first_half
 from jaxdecay.moments import iso

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay.half_lives import Curve
+from jaxdecay.curves import Curve
 from jaxdecay.recommend import load
 from jaxdecay.results import Difference, Figure, Report
 

@@ -25,7 +25,7 @@ FLOORS = (
     "data",
     "train optimizer configure loop assembly fitting runs predict evaluate outcomes groups figures results"
     " protocol assess"
-    " half_lives refit tune crossvalidate baselines distributed privacy",
+    " curves influence half_lives refit tune crossvalidate baselines distributed privacy",
     "ids moments asked serving streaming generations arrivals update trained recommend rerank explain drift",
     "cli commands settings progress serve plots report export doctor __main__",
 )

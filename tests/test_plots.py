@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jaxdecay import plots
+from jaxdecay.curves import Curve
 from jaxdecay.errors import InputError
-from jaxdecay.half_lives import Curve
 
 
 def x(line: Line2D) -> np.ndarray:

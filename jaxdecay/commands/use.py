@@ -149,10 +149,8 @@ class HalfLives(Command):
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
-    bootstrap: int = 100
+    bootstrap: int = 400
     """Refits behind the intervals; 0 gives none, at once."""
-    users: int = 4000
-    """Most users drawn into each refit."""
     seed: int = 0
     """Of the draws."""
 
@@ -160,9 +158,7 @@ class HalfLives(Command):
         from jaxdecay.recommend import load
 
         with Progress() as progress:
-            return load(self.run).half_lives(
-                bootstrap=self.bootstrap, users=self.users, seed=self.seed, report=progress
-            )
+            return load(self.run).half_lives(bootstrap=self.bootstrap, seed=self.seed, report=progress)
 
     def plain(self, result: pl.DataFrame) -> list[dict[str, Any]]:
         """An infinite half-life is null in JSON, and so is a missing bound: ``never`` tells them apart."""

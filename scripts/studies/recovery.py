@@ -44,7 +44,7 @@ class Options:
     """Where the figures are written; the rows go beside it, as lines, with the ending .jsonl."""
     seeds: int = 10
     """Seeds 0, 1, ... of the simulated log and of training."""
-    refits: int = 50
+    refits: int = 400
     """Refits behind each interval."""
     simulated: SimulateOptions = dataclasses.field(default_factory=SimulateOptions)
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)

@@ -1,0 +1,123 @@
+r"""The mean kernels that a run has learned, by head and item group.
+
+The mean is over the group's training events, each with the write weights of its item, group and behaviour
+and the read weights of its user, satiation left out.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdecay.configure import group_levels
+from jaxdecay.data.histories import Histories
+from jaxdecay.interest import Bank
+from jaxdecay.kernels import LN2
+from jaxdecay.predict import items_of
+
+CENTURY = 36_525.0
+
+
+class Events(NamedTuple):
+    """The E training events that mean kernels are means over."""
+
+    item: np.ndarray
+    user: np.ndarray
+    behaviour: np.ndarray
+    group: np.ndarray
+    """Level of each event's item; 0 for none."""
+
+    @classmethod
+    def of(cls, histories: Histories, model: Any) -> "Events":
+        train = np.asarray(histories.part) == 0
+        item = np.asarray(histories.item)[train]
+        return cls(
+            item,
+            histories.user()[train],
+            np.asarray(histories.behaviour)[train].astype(np.int32),
+            np.asarray(items_of(histories, model, known_only=True).group)[item],
+        )
+
+
+class Curve(NamedTuple):
+    """The mean kernel of one group under one head."""
+
+    head: str
+    group: str
+    events: int
+    age: np.ndarray
+    """(A,) days, ascending from 0."""
+    value: np.ndarray
+    """(A,) the kernel, 1 at age 0."""
+    periods: tuple[float, ...]
+    """The head's learned periods in days."""
+
+
+def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
+    """Mean kernels by head and group."""
+    spec, log = model.spec, Events.of(histories, model)
+    names = ["all", *group_levels(histories, spec)]
+    curves = []
+    for head in ("similarity", "revisit"):
+        if head not in params:
+            continue
+        decay = jax.tree.map(np.asarray, params[head]["decay"])
+        weights = _event_weights(decay, log)
+        age, values, periods = _basis(decay, spec.revisit_periods if head == "revisit" else ())
+        for level, name in enumerate(names):
+            members = (log.group == level) if level else np.ones(len(log.group), bool)
+            if events := int(members.sum()):
+                kernel = weights[members].sum(0) @ values
+                curves.append(Curve(head, name, events, age, kernel / kernel[0], periods))
+    if "popularity" in params:
+        curves.append(_popularity(params, spec.popularity_half_lives, len(log.item)))
+    return curves
+
+
+def _event_weights(decay: dict[str, np.ndarray], log: Events) -> np.ndarray:
+    """(E, C) what is left of each event at age 0 in each of the bank's curves: its write weight times its
+    user's read weight."""
+    writes = np.broadcast_to(decay["write"], (len(log.item), len(decay["write"]))).copy()
+    for name in ("group", "item", "behaviour"):
+        if f"{name}_write" in decay:
+            writes += decay[f"{name}_write"][getattr(log, name)]
+    reads = decay["user_read"][log.user] if "user_read" in decay else np.zeros_like(writes)
+    return _softmax(writes) * _softmax(reads) * writes.shape[1]
+
+
+def _basis(
+    decay: dict[str, np.ndarray], starts: tuple[float, ...]
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+    """Ages, the bank's curves (C, A) at them, and the learned periods."""
+    bank = Bank(tuple(np.exp(decay.get("log_half_life", np.zeros(0))).tolist()), starts)
+    variables = {
+        "params": {
+            k: jnp.asarray(v)
+            for k, v in decay.items()
+            if k in ("log_half_life", "period_shift", "log_envelope", "write")
+        }
+    }
+    half_lives, envelopes, periods = (
+        np.asarray(x, np.float64) for x in bank.apply(variables, method=Bank.paces)
+    )
+    age = np.concatenate([[0.0], np.geomspace(1 / 1440, CENTURY, 2000)])
+    if len(periods):
+        age = np.union1d(age, np.linspace(0.0, 10 * periods.max(), 4000))
+    fade = np.exp2(-age / half_lives[:, None])
+    rhythm = np.exp2(-age / envelopes[:, None]) * 0.5 * (1 + np.cos(2 * np.pi * age / periods[:, None]))
+    return age, np.concatenate([np.ones((1, len(age))), fade, rhythm]), tuple(periods.tolist())
+
+
+def _popularity(params: Any, half_lives: tuple[float, ...], events: int) -> Curve:
+    """The kernel by which the catalogue's counts fade."""
+    age = np.concatenate([[0.0], np.geomspace(1 / 1440, CENTURY, 2000)])
+    weights = _softmax(np.asarray(params["popularity"]["decay_mixture"], np.float64))[:-1]
+    rates = LN2 / np.asarray(half_lives)
+    kernel = weights @ np.exp(-rates[:, None] * age)
+    return Curve("popularity", "all", events, age, kernel / kernel[0], ())
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)

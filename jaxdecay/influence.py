@@ -1,0 +1,81 @@
+r"""How far each user moves each half-life: what a bootstrap over users adds up.
+
+The half-life $h$ of a mean kernel $\bar\varphi(\text{age}; \theta, m)$, with every user counted $m_u$ times,
+is where it has fallen to one half, so that $d \log h = - d\bar\varphi / (\partial \bar\varphi / \partial \log
+\text{age})$ there (implicit function theorem). A user counts twice: in the parameters $\theta$, by the refit
+(`jaxdecay.refit`), and in the mean. In first order, which holds however little the data say of single
+parameters, if only they say something of the half-life.
+
+References:
+    Hampel: The influence curve and its role in robust estimation (1974).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxdecay.configure import group_levels
+from jaxdecay.curves import Curve, Events
+from jaxdecay.data.histories import Histories
+from jaxdecay.interest import Bank
+from jaxdecay.kernels import LN2
+from jaxdecay.model import Interest
+from jaxdecay.modes import Modes, first_half
+from jaxdecay.refit import Problem
+
+
+def influences(
+    histories: Histories, model: Interest, problem: Problem, curves: Sequence[Curve]
+) -> np.ndarray:
+    """(U, G) by how much a user, counted once more, moves the logarithm of each curve's half-life; NaN for
+    one that never halves. ``curves`` are those at the centre."""
+    events, users = Events.of(histories, model), histories.known_users
+    names = ["all", *group_levels(histories, model.spec)]
+    theta, once = jnp.asarray(problem.centre, jnp.float32), jnp.ones(users)
+
+    def height(theta: Array, count: Array, at: tuple[Array, Array], head: str, level: Array) -> Array:
+        """The kernel at two ages, relative to age 0, and between them as shares say."""
+        params = problem.restore(theta)
+        weights, modes = _weights(model, params, events, head)
+        counted = count[events.user] * ((level == 0) | (events.group == level))
+        total = weights if head == "popularity" else counted @ weights
+        ages, shares = at
+        return shares @ (modes.curves(ages) @ total) / total.sum()
+
+    slopes = jax.jit(jax.grad(height, (0, 1)), static_argnums=3)
+    moves = np.full((users, len(curves)), np.nan)
+    for place, curve in enumerate(curves):
+        half = float(first_half(curve.age, curve.value))
+        if np.isfinite(half):
+            # Between the sampled ages where the crossing was found: a ripple between samples is no slope.
+            after = int(np.searchsorted(curve.age, half))
+            (start, end), (high, low) = curve.age[after - 1 : after + 1], curve.value[after - 1 : after + 1]
+            share = (half - start) / (end - start)
+            at = jnp.array([start, end], jnp.float32), jnp.array([1 - share, share], jnp.float32)
+            found = slopes(theta, once, at, curve.head, jnp.int32(names.index(curve.group)))
+            by_theta, by_count = (np.asarray(slope, np.float64) for slope in found)
+            by_age = half * (low - high) / (end - start)
+            moves[:, place] = -(problem.moves[:users] @ by_theta + by_count) / by_age
+    return moves
+
+
+def _weights(model: Interest, params: Any, events: Events, head: str) -> tuple[Array, Modes]:
+    """What is left at age 0 of each event in each mode, (E, M), and the modes; of the catalogue's counts as a
+    whole, (M,)."""
+    if head == "popularity":
+        mixture = jax.nn.softmax(params["popularity"]["decay_mixture"])[:-1]
+        return mixture, Modes(LN2 / jnp.asarray(model.spec.popularity_half_lives))
+
+    def bound(model: Interest) -> tuple[Array, Modes]:
+        bank: Bank = getattr(model, head).decay
+        weights = bank.write_weights(*(jnp.asarray(x) for x in (events.item, events.group, events.behaviour)))
+        if bank.user_read is not None:
+            weights *= bank.curves * jax.nn.softmax(bank.user_read)[events.user]
+        return bank.expand_writes(weights), bank.modes()
+
+    found: Any = model.apply({"params": params}, method=bound)
+    return found
