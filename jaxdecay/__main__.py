@@ -1,8 +1,6 @@
 """``python -m jaxdecay``."""
 
-import sys
-
-from jaxdecay.cli import main
+from jaxdecay.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

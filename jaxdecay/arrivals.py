@@ -10,16 +10,17 @@ import polars as pl
 
 from jaxdecay import ids
 from jaxdecay.data.anonymise import anonymise, read_or_make_salt
+from jaxdecay.data.checks import Nulls
 from jaxdecay.data.clean import CleanOptions, clean
 from jaxdecay.data.events import Columns, read_events
 from jaxdecay.data.formats import PARQUET_SUFFIXES
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, row_words
+from jaxdecay.data.refusals import listed, numbered_rows
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
 
-USER, ITEM = "__user__", "__item__"
-"""Columns of indices, -1 for what is new; no column of a log is called that."""
+USER, ITEM, ROW = "__user__", "__item__", "__row__"
+"""Columns of indices, -1 for what is new, and of row numbers; no column of a log is called that."""
 INDEX = {"user": USER, "item": ITEM}
 NEW = -1
 _COPY, _THERE = "__copy__", "__there__"
@@ -28,7 +29,11 @@ Tables = dict[str, pl.DataFrame]
 
 
 def read(
-    source: Any, config: dict[str, Any], columns: Columns | None, unit: Unit | None
+    source: Any,
+    config: dict[str, Any],
+    columns: Columns | None,
+    unit: Unit | None,
+    nulls: Nulls | None,
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
     """The new events, read and cleaned as the run's own log was, and the report; ``config`` is that of the
     histories."""
@@ -46,7 +51,8 @@ def read(
         columns=columns,
         unit=unit or (own if own in ("s", "ms", "us") else None),
         clock=config["clock"],
-        nulls=cleaning.nulls,
+        nulls=cleaning.nulls if nulls is None else nulls,
+        row=ROW,
     )
     frame, cleaned = clean(frame, cleaning)
     warnings = [text for text in read["warnings"] if unit or "stated but not needed" not in text]
@@ -86,7 +92,7 @@ def like_the_log(
     for kind, table in tables.items():
         known = table[f"{kind}_id"]
         frame = frame.with_columns(
-            typed(frame[known.name], known, report, where=report["read"]["source"], order=" in order of time")
+            typed(frame[known.name], known, report, where=report["read"]["source"], row=frame[ROW])
         )
         frame = frame.with_columns(pl.Series(INDEX[kind], ids.find(frame[known.name], known)))
     behaviours = histories.config["behaviours"]
@@ -108,17 +114,18 @@ def like_the_log(
             raise InputError(
                 f"{report['read']['source']}: behaviour {fresh} is unknown to the run, which has "
                 f"{listed(behaviours)} "
-                f"({row_words(code.is_null())} in order of time); leave these rows out, or train again with "
-                "them"
+                f"({numbered_rows(frame[ROW].filter(code.is_null()).sort())}); "
+                "leave these rows out, or train again with them"
             )
         return frame.with_columns(code.alias("behaviour"))
     return frame.with_columns(behaviour=pl.lit(0, pl.Int8))
 
 
 def typed(
-    new: pl.Series, known: pl.Series, report: dict[str, Any], *, where: str, order: str = ""
+    new: pl.Series, known: pl.Series, report: dict[str, Any], *, where: str, row: pl.Series | None = None
 ) -> pl.Series:
-    """Ids in the type of the known ones. ``where`` opens messages; ``order`` says how rows are counted."""
+    """Ids in the type of the known ones. ``where`` opens messages; ``row``: numbers of the rows in the
+    source, where they are not in its order."""
     if new.dtype == known.dtype:
         return new
     if known.dtype == pl.String:
@@ -127,7 +134,8 @@ def typed(
     cast = new.cast(known.dtype, strict=False)
     if cast.null_count() or not new.dtype.is_integer():
         values = listed((repr(one) for one in new.filter(cast.is_null()).unique(maintain_order=True)), 5)
-        rows = f": {values} in {row_words(cast.is_null())}{order}" if values else ""
+        numbers = pl.int_range(1, len(new) + 1, eager=True) if row is None else row
+        rows = f": {values} in {numbered_rows(numbers.filter(cast.is_null()).sort())}" if values else ""
         raise InputError(
             f"{where}: column {new.name!r} holds {new.dtype}, but the ids of the run are "
             f"{known.dtype}{rows}; give the same type"

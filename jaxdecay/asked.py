@@ -128,6 +128,11 @@ def read_pairs(pairs: Any) -> tuple[pl.DataFrame, str]:
     frame = collect(table, with_types(table, table.frame, ids=("user_id", "item_id")))
     for name in ("user_id", "item_id"):
         require_column(table.name, frame.columns, name, "rename the one that is meant")
+    if "timestamp" in frame.columns and "at" not in frame.columns:
+        raise InputError(
+            f"{table.name}: column 'timestamp' is not read; rename it to 'at', the moment of each pair, "
+            "or drop it"
+        )
     if "score" in frame.columns:
         raise InputError(f"{table.name}: column 'score' is in the way of the scores; rename or drop it")
     return frame, table.name

@@ -39,6 +39,17 @@ USAGE = 2
 INTERRUPTED = 130
 
 
+def run() -> None:
+    """The command ``jaxdecay``: `main`, and out."""
+    status = main()
+    if status:
+        # An orderly shutdown after a failure may crash on threads that still compile, or have them complain.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line (default: that of the process) and returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)

@@ -59,6 +59,8 @@ def choose_half_life(
     asked = hashlib.sha256(asked.encode()).hexdigest()
     done = _read(kept, asked)
     kept.parent.mkdir(parents=True, exist_ok=True)
+    if kept.exists() and not kept.read_text(encoding="utf-8").endswith("\n"):
+        kept.write_text(kept.read_text(encoding="utf-8") + "\n", encoding="utf-8")  # a line was cut short
     with loop.stopping() as asked_to_stop:
         for column, part in enumerate(folds):
             fold = histories.replace(part=part)

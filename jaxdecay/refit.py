@@ -97,9 +97,14 @@ def pose(
         step = np.linalg.solve(information + _DAMPING * slack, gradient)
         theta = theta + np.clip(step, -_STRIDE, _STRIDE)
         scores, information = scored(theta, iteration + 2)
-    moves = np.linalg.solve(information + _RIDGE * slack, scores.T).T
-    leverage = np.einsum("ud,ud->u", scores, moves)
-    return Problem(restore, theta, moves / np.maximum(1 - leverage, _LEAST)[:, None])
+    return Problem(restore, theta, jackknifed(scores, information + _RIDGE * slack))
+
+
+def jackknifed(scores: np.ndarray, information: np.ndarray) -> np.ndarray:
+    """(U, D) the step $I^{-1} s_u / (1 - h_u)$ of each row of ``scores`` (U, D)."""
+    steps = np.linalg.solve(information, scores.T).T
+    leverage = np.einsum("ud,ud->u", scores, steps)
+    return steps / np.maximum(1 - leverage, _LEAST)[:, None]
 
 
 def _gradient(function: Callable[[Array], Array], theta: np.ndarray) -> np.ndarray:

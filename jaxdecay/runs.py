@@ -179,7 +179,8 @@ _PARTS: dict[str, tuple[Set[str], Set[str]]] = {
 
 
 def checkpointer(run: Path) -> ocp.training.Checkpointer:
-    """Checkpoints of a run: the last three, and the best by validation beside them."""
+    """Checkpoints of a run: the last three, and beside them the settled one and the best by validation before
+    settling."""
     keep: Any = ocp.training.preservation_policies
     saves: Any = ocp.training.save_decision_policies
     return ocp.training.Checkpointer(
@@ -188,10 +189,9 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
         preservation_policy=keep.AnyPreservationPolicy(
             [
                 keep.LatestN(3),
-                keep.BestN(
-                    get_metric_fn=_worth,
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
+                *(
+                    keep.BestN(get_metric_fn=worth, n=1, keep_checkpoints_without_metrics=False)
+                    for worth in (_worth, _unsettled_worth)
                 ),
             ]
         ),
@@ -202,6 +202,10 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
 def _worth(metrics: dict[str, float]) -> float:
     """What checkpoints are ranked by: validation NDCG@10, and settled ones before all others."""
     return metrics["ndcg@10"] + metrics.get("settled", 0.0)
+
+
+def _unsettled_worth(metrics: dict[str, float]) -> float:
+    return metrics["ndcg@10"] - metrics.get("settled", 0.0)
 
 
 def latest_step(run: Path) -> int:
@@ -251,8 +255,8 @@ def load_average(run: Path, step: int, abstract: Any) -> Any:
             return checkpoints.load_checkpointables(step, abstract_checkpointables=wanted)["average"]
     except Exception as error:
         raise InputError(
-            f"{path}: checkpoint {step} cannot be read ({type(error).__name__});"
-            " delete it to use the next best, or train again"
+            f"{path}: checkpoint {step} is damaged ({type(error).__name__});"
+            " delete it and run the same jaxdecay train again, which makes it anew"
         ) from error
 
 

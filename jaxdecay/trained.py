@@ -13,6 +13,7 @@ from jaxdecay import asked, ids, moments, runs, serving, streaming
 from jaxdecay import update as updates
 from jaxdecay.asked import OnUnknown
 from jaxdecay.assembly import load_predictor
+from jaxdecay.data.checks import Nulls
 from jaxdecay.data.events import Columns
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.times import Unit
@@ -57,12 +58,9 @@ class Run:
             self.histories = Histories.load(directory, verify=True)
             self._users = ids.read_table(directory, "user", rows=self.histories.users)["user_id"]
         except InputError as error:
-            back = (
-                "delete it to go back to before the update"
-                if directory.name != "histories"
-                else "copy it to there"
-            )
-            raise InputError(f"{error} ({back})") from error
+            if directory.name == "histories":
+                raise
+            raise InputError(f"{error} (or delete it to go back to before the update)") from error
         trained = self.config["data"]["fingerprint"]
         if directory.name == "histories" and self.histories.config["fingerprint"] != trained:
             raise InputError(
@@ -274,11 +272,12 @@ class Run:
         columns: Columns | None = None,
         unit: Unit | None = None,
         salt: Path | None = None,
+        nulls: Nulls | None = None,
     ) -> dict[str, Any]:
         """Adds new events, of known and unknown users and items, without retraining; see
         `jaxdecay.update.update`. Returns its report."""
         report = updates.update(
-            self.path, events, items=items, users=users, columns=columns, unit=unit, salt=salt
+            self.path, events, items=items, users=users, columns=columns, unit=unit, salt=salt, nulls=nulls
         )
         self.notes = (*report["read"]["assumed"], *report["warnings"])
         self._open()

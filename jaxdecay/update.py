@@ -25,6 +25,7 @@ from jaxdecay.arrivals import (
     read,
     typed,
 )
+from jaxdecay.data.checks import Nulls
 from jaxdecay.data.events import Columns, read_items, read_users
 from jaxdecay.data.features import Encoder
 from jaxdecay.data.histories import LIVE, Histories
@@ -43,6 +44,7 @@ def update(
     columns: Columns | None = None,
     unit: Unit | None = None,
     salt: Path | None = None,
+    nulls: Nulls | None = None,
 ) -> dict[str, Any]:
     """Adds the events of ``source`` (a path or a frame) to what a run recommends from; returns a report of
     what was read, dropped and added.
@@ -52,6 +54,7 @@ def update(
             columns are missing. Rows of known ids change nothing.
         columns, unit: how to read the events, where they are laid out differently from the run's own log.
         salt: the salt file, of a run with hashed ids.
+        nulls: what becomes of rows that lack a value; by default as when the log was prepared.
 
     Guarantees: the same events delivered again change nothing (a row like one already there, in user, item,
     second and behaviour, is dropped and counted); whatever goes wrong, the histories before are whole;
@@ -66,7 +69,7 @@ def update(
         kind: ids.read_table(newest(run), kind, rows=rows)
         for kind, rows in (("user", histories.users), ("item", histories.items))
     }
-    frame, report = read(source, histories.config, columns, unit)
+    frame, report = read(source, histories.config, columns, unit, nulls)
     side = {kind: _side(kind, given) for kind, given in (("item", items), ("user", users))}
     frame, side = hashed_like(frame, side, histories.config["options"].get("anonymise") or {}, salt, run)
     frame = like_the_log(frame, histories, tables, report)

@@ -216,9 +216,11 @@ def test_numbers_of_a_context_are_numbers(tmp_path: Path) -> None:
     warm = pl.Series("warm", np.random.default_rng(0).normal(size=len(events)))
     hour = pl.Series("hour", np.arange(len(events)) % 24)
     histories = prepare(events.with_columns(warm, hour), tmp_path / "out")
-    typed = asked.context_of(histories, use.named(("warm=-3.5", "hour=7")))
-    meant = asked.context_of(histories, {"warm": -3.5, "hour": 7})
-    missing = asked.context_of(histories, {})
+    typed, meant, missing = (
+        asked.context_of(histories, given)[0]
+        for given in (use.named(("warm=-3.5", "hour=7")), {"warm": -3.5, "hour": 7}, {})
+    )
+    assert use.named(("at=[0.5, 2]", "place=[odd")) == {"at": [0.5, 2], "place": "[odd"}
     for name in Context._fields:
         assert np.array_equal(getattr(typed, name), getattr(meant, name))
         assert not np.array_equal(getattr(typed, name), getattr(missing, name))

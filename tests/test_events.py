@@ -212,3 +212,36 @@ def test_real_logs(name: str) -> None:
     assert events.frame.height == SIZES[name] == events.report["rows"]
     assert events.frame["timestamp"].is_sorted()
     assert events.report["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("column", "fault"),
+    [
+        ([1.0, 2.0, float("inf"), None], "holds infinite numbers (row 3)"),
+        ([[1.0, 2.0], [1.0], None, [3.0, 4.0]], "holds vectors of other lengths than 2 (row 2)"),
+        ([[1.0, 2.0], [1.0, 0.0], None, [3.0, float("inf")]], "holds vectors with infinite numbers (row 4)"),
+    ],
+)
+def test_what_no_encoding_takes_is_refused_by_its_row_in_the_table(
+    tmp_path: Path, column: list, fault: str
+) -> None:
+    late_first = pl.DataFrame(
+        {"user_id": [1, 2, 3, 4], "item_id": [1, 2, 3, 4], "timestamp": [1_700_000_000 - k for k in range(4)]}
+    ).with_columns(pl.Series("extra", column))
+    late_first.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(InputError) as refused:
+        read_events(tmp_path / "log.parquet")
+    assert f"log.parquet: column 'extra' {fault}" in str(refused.value)
+    with pytest.raises(InputError, match="column 'extra'"):
+        read_items(late_first.drop("user_id", "timestamp"))
+
+
+def test_events_know_their_rows() -> None:
+    log = pl.DataFrame(
+        {
+            "user_id": [1, 2, 3],
+            "item_id": [1, 2, 3],
+            "timestamp": [1_700_000_002, 1_700_000_001, 1_700_000_003],
+        }
+    )
+    assert read_events(log, row="row").frame["row"].to_list() == [2, 1, 3]

@@ -514,6 +514,12 @@ def test_half_lives_are_those_of_the_run(run: Run) -> None:
     assert {"jazz", "rock"} <= set(table["group"])
 
 
+def test_a_timestamp_of_pairs_is_not_silently_left_unread(run: Run) -> None:
+    frame = pl.DataFrame({"user_id": ["u01"], "item_id": ["i01"], "timestamp": [END]})
+    with pytest.raises(InputError, match="column 'timestamp' is not read; rename it to 'at'"):
+        run.score(frame)
+
+
 def test_context_of_numbers_and_vectors() -> None:
     random = np.random.default_rng(0)
     training = pl.DataFrame(

@@ -216,6 +216,7 @@ def test_settling_starts_from_the_best_and_survives_a_stop(tmp_path: Path) -> No
     np.testing.assert_array_equal(state.params["similarity"]["embedding"], best["similarity"]["embedding"])
     assert not same_bits(state.params["revisit"]["decay"], best["revisit"]["decay"])
     assert runs.best_step(whole) == 15  # a little worse, within one standard error
+    assert 6 in steps(whole)  # the best before settling stays beside it
     evaluate = scripted(*scores, 0.79, error=0.05)
     stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
     toys.train(stopped, evaluate, report=at_step(14, stop), **options)
@@ -309,6 +310,6 @@ def test_a_run_without_checkpoints_has_no_best_and_says_how_to_go_on(tmp_path: P
     toys.train(tmp_path, report=at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)), **OPTIONS)
     with pytest.raises(InputError, match="no checkpoint has been evaluated yet"):
         runs.best_step(tmp_path)
-    with pytest.raises(InputError, match="checkpoint 77 cannot be read"):
+    with pytest.raises(InputError, match="checkpoint 77 is damaged"):
         average(tmp_path, 77)
     gc.collect()

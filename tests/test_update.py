@@ -225,8 +225,12 @@ def test_ids_keep_the_type_of_the_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the ids of the run are Int32"):
         update(tmp_path, new.with_columns(user_id=pl.lit(2**40)))
     events(("5", "7", LATE), ("x", "7", LATE + 1), ("y", "7", LATE + 2)).write_csv(tmp_path / "new.csv")
-    told = r"^new.csv: column 'user_id' holds String, .* Int32: 'x', 'y' in rows 2, 3 in order of time; give"
+    told = r"^new.csv: column 'user_id' holds String, .* Int32: 'x', 'y' in rows 2, 3; give"
     with pytest.raises(InputError, match=told):
+        update(tmp_path, tmp_path / "new.csv")
+    late_first = events(("5", "7", LATE + 9), ("6", "7", LATE + 5), ("x", "7", LATE), ("7", "7", LATE + 1))
+    late_first.write_csv(tmp_path / "new.csv")
+    with pytest.raises(InputError, match="'x' in row 3; give"):  # of the file, whatever comes first in time
         update(tmp_path, tmp_path / "new.csv")
     with pytest.raises(InputError, match=r"^the table of items: column 'item_id' .*: 'i0' in row 1; give"):
         update(tmp_path, new.with_columns(item_id=98), items=pl.DataFrame({"item_id": ["i0"]}))

@@ -1,5 +1,7 @@
 """``jaxdecay recommend``, ``similar``, ``half-lives`` and ``update``: a trained run in use."""
 
+import contextlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -8,6 +10,7 @@ import polars as pl
 import tyro
 
 from jaxdecay.commands import Command
+from jaxdecay.data.checks import Nulls
 from jaxdecay.data.events import Columns
 from jaxdecay.data.times import Unit
 from jaxdecay.durations import show_days
@@ -31,9 +34,10 @@ def _answer(run: Any, rows: pl.DataFrame | Path) -> Answer:
     return Answer(rows, run.items.select("item_id", "title") if "title" in run.items.columns else None)
 
 
-def named(words: tuple[str, ...]) -> dict[str, str]:
-    """Context columns by name. Numbers stay text: a column of numbers reads them when it is encoded."""
-    columns: dict[str, str] = {}
+def named(words: tuple[str, ...]) -> dict[str, Any]:
+    """Context columns by name; "[0.1, 2]" is a vector. Numbers stay text: a column of numbers reads them when
+    it is encoded."""
+    columns: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals):
@@ -41,6 +45,9 @@ def named(words: tuple[str, ...]) -> dict[str, str]:
         if name in columns:
             raise InputError(f"--context {word!r}: {name} is given twice; give it once")
         columns[name] = value
+        if value.startswith("["):
+            with contextlib.suppress(json.JSONDecodeError):
+                columns[name] = json.loads(value)
     return columns
 
 
@@ -197,6 +204,9 @@ class Update(Command):
     """Unit of integer times; by default that of the run's own log."""
     salt: Path | None = None
     """File of the salt, of a run with hashed ids."""
+    nulls: Nulls | None = None
+    """refuse rows without a user, item, time, behaviour or weight, or drop them; by default as when the log
+    was prepared."""
 
     def perform(self) -> dict[str, Any]:
         from jaxdecay.recommend import load
@@ -209,6 +219,7 @@ class Update(Command):
             columns=None if self.columns == Columns() else self.columns,
             unit=self.unit,
             salt=self.salt,
+            nulls=self.nulls,
         )
         for word, texts in (("note", report["read"]["assumed"]), ("warning", report["warnings"])):
             for text in texts:

@@ -91,6 +91,24 @@ def numbers(column: pl.Series, where: str) -> pl.Series:
     return column
 
 
+def refuse_unusable(column: pl.Series, where: str) -> None:
+    """Raise InputError for infinite numbers, and for vectors that hold one or are not all of one length: no
+    encoding takes them, and only here are rows those of the table."""
+    kind = column.dtype
+    remedy = "correct them, or leave out the column"
+    if kind.is_float():
+        refuse_where(column.is_infinite(), where, "holds infinite numbers", remedy)
+    if isinstance(kind, (pl.List, pl.Array)) and kind.inner in (pl.Float32, pl.Float64):
+        lists = column.cast(pl.List(pl.Float64))
+        lengths = lists.list.len().fill_null(0)
+        width = lengths.filter(lengths > 0).mode().sort().first()
+        refuse_where(
+            (lengths > 0) & (lengths != width), where, f"holds vectors of other lengths than {width}", remedy
+        )
+        infinite = lists.list.eval(pl.element().is_infinite()).list.any()
+        refuse_where(infinite, where, "holds vectors with infinite numbers", remedy)
+
+
 def outcomes(column: pl.Series, where: str) -> pl.Series:
     """Float32 labels: 0, 1 or null. Raises InputError for all else."""
     column = numbers(column, where)

@@ -17,6 +17,7 @@ from jaxdecay.data.checks import (
     outcomes,
     refuse_clash,
     refuse_no_rows,
+    refuse_unusable,
     require_column,
     without_nulls,
 )
@@ -69,6 +70,7 @@ def read_events(
     unit: Unit | None = None,
     clock: Clock = "utc",
     nulls: Nulls = "refuse",
+    row: str | None = None,
 ) -> Events:
     """Read a log from a path (Parquet, CSV, TSV, MovieLens ``::``), a Polars frame or lazy frame, pandas, or
     an interchange object.
@@ -77,6 +79,7 @@ def read_events(
     for clock "relative".
     clock: "utc", or "relative" if times count from each user's first event (any integers from 0 on).
     nulls: "refuse", or "drop" rows without a user, item, time, behaviour or weight (counted in the report).
+    row: name of a further column with the number of each event's row in the source, from 1.
 
     Guarantees: ids as given; no row lost but those counted in the report; ties in time, at the resolution of
     the source, keep file order. Raises InputError for everything that the contract refuses.
@@ -87,6 +90,8 @@ def read_events(
     context = _context(table, names, columns, roles)
     frame = _collect(table, roles, context)
     read = frame.height
+    if row is not None:
+        frame = frame.with_columns(pl.int_range(1, pl.len() + 1).alias(row))
     places = {role: f"{table.name}: column {name!r}" for role, name in roles.items()}
 
     times = read_times(frame["timestamp"], where=places["timestamp"], unit=unit, clock=clock)
@@ -138,7 +143,7 @@ def read_users(source: Any, *, column: str = "user_id", names: tuple[str, ...] =
 def _read_entities(source: Any, role: str, column: str, names: tuple[str, ...]) -> pl.DataFrame:
     table = open_table(source, names)
     found = column_names(table)
-    require_column(table.name, found, column, f"name the right one with column=... ({role} by default)")
+    require_column(table.name, found, column, f"rename the one that is meant to {role}")
     others = [name for name in found if name != column]
     refuse_clash(table.name, {role: column}, others)
     frame = _collect(table, {role: column}, others)
@@ -160,6 +165,8 @@ def _collect(table: Table, roles: dict[str, str], others: list[str]) -> pl.DataF
     )
     frame = collect(table, with_types(table, chosen, ids=("user_id", "item_id")))
     refuse_no_rows(table.name, frame)
+    for name in others:
+        refuse_unusable(frame[name], f"{table.name}: column {name!r}")
     return frame
 
 

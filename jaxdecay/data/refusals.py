@@ -18,11 +18,15 @@ def row_words(mask: pl.Series) -> str:
     >>> row_words(pl.Series([True] * 7))
     'rows 1, 2, 3, 4, 5 ... (7 in all)'
     """
-    positions = mask.fill_null(False).arg_true()
-    shown = ", ".join(str(position + 1) for position in positions.head(SHOWN_ROWS))
-    if len(positions) > SHOWN_ROWS:
-        return f"rows {shown} ... ({len(positions)} in all)"
-    return f"row{'s' if len(positions) > 1 else ''} {shown}"
+    return numbered_rows(mask.fill_null(False).arg_true() + 1)
+
+
+def numbered_rows(numbers: pl.Series) -> str:
+    """The rows of these numbers, in words: the first five, and how many in all."""
+    shown = ", ".join(map(str, numbers.head(SHOWN_ROWS)))
+    if len(numbers) > SHOWN_ROWS:
+        return f"rows {shown} ... ({len(numbers)} in all)"
+    return f"row{'s' if len(numbers) > 1 else ''} {shown}"
 
 
 def nearest(name: str, names: Sequence[str]) -> str | None:

@@ -1,0 +1,118 @@
+"""Refits: the steps to their centre, how far a user moves it, and how far that moves half-lives."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+import toys
+from toys import any_rank  # noqa: F401 - a fixture for every test here
+
+from jaxdecay import refit
+from jaxdecay.assembly import assemble
+from jaxdecay.configure import ModelOptions, configure
+from jaxdecay.curves import Curve, Events, mean_kernels
+from jaxdecay.data.histories import Histories
+from jaxdecay.half_lives import _student
+from jaxdecay.influence import influences
+from jaxdecay.model import Interest
+from jaxdecay.modes import first_half
+from jaxdecay.priors import penalty
+from jaxdecay.train import TrainOptions, init_params
+
+OPTIONS = ModelOptions(features=3, modes=2, periods=("1d",), group_by="genre", columns=False, calendar=False)
+TRAIN = TrainOptions(batch_targets=512, window=16)
+
+
+class Posed(NamedTuple):
+    histories: Histories
+    model: Interest
+    problem: refit.Problem
+    curves: list[Curve]
+    gained: float
+    """By how much the log-posterior is higher at the centre than where it was sought from."""
+
+
+@pytest.fixture(scope="module")
+def posed() -> Posed:
+    with jax.numpy_rank_promotion("allow"):
+        histories = toys.log((12,) * 40)
+        spec = configure(histories, OPTIONS)
+        pieces = assemble(histories, spec, OPTIONS, TRAIN)
+        params = init_params(pieces.model, pieces.constants, 0)
+        problem = refit.pose(pieces.model, params, pieces.batches, pieces.constants, iterations=2)
+        curves = mean_kernels(histories, pieces.model, problem.restore(problem.centre))
+
+        def log_posterior(params: Any) -> float:
+            steps = range(pieces.batches.per_epoch)
+            rows = (
+                toys.log_likelihood(pieces.model, params, pieces.batches[k], pieces.constants) for k in steps
+            )
+            return float(sum(row.sum() for row in rows) - penalty(params, pieces.constants.priors))
+
+        gained = log_posterior(problem.restore(problem.centre)) - log_posterior(params)
+        return Posed(histories, pieces.model, problem, curves, gained)
+
+
+def test_the_centre_is_likelier_than_where_it_was_sought_from(posed: Posed) -> None:
+    assert posed.gained > 1
+
+
+def test_a_user_moves_parameters_as_leaving_him_out_does() -> None:
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(30, 4))
+    prior = np.diag(random.random(4))
+    information = scores.T @ scores + prior
+    for score, step in zip(scores, refit.jackknifed(scores, information), strict=True):
+        without = information - np.outer(score, score)
+        np.testing.assert_allclose(step, np.linalg.solve(without, score), rtol=1e-8)
+
+
+def test_nobody_moves_nothing(posed: Posed) -> None:
+    assert posed.problem.moves.shape == (posed.histories.known_users + 1, len(posed.problem.centre))
+    assert np.abs(posed.problem.moves[-1]).max() == 0
+    assert np.abs(posed.problem.moves[:-1]).max(1).min() > 0
+
+
+def test_half_lives_move_as_their_mean_kernels_do(posed: Posed) -> None:
+    problem, (histories, model) = posed.problem, posed[:2]
+    users, size = histories.known_users, len(problem.centre)
+    count = influences(histories, model, problem._replace(moves=np.zeros((users + 1, size))), posed.curves)
+    slopes = np.zeros((size, len(posed.curves)))
+    for start in range(0, size, users):
+        some = np.eye(size)[start : start + users]
+        unit = np.zeros((users + 1, size))
+        unit[: len(some)] = some
+        moved = influences(histories, model, problem._replace(moves=unit), posed.curves)
+        slopes[start : start + users] = (moved - count)[: len(some)]
+
+    def logs(theta: np.ndarray) -> np.ndarray:
+        curves = mean_kernels(histories, model, problem.restore(theta))
+        return np.log([float(first_half(curve.age, curve.value)) for curve in curves])
+
+    finite = np.isfinite(logs(problem.centre))
+    assert finite.sum() >= 3
+    assert np.isnan(slopes[:, ~finite]).all()
+    for place in range(size):
+        step = np.zeros(size)
+        step[place] = 0.005
+        by_differences = (logs(problem.centre + step) - logs(problem.centre - step)) / 0.01
+        np.testing.assert_allclose(slopes[place, finite], by_differences[finite], rtol=0.05, atol=3e-3)
+
+
+def test_a_user_counted_twice_moves_the_mean_towards_his_own(posed: Posed) -> None:
+    problem, (histories, model) = posed.problem, posed[:2]
+    users, size = histories.known_users, len(problem.centre)
+    count = influences(histories, model, problem._replace(moves=np.zeros((users + 1, size))), posed.curves)
+    finite = np.isfinite(count[0])
+    # All users counted more alike move nothing: a mean knows no total.
+    np.testing.assert_allclose(count[:, finite].sum(0), 0.0, atol=1e-4)
+    assert np.abs(count[:, finite]).max() > 1e-4
+    events = Events.of(histories, model)
+    assert len(events.item) == (np.asarray(histories.part) == 0).sum()
+
+
+def test_students_quantile() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for freedom in (10, 20, 399):
+        assert _student(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=2e-3)
