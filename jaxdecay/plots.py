@@ -76,11 +76,11 @@ def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
         y = groups.index(group) + shift
         marker, colour = _HEADS[head]
         if low is not None and high is not None and math.isfinite(half_life):
-            ax.plot([low, high], [y, y], color=colour, lw=2.4, solid_capstyle="butt", zorder=2)
+            ax.plot([low, min(high, never)], [y, y], color=colour, lw=2.4, solid_capstyle="butt", zorder=2)
         ax.plot(min(half_life, never), y, marker, color=colour, ms=5.5, mec="white", mew=0.5, zorder=3)
         if planted is not None:
             ax.plot(planted, y, "|", color=_DARK, mew=2.4, ms=17, zorder=1.5)
-    if not np.isfinite(frame["half_life_days"].to_numpy()).all():
+    if any(np.isinf(frame[name].drop_nulls().to_numpy()).any() for name in ("half_life_days", "high")):
         ax.axvline(never / (right / left) ** 0.04, color=_PALE, lw=0.8)
         right = never * (right / left) ** 0.04
     _rows(ax, groups)

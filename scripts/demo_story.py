@@ -61,6 +61,8 @@ def _interval(one: Mapping[str, Any]) -> str:
     low, high = one["low"], one["high"]
     if low is None:
         return ""
+    if math.isinf(high):
+        return f"{show_days(low)} to never"
     units = ((2.0, 1 / 24, "h"), (730.0, 1.0, "d"), (math.inf, 365.25, "y"))
     size, name = next((size, name) for limit, size, name in units if high < limit)
     return f"{low / size:.1f} to {high / size:.1f} {name}"

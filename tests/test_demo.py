@@ -62,6 +62,8 @@ def test_without_truth_all_heads_are_listed() -> None:
     assert rows[0] == ["revisit", "news", "12.0 h", "9.6 to 15.0 h", "1,200", "23.8 h, 7.0 d"]
     assert rows[2] == ["similarity", "all", "never", "", "9", ""]
     assert len(header) == 6
+    never = HALF_LIVES[:1].with_columns(high=float("inf"))
+    assert demo_story.half_life_table(never, None)[1][0][3] == "9.6 h to never"
 
 
 def test_metrics_are_best_first_with_the_lead_over_each() -> None:

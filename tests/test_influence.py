@@ -93,11 +93,17 @@ def test_half_lives_move_as_their_mean_kernels_do(posed: Posed) -> None:
     finite = np.isfinite(logs(problem.centre))
     assert finite.sum() >= 3
     assert np.isnan(slopes[:, ~finite]).all()
+    compared = 0
     for place in range(size):
-        step = np.zeros(size)
-        step[place] = 0.005
-        by_differences = (logs(problem.centre + step) - logs(problem.centre - step)) / 0.01
-        np.testing.assert_allclose(slopes[place, finite], by_differences[finite], rtol=0.05, atol=3e-3)
+        both = []
+        for width in (0.005, 0.002):
+            step = width * np.eye(size)[place]
+            both.append((logs(problem.centre + step) - logs(problem.centre - step)) / (2 * width))
+        # Where a ripple rises to one half the first crossing jumps, and there is no slope to compare with.
+        smooth = finite & np.isclose(*both, rtol=0.1, atol=3e-3)
+        np.testing.assert_allclose(slopes[place, smooth], both[1][smooth], rtol=0.05, atol=3e-3)
+        compared += smooth.sum()
+    assert compared > 0.95 * size * finite.sum()
 
 
 def test_a_user_counted_twice_moves_the_mean_towards_his_own(posed: Posed) -> None:

@@ -129,6 +129,16 @@ def test_half_lives_without_intervals_or_truth_have_points_alone() -> None:
     assert texts == ["revisit", "similarity", "popularity"]
 
 
+def test_an_interval_without_an_upper_end_reaches_the_edge() -> None:
+    frame = half_lives().filter(group="fast", head="revisit").with_columns(high=float("inf"))
+    ax = plots.plot_half_lives(plots.half_lives_frame(frame))
+    [line] = [line for line in ax.lines if np.size(line.get_xdata()) == 2 and line.get_linewidth() == 2.4]
+    ends = np.asarray(line.get_xdata(), float)
+    assert np.isfinite(ends).all()
+    assert ends[1] > frame["half_life_days"][0]
+    assert "never" in [label.get_text() for label in ax.get_xticklabels()]
+
+
 def test_all_half_lives_the_same_still_make_an_axis() -> None:
     frame = half_lives().filter(group="fast", head="revisit").with_columns(low=0.55, high=0.55)
     assert len(plots.plot_half_lives(plots.half_lives_frame(frame)).get_xticks()) >= 2

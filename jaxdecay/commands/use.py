@@ -168,7 +168,8 @@ class HalfLives(Command):
             return load(self.run).half_lives(bootstrap=self.bootstrap, seed=self.seed, report=progress)
 
     def plain(self, result: pl.DataFrame) -> list[dict[str, Any]]:
-        """An infinite half-life is null in JSON, and so is a missing bound: ``never`` tells them apart."""
+        """Infinity is null in JSON, and so is a missing interval: ``never`` tells of a half-life that never
+        comes, and a ``low`` without a ``high`` of one that may be beyond a century."""
         return result.with_columns(never=pl.col("half_life_days").is_infinite()).to_dicts()
 
     def show(self, result: pl.DataFrame) -> None:
