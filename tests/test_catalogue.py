@@ -54,7 +54,7 @@ def test_decayed_counts_are_those_of_a_double_loop(seed: int, at: np.ndarray) ->
     histories = make(seed)
     at[:3] = histories.time[:3]  # at an event's own time: that event is not counted
     for half_life in HALF_LIVES:
-        expected = [plain_count(histories, half_life, moment) for moment in at]
+        expected = [plain_count(histories, half_life, moment) for moment in at.tolist()]
         found = decayed_counts_at(histories, half_life, at)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -92,7 +92,7 @@ def test_index_is_the_last_grid_point_at_or_before() -> None:
     at = np.concatenate([grid - 1, grid, grid + 1])
     index = catalogue.index(at)
     assert index.dtype == np.int32
-    expected = [max(sum(int(g) <= int(moment) for g in grid) - 1, 0) for moment in at]
+    expected = [max(sum(int(g) <= int(moment) for g in grid) - 1, 0) for moment in at.tolist()]
     assert index.tolist() == expected
 
 
@@ -124,7 +124,7 @@ def test_short_half_lives_over_long_logs_vanish_without_trouble() -> None:
     at = np.linspace(0, 20_000 * DAY, 300).astype(np.int64)
     with np.errstate(all="raise", under="ignore"):
         found = decayed_counts_at(histories, 0.01, at)
-    expected = [plain_count(histories, 0.01, moment) for moment in at]
+    expected = [plain_count(histories, 0.01, moment) for moment in at.tolist()]
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-37)
 
 

@@ -179,7 +179,7 @@ class Histories:
         offsets = np.zeros(users + 1, np.int64)
         np.cumsum(np.bincount(user, minlength=users), out=offsets[1:])
         rows = {"event": len(user), "user": users, "item": items}
-        arrays = {name: np.zeros((rows[_LAYOUT[name][1]], 0)) for name in _TABLES}
+        arrays: dict[str, np.ndarray] = {name: np.zeros((rows[_LAYOUT[name][1]], 0)) for name in _TABLES}
         arrays |= {name: np.zeros(len(user)) for name in ("part", "behaviour")}
         arrays |= {"weight": np.ones(len(user)), "label": np.full(len(user), np.nan)}
         arrays |= {"item": item, "time": time, **columns}
