@@ -1,0 +1,117 @@
+r"""Curves that come and go: cosines, and the Erlang bump. All of them stream exactly."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdecay.errors import InputError
+from jaxdecay.kernels.ages import LN2, Number, counted
+from jaxdecay.kernels.exponentials import exponential
+
+
+def raised_cosine(age: Float[Array, "..."], period: Number) -> Float[Array, "..."]:
+    r"""$\varphi(t) = \frac{1}{2}\bigl(1+\cos(2\pi t/P)\bigr)$: back to 1 after every period $P$ in days, 0
+    half-way.
+
+    Half-life: $P/4$, the first of many such ages. Guarantees: between 0 and 1; not monotone; streams exactly
+    (a constant mode and one oscillating mode, 3 real states).
+
+    | age or parameter | value | gradient |
+    |---|---|---|
+    | age 0 | 1 | 0 |
+    | negative age | 1 | 0 |
+    | infinite age | the phase of 1e8 days: bounded, without meaning | 0 in the age |
+    | masked | the caller's `where` | 0, never NaN |
+    | age far beyond the period | float32 knows the phase to about age / period / 1e7 turns | finite |
+
+    Source: Fourier (1822).
+
+    >>> raised_cosine(jnp.array([0.0, 3.5, 7.0]), jnp.array(7.0)).tolist()
+    [1.0, 0.0, 1.0]
+    """
+    return 0.5 * (1.0 + jnp.cos(2.0 * jnp.pi * counted(age) / period))
+
+
+def damped_cosine(
+    age: Float[Array, "..."], half_life: Number, period: Number, depth: Number, phase: Number = 0.0
+) -> Float[Array, "..."]:
+    r"""$\varphi(t) = 2^{-t/h}\,\dfrac{1+\rho\cos(2\pi t/P+\psi)}{1+\rho\cos\psi}$: a rhythm of period $P$
+    days and depth $\rho$ under an envelope of half-life $h$.
+
+    $0\le\rho\le 1$ keeps the curve from falling below 0; the phase $\psi$ is in radians, and $\rho=1$ with
+    $\psi=\pi$ is excluded, for the curve would start at 0.
+
+    Half-life: $h$ is that of the envelope, $\varphi(nP)=2^{-nP/h}$ after n whole periods; the age of one half
+    has no closed form unless $h$ is a multiple of $P$. Guarantees: within $[0, 1]$ for $\psi=0$, and below
+    $(1+\rho)/(1+\rho\cos\psi)$ otherwise; not monotone in general; streams exactly (one real and one complex
+    state).
+
+    | age or parameter | value | gradient |
+    |---|---|---|
+    | age 0 | 1 | finite; 0 in $h$, $P$, $\rho$ and $\psi$ |
+    | negative age | 1 | 0 |
+    | infinite age | 0 | 0 |
+    | masked | the caller's `where` | 0, never NaN |
+    | $\rho=0$ | the exponential | 0 in $P$ and $\psi$ |
+    | $h$ infinite, $\rho=1$, $\psi=0$ | `raised_cosine` | 0 in $h$ |
+
+    Source: the complex diagonal modes of linear recurrent units, Orvieto et al. (2023).
+
+    >>> damped_cosine(jnp.array([0.0, 3.5, 7.0]), 7.0, 7.0, 1.0).tolist()
+    [1.0, 0.0, 0.5]
+    """
+    phase = jnp.asarray(phase, jnp.result_type(age))
+    turned = 2.0 * jnp.pi * counted(age) / period + phase
+    wave = (1.0 + depth * jnp.cos(turned)) / (1.0 + depth * jnp.cos(phase))
+    return exponential(age, half_life) * wave
+
+
+def erlang(age: Float[Array, "..."], half_life: Number, stages: int) -> Float[Array, "..."]:
+    r"""$\varphi(t) = \bigl(x e^{1-x}\bigr)^n$ with $x=\lambda t/n$: the Erlang bump
+    $(\lambda t)^n e^{-\lambda t}/n!$ of $n$ = ``stages``, scaled to 1 at its peak, the age $n/\lambda$.
+
+    What is wanted again after a while (a refill, the next volume). ``stages`` is a Python int; 0 is
+    the exponential. For $n\ge 1$ this is the one family with $\varphi(0)=0$.
+
+    Half-life: $h$ is the age, after the peak, at which the bump has fallen to one half:
+    $\lambda h/n = x_n = -W_{-1}\bigl(-2^{-1/n}/e\bigr)$ with the lower branch of Lambert's function, so the
+    peak is at $h/x_n$ ($x_1=2.68$, $x_3=1.83$, $x_{10}=1.42$). Guarantees: within $[0, 1]$ up to rounding;
+    rises, then falls; streams exactly with n + 1 states (a chain of equal rates).
+
+    | age or parameter | value | gradient |
+    |---|---|---|
+    | age 0 | 0 (1 for no stages) | $e x_1/h$ in the age for n = 1, 0 for more; 0 in $h$ |
+    | negative age | 0 (1 for no stages) | 0 |
+    | infinite age | 0 | 0 |
+    | masked | the caller's `where` | 0, never NaN |
+    | stages above 100 | correct to about stages / 1e7 in float32 | finite |
+
+    Source: Erlang (1909); as a memory: the gamma model of de Vries & Principe (1992).
+
+    >>> peak = 30.0 / half_over_peak(2)
+    >>> erlang(jnp.array([0.0, peak, 30.0]), 30.0, 2).tolist()
+    [0.0, 1.0, 0.5]
+    """
+    if stages < 0:
+        raise InputError(f"stages: {stages}; give 0 (the exponential) or more")
+    if stages == 0:
+        return exponential(age, half_life)
+    ratio = half_over_peak(stages) * counted(age) / half_life
+    return (ratio * jnp.exp(1.0 - ratio)) ** stages
+
+
+def half_over_peak(stages: int) -> float:
+    r"""$x_n = -W_{-1}(-2^{-1/n}/e)$ for $n\ge 1$: the half-life of an `erlang` bump over the age of its peak.
+
+    $u=x_n-1$ solves $u-\ln(1+u)=\ln 2/n$; Newton's method on the host in float64, from the first two terms of
+    the series in $\sqrt{2\ln 2/n}$, which lie below the root of this convex function by little.
+    Source: Corless et al., *On the Lambert W function* (1996).
+
+    >>> half_over_peak(1)
+    2.678346990016661
+    """
+    level = LN2 / stages
+    excess = np.sqrt(2.0 * level) + 2.0 * level / 3.0
+    for _ in range(6):
+        excess -= (excess - np.log1p(excess) - level) * (1.0 + excess) / excess
+    return float(1.0 + excess)
