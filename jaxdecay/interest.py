@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdecay import scan
+from jaxdecay import readout
 from jaxdecay.modes import Modes, bank, expand
 
 _RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
@@ -111,14 +111,14 @@ class Bank(nn.Module):
             logits += _rows(self.behaviour_write, behaviour)
         return jax.nn.softmax(logits)
 
-    def read_weights(self, user: Int[Array, ""], ages: scan.Ages) -> Float[Array, "r c"]:
+    def read_weights(self, user: Int[Array, ""], ages: readout.Ages) -> Float[Array, "r c"]:
         """How this user remembers at each request: weights over the curves with mean 1, moved by the user's
         own deviation and, if ``adaptive``, by how full the modes are."""
         logits = jnp.zeros((ages.idle.shape[0], self.curves), jnp.float32)
         if self.user_read is not None:
             logits += _rows(self.user_read, user)
         if self.state_read is not None:
-            mass = scan.mass(self.modes(), ages)[:, : self.curves]
+            mass = readout.mass(self.modes(), ages)[:, : self.curves]
             filled = jnp.log1p(jnp.maximum(mass, 0.0))
             logits += jnp.einsum("rc,cd->rd", filled, self.state_read)
         return self.curves * jax.nn.softmax(logits)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdecay import scan
+from jaxdecay import readout
 from jaxdecay.errors import InputError
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity
@@ -239,15 +239,15 @@ class Interest(nn.Module):
         assert self.revisit is not None
         return self.revisit.excitation(counts)
 
-    def _ages(self, history: History, requests: Requests, past: int) -> scan.Ages:
+    def _ages(self, history: History, requests: Requests, past: int) -> readout.Ages:
         """Training asks at each of the last events, in their order; serving (``past`` all) asks after all
         of them."""
-        return scan.ages(history.time, history.mask, requests.at, requests.seen, past=past)
+        return readout.ages(history.time, history.mask, requests.at, requests.seen, past=past)
 
     def _writes(self, bank: Bank, history: History, items: Items) -> Float[Array, "n c"]:
         return bank.write_weights(items.index[history.item], items.group[history.item], history.behaviour)
 
-    def _revisit_weights(self, history: History, items: Items, ages: scan.Ages) -> tuple[Array, Array]:
+    def _revisit_weights(self, history: History, items: Items, ages: readout.Ages) -> tuple[Array, Array]:
         assert self.revisit is not None
         writes = self._writes(self.revisit.decay, history, items)
         return self.revisit.kernel_weights(history, items.group[history.item], ages, writes)

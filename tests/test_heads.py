@@ -10,7 +10,7 @@ import pytest
 import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import scan
+from jaxdecay import readout
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity
 from jaxdecay.heads.revisit import Revisit, with_excitation
@@ -78,8 +78,8 @@ def asked(*days: float, seen: int = 3) -> Requests:
     return Requests(at, jnp.full(n, seen, jnp.int32), jnp.zeros((n, 0), jnp.int32), jnp.zeros((n, 0)))
 
 
-def ages(requests: Requests, history: History = HISTORY) -> scan.Ages:
-    return scan.ages(history.time, history.mask, requests.at, requests.seen, past=1)
+def ages(requests: Requests, history: History = HISTORY) -> readout.Ages:
+    return readout.ages(history.time, history.mask, requests.at, requests.seen, past=1)
 
 
 class TestRevisit:

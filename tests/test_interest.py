@@ -9,7 +9,7 @@ import pytest
 import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import scan
+from jaxdecay import readout
 from jaxdecay.interest import Bank
 
 BANK = Bank((0.5, 9.0), (1.0, 7.0), groups=3, items=4, behaviours=2, users=3, adaptive=True)
@@ -28,11 +28,11 @@ def writes(bank: Bank, p: Any, item: int, group: int, behaviour: int) -> np.ndar
     return np.asarray(toys.call(bank, Bank.write_weights, p, *where))[0]
 
 
-def ages(seen: int = 2) -> scan.Ages:
+def ages(seen: int = 2) -> readout.Ages:
     """Two requests that see the one past event and ``seen`` of the three after it."""
     time = jnp.array([0, DAY, 5 * DAY, 9 * DAY], jnp.int32)
     at = jnp.array([10 * DAY, 40 * DAY], jnp.int32)
-    return scan.ages(time, jnp.ones(4, bool), at, jnp.full(2, seen, jnp.int32), past=1)
+    return readout.ages(time, jnp.ones(4, bool), at, jnp.full(2, seen, jnp.int32), past=1)
 
 
 def reads(bank: Bank, p: Any, user: int, seen: int = 2) -> np.ndarray:
@@ -117,7 +117,7 @@ def test_expanded_weights_give_the_kernel_of_user_and_event() -> None:
     modes = toys.call(BANK, Bank.modes, p)
     by_mode = toys.call(BANK, Bank.expand_writes, p, jnp.asarray(write)[None])
     by_read = toys.call(BANK, Bank.expand_reads, p, jnp.asarray(read))
-    found = scan.kernel(modes, jnp.tile(by_mode, (4, 1)), by_read, ages())
+    found = readout.kernel(modes, jnp.tile(by_mode, (4, 1)), by_read, ages())
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), p)
     periods = np.array([1.0, 7.0]) * np.exp(p["period_shift"] / 30)
     for r, at in enumerate((10, 40)):

@@ -19,8 +19,8 @@ PACKAGE = Path(jaxdecay.__file__).parent
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
     "errors durations files",
-    "kernels modes scan divergence history",
-    "interest state encoders scorer heads model",
+    "kernels modes terms algebra clocks expsum scan readout hybrid attention divergence history",
+    "interest state state_numpy fading deviations gate encoders scorer heads model",
     "losses metrics rank lists bootstrap priors",
     "data",
     "train optimizer configure loop assembly fitting runs predict evaluate outcomes groups figures results"

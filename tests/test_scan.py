@@ -1,212 +1,251 @@
-"""Reads of a fading state against a double loop over events and modes in float64, and what is invariant."""
+"""The recurrence: both ways of running it against a double loop, its derivative, and what must not leak."""
 
-import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from jax.test_util import check_grads
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import scan
-from jaxdecay.modes import Modes
+from jaxdecay.errors import InputError
+from jaxdecay.scan import decay_scan
 
-N, R, M, D = 10, 4, 3, 2  # events, requests, modes, features
-RATE = np.array([0.0, 0.07, 1.3], np.float32)
-FREQUENCY = np.array([0.0, 0.9, 2 * np.pi / 7], np.float32)
-DAY = 86_400
-seeds = st.integers(0, 10**6)
-oscillating = pytest.mark.parametrize("frequency", [None, FREQUENCY], ids=["real", "oscillating"])
+BACKENDS = ("sequential", "associative")
+RATES = np.array([0.7, 0.02], np.float32)
+FREQUENCIES = np.array([0.0, 0.9], np.float32)
+HOUR = 1 / 24
 
 
-class Case(NamedTuple):
-    """A history with padding on both sides (which holds nonsense), and requests after what they see."""
-
-    time: Any  # NumPy here, traced inside what is compiled
-    mask: Any
-    at: Any
-    seen: Any
-    writes: Any
-    values: Any
-    reads: Any
-    same: Any
-
-
-def case(seed: int, past: int) -> Case:
+def inputs(length: int = 9, width: int = 4, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Gaps of whole hours, a third of them 0, and events."""
     random = np.random.default_rng(seed)
-    left = int(random.integers(0, past + 1))
-    right = int(random.integers(0, N - past + 1))
-    mask = (np.arange(N) >= left) & (np.arange(N) < N - right)
-    gaps = np.where(random.random(N) < 0.5, 0, random.integers(1, 6 * DAY, N))
-    time = np.cumsum(gaps) + random.integers(-DAY, DAY)
-    seen = np.sort(random.integers(0, N - past + 1, R))
-    last = np.where(mask & (np.arange(N) < past + seen[:, None]), time, time[0]).max(1)
-    at = last + np.where(random.random(R) < 0.3, 0, random.integers(0, 30 * DAY, R))
-    time = np.where(mask, time, random.integers(-(10**9), 10**9, N))
-    return Case(
-        time.astype(np.int32),
-        mask,
-        at.astype(np.int32),
-        seen.astype(np.int32),
-        random.normal(size=(N, M)).astype(np.float32),
-        random.normal(size=(N, D)).astype(np.float32),
-        random.normal(size=(R, M)).astype(np.float32),
-        random.random((R, N)) < 0.5,
-    )
+    gap = random.integers(0, 300, length) * HOUR * (random.random(length) > 0.3)
+    return gap.astype(np.float32), random.normal(size=(length, width)).astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames="past")
-def everything(frequency: Any, case: Case, *, past: int) -> dict[str, jax.Array]:
-    modes = Modes(jnp.asarray(RATE), frequency)
-    ages = scan.ages(case.time, case.mask, case.at, case.seen, past=past)
-    return {
-        "read": scan.read(modes, case.writes, case.values, case.reads, ages),
-        "own": scan.read_own(modes, case.writes, case.same, case.reads, ages),
-        "kernel": scan.kernel(modes, case.writes, case.reads, ages),
-        "mass": scan.mass(modes, ages),
-    }
+def by_hand(gap: Any, events: Any, keep: Any = None, *, turning: bool = False) -> np.ndarray:
+    """(L, D) complex128 states, one event after the other."""
+    gap, events = np.asarray(gap, np.float64), np.asarray(events, np.float64)
+    width = events.shape[1] // len(RATES)
+    rate = np.repeat(RATES.astype(np.float64), width) + 0j
+    if turning:
+        rate -= 1j * np.repeat(FREQUENCIES.astype(np.float64), width)
+    state, states = np.zeros(events.shape[1], np.complex128), []
+    for t, event in enumerate(events):
+        fresh = keep is not None and not keep[t]
+        state = (0 if fresh or t == 0 else np.exp(-rate * gap[t]) * state) + event
+        states.append(state)
+    return np.array(states)
 
 
-def double_loop(frequency: np.ndarray | None, case: Case, *, past: int) -> dict[str, Any]:
-    """The same by the definition; ``scale`` is the sum of all terms' sizes, by which rounding is measured."""
-    turn = np.zeros(M) if frequency is None else frequency.astype(np.float64)
-    kernel, mass = np.zeros((R, N)), np.zeros((R, M))
-    scale = 1.0
-    for r in range(R):
-        for j in range(N):
-            if not case.mask[j] or (j >= past and j - past >= case.seen[r]):
-                continue
-            age = (int(case.at[r]) - int(case.time[j])) / DAY
-            for m in range(M):
-                curve = np.exp(-float(RATE[m]) * age) * np.cos(turn[m] * age)
-                kernel[r, j] += float(case.reads[r, m]) * float(case.writes[j, m]) * curve
-                mass[r, m] += curve
-                scale += abs(float(case.reads[r, m]) * float(case.writes[j, m]))
-    values = case.values.astype(np.float64)
-    return {
-        "read": kernel @ values,
-        "own": (kernel * case.same).sum(1),
-        "kernel": kernel,
-        "mass": mass,
-        "scale": scale,
-    }
+def parts(states: Any, turning: bool) -> np.ndarray:
+    states = np.asarray(states)
+    return states[:, 0] + 1j * states[:, 1] if turning else states
 
 
-@oscillating
-@pytest.mark.parametrize("past", [0, 6, N])
-@given(seed=seeds)
-@settings(max_examples=30)
-def test_reads_are_those_of_a_double_loop(frequency: np.ndarray | None, past: int, seed: int) -> None:
-    given_case = case(seed, past)
-    found = everything(frequency, given_case, past=past)
-    expected = double_loop(frequency, given_case, past=past)
-    # a cosine's phase grows with the age, and so does its rounding
-    tolerance = (1e-6 if frequency is None else 2e-5) * expected["scale"]
-    for name, value in found.items():
-        np.testing.assert_allclose(value, expected[name], atol=tolerance, err_msg=name)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("turning", [False, True])
+def test_states_are_those_of_a_double_loop(backend: Any, turning: bool) -> None:
+    gap, events = inputs(70)
+    keep = np.arange(70) % 23 != 0
+    found = decay_scan(
+        jnp.array(RATES), jnp.array(gap), jnp.array(events), jnp.array(keep),
+        frequency=jnp.array(FREQUENCIES) if turning else None, backend=backend,
+    )  # fmt: skip
+    expected = by_hand(gap, events, keep, turning=turning)
+    np.testing.assert_allclose(parts(found, turning), expected, atol=1e-6 * np.abs(expected).max())
 
 
-@oscillating
-@given(seed=seeds)
-@settings(max_examples=20)
-def test_where_the_past_ends_changes_nothing(frequency: np.ndarray | None, seed: int) -> None:
-    whole = case(seed, 6)
-    split = everything(frequency, whole, past=6)
-    joined = everything(frequency, whole._replace(seen=whole.seen + np.int32(6)), past=0)
-    tolerance = double_loop(frequency, whole, past=6)["scale"] * (1e-6 if frequency is None else 2e-5)
-    for name in split:
-        np.testing.assert_allclose(split[name], joined[name], atol=tolerance, err_msg=name)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("turning", [False, True])
+def test_slopes_are_those_of_finite_differences(backend: Any, turning: bool) -> None:
+    with jax.enable_x64(True):
+        gap, events = (jnp.asarray(x, jnp.float64) for x in inputs(7))
+        keep = jnp.array([True, True, True, False, True, True, True])
+        rate, frequency = jnp.asarray(RATES, jnp.float64), jnp.asarray(FREQUENCIES, jnp.float64)
 
-
-@oscillating
-@given(seed=seeds, seconds=st.integers(-(2**30), 2**30))
-@settings(max_examples=20)
-def test_shifting_all_times_changes_nothing_at_all(
-    frequency: np.ndarray | None, seed: int, seconds: int
-) -> None:
-    there = case(seed, 6)
-    shift = np.int32(seconds)
-    time = np.where(there.mask, there.time + shift, there.time)
-    moved = everything(frequency, there._replace(time=time, at=there.at + shift), past=6)
-    for name, value in everything(frequency, there, past=6).items():
-        assert np.array_equal(value, moved[name]), name
-
-
-@oscillating
-@given(seed=seeds)
-@settings(max_examples=20)
-def test_what_padding_holds_changes_nothing_at_all(frequency: np.ndarray | None, seed: int) -> None:
-    there = case(seed, 6)
-    random = np.random.default_rng(seed)
-    row = ~there.mask[:, None]
-    other = there._replace(
-        time=np.where(there.mask, there.time, random.integers(-(10**9), 10**9, N)).astype(np.int32),
-        writes=np.where(row, np.float32(1e6), there.writes),
-        values=np.where(row, np.float32(-1e6), there.values),
-        same=there.same | ~there.mask,
-    )
-    found = everything(frequency, other, past=6)
-    for name, value in everything(frequency, there, past=6).items():
-        assert np.array_equal(value, found[name]), name
-
-
-@given(seed=seeds)
-@settings(max_examples=10)
-def test_the_amount_of_padding_changes_nothing(seed: int) -> None:
-    there = case(seed, 6)
-    ends = {"time": (2, 3), "mask": (2, 3), "writes": (2, 3), "values": (2, 3)}
-    wider = {
-        name: np.pad(getattr(there, name), [ends[name]] + [(0, 0)] * (getattr(there, name).ndim - 1))
-        for name in ends
-    }
-    same = np.pad(there.same, ((0, 0), (2, 3)))
-    found = everything(FREQUENCY, there._replace(**wider, same=same), past=8)
-    tolerance = 1e-6 * double_loop(FREQUENCY, there, past=6)["scale"]
-    for name, value in everything(FREQUENCY, there, past=6).items():
-        cut = found[name][:, 2:-3] if name == "kernel" else found[name]
-        np.testing.assert_allclose(value, cut, atol=tolerance, err_msg=name)
-
-
-def test_a_gap_of_zero_a_second_and_the_longest_of_all() -> None:
-    for gap in (0, 1, 2**31 - 1):
-        time, at = jnp.zeros(1, jnp.int32), jnp.array([gap], jnp.int32)
-        for past in (0, 1):
-            ages = scan.ages(time, jnp.ones(1, bool), at, jnp.array([1], jnp.int32), past=past)
-            one = jnp.ones((1, M))
-            found = scan.kernel(Modes(jnp.asarray(RATE)), one, one, ages)
-            np.testing.assert_allclose(
-                found, [[np.exp(-RATE.astype(np.float64) * gap / DAY).sum()]], rtol=1e-6
+        def states(*given: Any) -> Any:
+            rate, gap, events, frequency = map(jnp.asarray, given)
+            return decay_scan(
+                rate, gap, events, keep, frequency=frequency if turning else None, backend=backend
             )
 
+        check_grads(
+            jax.jit(states), (rate, gap, events, frequency), order=1, modes=["rev"], rtol=1e-5, atol=1e-6
+        )
+        expected = by_hand(gap, events, np.asarray(keep), turning=turning)
+        np.testing.assert_allclose(parts(states(rate, gap, events, frequency), turning), expected, atol=1e-12)
 
-def test_modes_that_never_fade_count_the_events() -> None:
-    at, seen = jnp.full(R, 99, jnp.int32), jnp.arange(R, dtype=jnp.int32)
-    ages = scan.ages(jnp.arange(N, dtype=jnp.int32), jnp.ones(N, bool), at, seen, past=6)
-    np.testing.assert_array_equal(scan.mass(Modes(jnp.zeros(1)), ages)[:, 0], 6 + np.arange(R))
+
+def test_second_order_slopes_are_right_too() -> None:
+    with jax.enable_x64(True):
+        gap, events = (jnp.asarray(x, jnp.float64) for x in inputs(5))
+
+        def total(rate: Any) -> Any:
+            return (decay_scan(jnp.asarray(rate), gap, events) ** 2).sum()
+
+        rate = jnp.asarray(RATES, jnp.float64)
+        check_grads(jax.jit(jax.grad(total)), (rate,), order=1, modes=["rev"], rtol=1e-5, atol=1e-6)
 
 
-@oscillating
-@pytest.mark.parametrize("past", [0, 6])
-def test_slopes_are_finite_and_exactly_zero_towards_padding_and_what_comes_later(
-    frequency: Any, past: int
-) -> None:
-    there = case(5, past)
-    mask = np.arange(N) != (0 if past else N - 1)
-    there = there._replace(mask=mask, seen=np.arange(R, dtype=np.int32))
-    visible = mask & (np.arange(N) < past + there.seen[:, None])
-    there, everywhere = jax.tree.map(jnp.asarray, (there, np.ones((R, N), bool)))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_leaks_from_one_packed_history_into_the_next(backend: Any) -> None:
+    gap, events = (jnp.array(x) for x in inputs(8))
+    keep = jnp.arange(8) != 5
 
-    def own_and_read(rate: Any, writes: Any, values: Any) -> tuple[Any, Any]:
-        ages = scan.ages(there.time, there.mask, there.at, there.seen, past=past)
-        modes = Modes(rate, frequency)
-        own = scan.read_own(modes, writes, everywhere, there.reads, ages)
-        return scan.read(modes, writes, values, there.reads, ages), own
+    def after(gap: Any, events: Any) -> Any:
+        return (decay_scan(jnp.array(RATES), gap, events, keep, backend=backend)[5:] ** 2).sum()
 
-    slopes = jax.jit(jax.jacrev(own_and_read, (0, 1, 2)))(jnp.asarray(RATE), there.writes, there.values)
-    assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(slopes))
-    (_, of_writes, of_values), (_, own_writes, _) = slopes
-    for slope in (np.abs(of_writes).sum((1, 3)), np.abs(of_values).sum((1, 3)), np.abs(own_writes).sum(2)):
-        np.testing.assert_array_equal(slope != 0, visible)
+    by_gap, by_events = jax.grad(after, (0, 1))(gap, events)
+    assert (by_events[:5] == 0).all()
+    assert (by_gap[:6] == 0).all()
+    assert (by_events[5:] != 0).all()
+    alone = decay_scan(jnp.array(RATES), gap[5:], events[5:], backend=backend)
+    packed = decay_scan(jnp.array(RATES), gap, events, keep, backend=backend)[5:]
+    np.testing.assert_allclose(packed, alone, rtol=1e-6, atol=1e-7)
+
+
+def test_later_events_change_nothing_before_them() -> None:
+    gap, events = (jnp.array(x) for x in inputs(6))
+    slope = jax.grad(lambda events: decay_scan(jnp.array(RATES), gap, events)[:3].sum())(events)
+    assert (slope[3:] == 0).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_padding_on_either_side_changes_nothing(backend: Any) -> None:
+    gap, events = inputs(6)
+    alone = decay_scan(jnp.array(RATES), jnp.array(gap), jnp.array(events), backend=backend)
+    wide = [np.pad(gap, (3, 2)), np.pad(events, ((3, 2), (0, 0)))]
+    wide[0][3] = 77.0  # the gap that leads into the first event: nothing is there to fade
+    padded = decay_scan(jnp.array(RATES), *map(jnp.array, wide), backend=backend)
+    np.testing.assert_allclose(padded[3:9], alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_histories_at_once_are_each_of_them(backend: Any) -> None:
+    gaps, events = zip(*(inputs(6, seed=seed) for seed in range(3)), strict=True)
+    gap, event, rate = jnp.array(gaps), jnp.array(events), jnp.array(RATES)
+
+    def one(gap: Any, events: Any) -> Any:
+        return decay_scan(rate, gap, events, backend=backend)
+
+    alone = jnp.stack([one(*each) for each in zip(gap, event, strict=True)])
+    np.testing.assert_allclose(jax.jit(jax.vmap(one))(gap, event), alone, rtol=2e-6, atol=1e-6)
+    time_major = jax.vmap(one, in_axes=1, out_axes=1)(gap.T, event.swapaxes(0, 1))
+    np.testing.assert_allclose(time_major.swapaxes(0, 1), alone, rtol=2e-6, atol=1e-6)
+
+    def summed(rate: Any, axis: int) -> Any:
+        def one(gap: Any, events: Any) -> Any:
+            return decay_scan(rate, gap, events, backend=backend)
+
+        given = (gap, event) if axis == 0 else (gap.T, event.swapaxes(0, 1))
+        return (jax.vmap(one, in_axes=axis, out_axes=axis)(*given) ** 2).sum()
+
+    slopes = [jax.grad(summed)(rate, axis) for axis in (0, 1)]
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-5)
+
+
+@given(
+    gaps=st.lists(st.sampled_from([0, 1, 3600, 2**31 - 1]), min_size=1, max_size=6),
+    keep=st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_ties_seconds_and_a_lifetime_apart(gaps: list[int], keep: list[bool]) -> None:
+    padded = np.pad(np.array(gaps, np.float64), (0, 6 - len(gaps))) / 86_400
+    events = np.arange(24, dtype=np.float32).reshape(6, 4) - 11
+    on = np.array(keep)
+    found = decay_scan(jnp.array(RATES), jnp.asarray(padded, jnp.float32), jnp.array(events), jnp.array(on))
+    expected = by_hand(padded.astype(np.float32), events, on).real
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_a_rate_of_zero_never_fades_and_a_mode_of_its_own_for_each_dimension() -> None:
+    gap, events = (jnp.array(x) for x in inputs(6))
+    np.testing.assert_allclose(
+        decay_scan(jnp.zeros(1), gap, events), jnp.cumsum(events, 0), rtol=2e-6, atol=1e-6
+    )
+    each = decay_scan(jnp.repeat(jnp.array(RATES), 2), gap, events)
+    np.testing.assert_allclose(each, decay_scan(jnp.array(RATES), gap, events), rtol=1e-6)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    gap, events = (jnp.array(x) for x in inputs(3))
+    with pytest.raises(InputError, match="3 rates for 4 dimensions"):
+        decay_scan(jnp.ones(3), gap, events)
+    with pytest.raises(InputError, match="backend='fast': give one of sequential, associative"):
+        decay_scan(jnp.ones(2), gap, events, backend="fast")  # type: ignore[arg-type]
+
+
+def test_dtypes_are_kept_under_strict_promotion() -> None:
+    gap, events = (jnp.array(x) for x in inputs(3))
+    with jax.numpy_dtype_promotion("strict"):
+        assert decay_scan(jnp.array(RATES), gap, events).dtype == jnp.float32
+        slope = jax.grad(lambda rate: decay_scan(rate, gap, events).sum())(jnp.array(RATES))
+    assert slope.dtype == jnp.float32
+
+
+def test_the_likelihood_of_a_hawkes_process_is_that_of_its_definition() -> None:
+    r"""$\sum_i \log \lambda(t_i) - \int_0^T \lambda$ with $\lambda(t) = \mu + \alpha\beta \sum_{t_j<t}
+    e^{-\beta(t-t_j)}$ (Hawkes 1971), the sums by the recurrence of Ozaki (1979)."""
+    random, (mu, alpha, beta), end = np.random.default_rng(0), (0.5, 0.6, 2.0), 300.0
+    time = np.sort(random.uniform(0, end, 200))
+    gap = np.diff(time, prepend=time[:1])
+
+    def log_likelihood(mu: Any, alpha: Any, beta: Any) -> Any:
+        ones = jnp.ones((len(time), 1))
+        states = decay_scan(beta[None], jnp.asarray(gap, jnp.float32), ones)[:, 0]
+        intensity = mu + alpha * beta * (states - 1.0)  # an event does not excite itself
+        compensator = mu * end + alpha * (1 - jnp.exp(-beta * jnp.asarray(end - time, jnp.float32))).sum()
+        return jnp.log(intensity).sum() - compensator
+
+    edges = np.concatenate(
+        [[0.0], time, [end]]
+    )  # the intensity is smooth between events: Gauss-Legendre there
+    node, weight = np.polynomial.legendre.leggauss(12)
+    half = np.diff(edges) / 2
+    grid = ((edges[:-1] + half)[:, None] + half[:, None] * node).ravel()
+
+    def by_definition(mu: float, alpha: float, beta: float) -> float:
+        def intensity(at: np.ndarray) -> np.ndarray:
+            age = at[:, None] - time
+            return mu + alpha * beta * np.where(age > 0, np.exp(-beta * np.abs(age)), 0.0).sum(1)
+
+        integral = (intensity(grid) * (half[:, None] * weight).ravel()).sum()
+        return float(np.log(intensity(time)).sum() - integral)
+
+    given = [jnp.float32(x) for x in (mu, alpha, beta)]
+    assert log_likelihood(*given) == pytest.approx(by_definition(mu, alpha, beta), abs=0.01)
+    slopes = jax.grad(log_likelihood, (0, 1, 2))(*given)
+    for place, slope in enumerate(slopes):
+        step = 1e-3 * np.eye(3)[place]
+        above, below = (by_definition(*(np.array([mu, alpha, beta]) + sign * step)) for sign in (1, -1))
+        expected = (above - below) / 2e-3
+        assert float(slope) == pytest.approx(expected, rel=0.01, abs=0.02)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sharded_over_users_with_shared_rates(backend: Any) -> None:
+    mesh = jax.make_mesh((1,), ("users",), axis_types=(jax.sharding.AxisType.Auto,))
+    users, everywhere = jax.sharding.PartitionSpec("users"), jax.sharding.PartitionSpec()
+    gaps, events = (
+        jnp.stack(x) for x in zip(*(map(jnp.array, inputs(6, seed=s)) for s in range(2)), strict=True)
+    )
+
+    def each(rate: Any, gap: Any, events: Any) -> Any:
+        return jax.vmap(lambda g, e: decay_scan(rate, g, e, backend=backend))(gap, events)
+
+    sharded = jax.shard_map(each, mesh=mesh, in_specs=(everywhere, users, users), out_specs=users)
+
+    def total(run: Any) -> Any:
+        return jax.jit(jax.value_and_grad(lambda *given: (run(*given) ** 2).sum(), (0, 1, 2)))
+
+    rate = jnp.array(RATES)
+    for one, two in zip(
+        jax.tree.leaves(total(sharded)(rate, gaps, events)),
+        jax.tree.leaves(total(each)(rate, gaps, events)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-5)

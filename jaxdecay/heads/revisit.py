@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdecay import scan
+from jaxdecay import readout
 from jaxdecay.history import History, Requests
 from jaxdecay.interest import Bank
 from jaxdecay.modes import SECONDS_PER_DAY
@@ -49,7 +49,7 @@ class Revisit(nn.Module):
             self.recovery_shift = self.param("decay_recovery", zeros, ())
 
     def kernel_weights(
-        self, history: History, group: Int[Array, " n"], ages: scan.Ages, writes: Float[Array, "n c"]
+        self, history: History, group: Int[Array, " n"], ages: readout.Ages, writes: Float[Array, "n c"]
     ) -> tuple[Float[Array, "n m"], Float[Array, "r m"]]:
         """What each event writes into and each request reads from the modes; writes include strength and
         event weight."""
@@ -64,24 +64,26 @@ class Revisit(nn.Module):
         self,
         history: History,
         requests: Requests,
-        ages: scan.Ages,
+        ages: readout.Ages,
         kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
         target: Int[Array, " r"],
     ) -> tuple[Float[Array, " r"], Float[Array, " r"]]:
         """The faded count of each request's target item, and that of all items together (never negative)."""
         modes, (writes, reads) = self.decay.modes(), kernel_weights
         same = history.item[None] == target[:, None]
-        own = scan.read_own(modes, writes, same, reads, ages)
-        everything = scan.read(modes, writes, jnp.ones((writes.shape[0], 1), jnp.float32), reads, ages)[:, 0]
+        own = readout.read_own(modes, writes, same, reads, ages)
+        everything = readout.read(modes, writes, jnp.ones((writes.shape[0], 1), jnp.float32), reads, ages)[
+            :, 0
+        ]
         if self.recovery:
             last, left = self.satiated(history, requests, ages)
             same = history.item[None] == last[:, None]
-            everything -= (1.0 - left) * scan.read_own(modes, writes, same, reads, ages)
+            everything -= (1.0 - left) * readout.read_own(modes, writes, same, reads, ages)
             own *= jnp.where(target == last, left, 1.0)
         return jnp.maximum(own, 0.0), jnp.maximum(everything, 0.0)
 
     def satiated(
-        self, history: History, requests: Requests, ages: scan.Ages
+        self, history: History, requests: Requests, ages: readout.Ages
     ) -> tuple[Int[Array, " r"], Float[Array, " r"]]:
         """The item taken last before each request (-1 for none), and what satiation leaves of its count."""
         taken = history.mask & (history.weight > 0)
@@ -97,11 +99,11 @@ class Revisit(nn.Module):
         self,
         history: History,
         requests: Requests,
-        ages: scan.Ages,
+        ages: readout.Ages,
         kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
     ) -> Float[Array, "r n"]:
         """What each event still adds to the count of its own item at each request."""
-        left = scan.kernel(self.decay.modes(), *kernel_weights, ages)
+        left = readout.kernel(self.decay.modes(), *kernel_weights, ages)
         if not self.recovery:
             return left
         last, fresh = self.satiated(history, requests, ages)

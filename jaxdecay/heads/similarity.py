@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdecay import scan
+from jaxdecay import readout
 from jaxdecay.heads.features import Columns
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
@@ -68,7 +68,7 @@ class Similarity(nn.Module):
         self,
         history: History,
         requests: Requests,
-        ages: scan.Ages,
+        ages: readout.Ages,
         vectors: Float[Array, "n d"],
         writes: Float[Array, "n c"],
     ) -> Float[Array, "r d"]:
@@ -81,7 +81,7 @@ class Similarity(nn.Module):
         reads = self.decay.read_weights(history.user, ages)
         values = (1.0 + self.amplitude[history.behaviour]) * history.weight
         written = values[:, None] * self._in_context(vectors, history)
-        query = scan.read(
+        query = readout.read(
             modes, self.decay.expand_writes(writes), written, self.decay.expand_reads(reads), ages
         )
         query += self.user_columns(history.user_categorical, history.user_numeric)

@@ -1,0 +1,213 @@
+r"""The families of forgetting curves as Flax modules: half-lives and shapes that learn.
+
+A module is K curves of one family (`jaxdecay.kernels`), each with a half-life of its own; called with ages in
+days it gives what is left by each curve, on a trailing axis of K. ``half_lives`` (days) are where learning
+starts: spread them over the log's own scales (`jaxdecay.configure.spread`), at least four times apart, for
+those closer together cannot be told apart.
+
+All that a module learns lies under the one name ``decay``, by which `jaxdecay.optimizer` gives it a learning
+rate of its own and no weight decay (which would pull half-lives to a day). Inside, half-lives and shapes are
+logarithms, depths logits, and periods a thirtieth of a logarithm (their phase is known far more sharply than
+a half-life). Half-lives are kept between a second and ten thousand years, shapes between the bounds that
+each class names; beyond them there is no gradient.
+
+>>> module = Power((1.0, 30.0), shape=1.0)
+>>> params = module.init(jax.random.key(0), jnp.zeros(1))
+>>> module.apply(params, jnp.array([0.0, 1.0, 30.0])).round(3).tolist()
+[[1.0, 1.0], [0.5, 0.968], [0.032, 0.5]]
+>>> half_lives(params["params"]["decay"]).round(3).tolist()
+[1.0, 30.0]
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdecay import kernels
+from jaxdecay.errors import InputError
+
+_SHORTEST, _LONGEST = 1 / 86_400, 3.65e6
+_SHIFT = 30.0  # as in `jaxdecay.interest.Bank`
+
+
+def half_lives(decay: Mapping[str, Float[Array, " k"]]) -> Float[Array, " k"]:
+    """Half-lives in days of what a module of this file has learned under the name ``decay``."""
+    return jnp.exp(jnp.clip(decay["log_half_life"], np.log(_SHORTEST), np.log(_LONGEST)))
+
+
+class Exponential(nn.Module):
+    """`kernels.exponential`. One alone hides the request time from a ranking; K of them that are mixed, or
+    that fade a dimension each, do not."""
+
+    half_lives: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        decay = _learned(self, self.half_lives)
+        return kernels.exponential(age[..., None], _beside(half_lives(decay), age))
+
+
+class Hyperbolic(nn.Module):
+    """`kernels.hyperbolic`."""
+
+    half_lives: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        decay = _learned(self, self.half_lives)
+        return kernels.hyperbolic(age[..., None], _beside(half_lives(decay), age))
+
+
+class Power(nn.Module):
+    """`kernels.power`; shapes from 0.02 to 50, where it is all but the exponential."""
+
+    half_lives: tuple[float, ...]
+    shape: float = 0.5
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        decay = _learned(self, self.half_lives, log_shape=np.log(_within("shape", self.shape, 0.02, 50.0)))
+        shape = _kept(decay["log_shape"], 0.02, 50.0)
+        return kernels.power(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
+
+
+class Logarithmic(nn.Module):
+    """`kernels.logarithmic`; shapes from 0.02 to 50, where it is all but hyperbolic."""
+
+    half_lives: tuple[float, ...]
+    shape: float = 0.3
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        decay = _learned(self, self.half_lives, log_shape=np.log(_within("shape", self.shape, 0.02, 50.0)))
+        shape = _kept(decay["log_shape"], 0.02, 50.0)
+        return kernels.logarithmic(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
+
+
+class Weibull(nn.Module):
+    """`kernels.weibull`; shapes from 0.1 to 10."""
+
+    half_lives: tuple[float, ...]
+    shape: float = 0.5
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        decay = _learned(self, self.half_lives, log_shape=np.log(_within("shape", self.shape, 0.1, 10.0)))
+        shape = _kept(decay["log_shape"], 0.1, 10.0)
+        return kernels.weibull(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
+
+
+class Gaussian(nn.Module):
+    """`kernels.gaussian`."""
+
+    half_lives: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        decay = _learned(self, self.half_lives)
+        return kernels.gaussian(age[..., None], _beside(half_lives(decay), age))
+
+
+class Logistic(nn.Module):
+    """`kernels.logistic`; steepness from 0.1 to 100."""
+
+    half_lives: tuple[float, ...]
+    steepness: float = 4.0
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        start = np.log(_within("steepness", self.steepness, 0.1, 100.0))
+        decay = _learned(self, self.half_lives, log_steepness=start)
+        steepness = _kept(decay["log_steepness"], 0.1, 100.0)
+        return kernels.logistic(age[..., None], _beside(half_lives(decay), age), _beside(steepness, age))
+
+
+class Periodic(nn.Module):
+    """`kernels.damped_cosine` of phase 0: rhythms whose periods (days), depths and envelopes learn.
+
+    ``half_lives`` are those of the envelopes, one for each of ``periods``; ``depth`` lies between 0 and 1,
+    both excluded. A period is found only from a start within about a cycle over the whole span of the log.
+    """
+
+    half_lives: tuple[float, ...]
+    periods: tuple[float, ...]
+    depth: float = 0.9
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        if len(self.periods) != len(self.half_lives):
+            raise InputError(f"{len(self.periods)} periods, {len(self.half_lives)} half_lives: give as many")
+        depth = _within("depth", self.depth, 1e-3, 1 - 1e-3)
+        decay = _learned(self, self.half_lives, period_shift=0.0, logit_depth=np.log(depth / (1 - depth)))
+        start = jnp.asarray(self.periods, decay["period_shift"].dtype)
+        period = start * jnp.exp(decay["period_shift"] / _SHIFT)
+        depth = jax.nn.sigmoid(decay["logit_depth"])
+        return kernels.damped_cosine(
+            age[..., None], *(_beside(x, age) for x in (half_lives(decay), period, depth))
+        )
+
+
+class Erlang(nn.Module):
+    """`kernels.erlang`: bumps after as many ``stages``, for what is wanted again after a while."""
+
+    half_lives: tuple[float, ...]
+    stages: int = 1
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
+        decay = _learned(self, self.half_lives)
+        return kernels.erlang(age[..., None], _beside(half_lives(decay), age), self.stages)
+
+
+class Regressed(nn.Module):
+    r"""One exponential whose half-life depends on features: `kernels.regressed_half_life`, from 15 minutes to
+    274 days, with a constant feature of its own.
+
+    It starts at ``half_life`` for all. This is for the age of one item's last event, where each has a state
+    of its own; what differs between the events of a summed history belongs into write weights.
+    """
+
+    half_life: float
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."], features: Float[Array, "... f"]) -> Float[Array, "..."]:
+        start = np.log2(_within("half_life", self.half_life, 15 / 1440, 274.0))
+        decay = self.param(
+            "decay", lambda _: {"weights": jnp.zeros(features.shape[-1]), "constant": jnp.full((1,), start)}
+        )
+        known = jnp.concatenate([jnp.ones((*features.shape[:-1], 1), features.dtype), features], axis=-1)
+        weights = jnp.concatenate([decay["constant"], decay["weights"]])
+        return kernels.exponential(age, kernels.regressed_half_life(known, weights))
+
+
+def _learned(module: nn.Module, start: tuple[float, ...], **others: float) -> Mapping[str, Array]:
+    """A module's parameters: one of each kind per half-life."""
+    if not start:
+        raise InputError("half_lives=(): give one or more, in days")
+    for half_life in start:
+        _within("half_lives", half_life, _SHORTEST, _LONGEST)
+
+    def starts(_: Array) -> dict[str, Array]:
+        logs = {"log_half_life": jnp.log(jnp.asarray(start, jnp.float32))}
+        return logs | {name: jnp.full(len(start), value, jnp.float32) for name, value in others.items()}
+
+    return module.param("decay", starts)
+
+
+def _within(name: str, value: float, low: float, high: float) -> float:
+    if not low <= value <= high:
+        raise InputError(f"{name}={value:g}: start between {low:.3g} and {high:.3g}")
+    return value
+
+
+def _kept(logarithm: Float[Array, " k"], low: float, high: float) -> Float[Array, " k"]:
+    return jnp.exp(jnp.clip(logarithm, np.log(low), np.log(high)))
+
+
+def _beside(parameter: Float[Array, " k"], age: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A parameter on the trailing axis of ages with one."""
+    return parameter.reshape((1,) * age.ndim + parameter.shape)

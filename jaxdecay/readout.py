@@ -1,0 +1,140 @@
+r"""Reads of a decaying state: what past events have written, faded to any number of request times.
+
+Event $j$ writes a vector $b_j$ into mode $m$ with weight $w_{jm}$; a request at time $t$ reads
+
+$$ i(t) = \sum_m r_m \sum_{j:\,t_j \le t} w_{jm}\, e^{-\lambda_m (t-t_j)} \cos(\omega_m (t-t_j))\, b_j . $$
+
+A history of N events comes in two parts: the first P events, seen by every request, are summed into one
+state per mode (linear in P); the last W events are seen by a request only if they came earlier in row
+order, and are read pair by pair with exact ages. Training reads at all W positions at once; serving has W =
+0. Nothing is ever truncated: P is the whole past.
+
+One user, no batch axis; times are int32 seconds on one clock and are differenced as integers.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxdecay.modes import SECONDS_PER_DAY, Modes
+
+
+class Ages(NamedTuple):
+    """The ages (days, never negative) that R requests need of N = P + W events, and which of them count."""
+
+    past: Float[Array, " p"]
+    """Age of each of the first P events when the last of them happened."""
+    idle: Float[Array, " r"]
+    """Time from that moment to each request."""
+    near: Float[Array, "r w"]
+    """Age of each of the last W events at each request, 0 where it is not visible."""
+    past_visible: Bool[Array, " p"]
+    near_visible: Bool[Array, "r w"]
+
+
+def ages(
+    time: Int[Array, " n"],
+    mask: Bool[Array, " n"],
+    at: Int[Array, " r"],
+    seen: Int[Array, " r"],
+    *,
+    past: int,
+) -> Ages:
+    """Ages of a history's events at each request.
+
+    ``time`` seconds, ascending where ``mask``; the first ``past`` events are padded on the left, the others
+    on the right. Request ``r`` happens at ``at[r]`` seconds and sees the whole past and the first
+    ``seen[r]`` of the other events.
+    """
+
+    def days(seconds: Int[Array, "..."]) -> Float[Array, "..."]:
+        return jnp.maximum(seconds, 0).astype(jnp.float32) / SECONDS_PER_DAY
+
+    pivot = time[past - 1] if past else at[0]
+    near_visible = (jnp.arange(time.shape[0] - past) < seen[:, None]) & mask[past:]
+    return Ages(
+        past=jnp.where(mask[:past], days(pivot - time[:past]), 0.0),
+        idle=days(at - pivot),
+        near=jnp.where(near_visible, days(at[:, None] - time[past:]), 0.0),
+        past_visible=mask[:past],
+        near_visible=near_visible,
+    )
+
+
+def read(
+    modes: Modes,
+    writes: Float[Array, "n m"],
+    values: Float[Array, "n d"],
+    reads: Float[Array, "r m"],
+    ages: Ages,
+) -> Float[Array, "r d"]:
+    """The interest at each request: both parts of the history, faded to the request time, mixed by
+    ``reads``."""
+    past = ages.past.shape[0]
+    faded = jnp.zeros((reads.shape[0], values.shape[-1]), values.dtype)
+    if past:
+        faded = _read_state(modes, _state(modes, writes[:past], values[:past], ages), reads, ages.idle)
+    if ages.near.shape[1]:
+        kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near))
+        faded = faded + jnp.where(ages.near_visible, kernel, 0.0) @ values[past:]
+    return faded
+
+
+def read_own(
+    modes: Modes,
+    writes: Float[Array, "n m"],
+    same: Bool[Array, "r n"],
+    reads: Float[Array, "r m"],
+    ages: Ages,
+) -> Float[Array, " r"]:
+    """As `read`, but each request sums only the events that ``same`` picks for it (for instance those of
+    one item)."""
+    past = ages.past.shape[0]
+    kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near))
+    total = jnp.where(ages.near_visible & same[:, past:], kernel, 0.0).sum(-1)
+    if not past:
+        return total
+    picked = (same[:, :past] & ages.past_visible).astype(writes.dtype)
+    state = jnp.einsum("rn,nm,cnm->crm", picked, writes[:past], modes.phasors(ages.past))
+    return total + modes.turned(state, reads * modes.phasors(ages.idle)).sum(-1)
+
+
+def kernel(
+    modes: Modes, writes: Float[Array, "n m"], reads: Float[Array, "r m"], ages: Ages
+) -> Float[Array, "r n"]:
+    """What is left of each event at each request: the weight with which `read` sums the values, 0 where not
+    visible."""
+    near = jnp.einsum("rm,wm,rwm->rw", reads, writes[ages.past.shape[0] :], modes.curves(ages.near))
+    past = ages.past[None] + ages.idle[:, None]
+    far = jnp.einsum("rm,nm,rnm->rn", reads, writes[: ages.past.shape[0]], modes.curves(past))
+    return jnp.concatenate(
+        [jnp.where(ages.past_visible, far, 0.0), jnp.where(ages.near_visible, near, 0.0)], axis=1
+    )
+
+
+def mass(modes: Modes, ages: Ages) -> Float[Array, "r m"]:
+    """How many events each mode still holds at each request: its state when every event writes a 1 with
+    weight 1."""
+    near = jnp.einsum("rw,rwm->rm", ages.near_visible.astype(jnp.float32), modes.curves(ages.near))
+    if not ages.past.shape[0]:
+        return near
+    state = jnp.einsum("n,cnm->cm", ages.past_visible.astype(jnp.float32), modes.phasors(ages.past))
+    return near + modes.turned(state[:, None], modes.phasors(ages.idle))
+
+
+def _state(
+    modes: Modes, writes: Float[Array, "p m"], values: Float[Array, "p d"], ages: Ages
+) -> Float[Array, "parts m d"]:
+    """Real and imaginary state of every mode when the last of the past events has been written."""
+    visible = jnp.where(ages.past_visible[:, None], writes, 0.0)
+    return jnp.einsum("nm,cnm,nd->cmd", visible, modes.phasors(ages.past), values)
+
+
+def _read_state(
+    modes: Modes, state: Float[Array, "parts m d"], reads: Float[Array, "r m"], idle: Float[Array, " r"]
+) -> Float[Array, "r d"]:
+    """Turn and fade the state over the idle time, then mix the modes: the real part of a complex product."""
+    turn = reads * modes.phasors(idle)
+    real = turn[0] @ state[0]
+    return real if modes.frequency is None else real - turn[1] @ state[1]

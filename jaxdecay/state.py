@@ -1,0 +1,85 @@
+r"""The streaming face: one user's interest as a state that each event updates, in JAX.
+
+Mode $m$ of the state at the time $T$ of the latest event holds $z_m = \sum_j w_{jm}\, e^{-(\lambda_m - i
+\omega_m)(T - t_j)}\, b_j$; a request at $t \ge T$ reads $\mathrm{Re} \sum_m r_m\, e^{-(\lambda_m - i\omega_m)
+(t - T)} z_m$. That is the same sum as the parallel reads of `jaxdecay.readout` and `jaxdecay.hybrid`, to
+rounding. Time passes for free: nothing is touched until something happens.
+
+Everything is linear in the events. So an event may come late, two states of different events are merged by
+adding them, and an event is forgotten by subtracting it, exactly, for writers that see one event at a time.
+A writer that sees more (a gate, a recurrent encoder) gives this up: its history must be replayed.
+
+Times are integer seconds from 0 on one clock and are differenced as integers. One user, no batch axis: use
+`jax.vmap`. `jaxdecay.state_numpy` is the same in NumPy, for a machine that serves.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxdecay.modes import SECONDS_PER_DAY, Modes
+
+
+class State(NamedTuple):
+    """What is left of all events at the time of the latest."""
+
+    value: Float[Array, "p m d"]
+    """Real part of each mode and, where modes oscillate, the imaginary part."""
+    time: Int[Array, ""]
+    """Seconds."""
+
+
+def init(modes: Modes, width: int) -> State:
+    """The state before any event, of vectors of ``width`` numbers."""
+    parts = 1 if modes.frequency is None else 2
+    return State(jnp.zeros((parts, len(modes.rate), width), jnp.float32), jnp.int32(0))
+
+
+def update(
+    modes: Modes,
+    state: State,
+    at: Int[Array, ""],
+    writes: Float[Array, " m"],
+    event: Float[Array, " d"],
+) -> State:
+    """The state after an event at ``at``, which may be late: then it has faded since."""
+    time = jnp.maximum(state.time, at)
+    fresh = modes.phasors(_days(time - at)) * writes
+    return State(_turned(modes, state, time) + fresh[..., None] * event, time)
+
+
+def read(modes: Modes, state: State, at: Int[Array, ""], reads: Float[Array, " m"]) -> Float[Array, " d"]:
+    """The interest at ``at``, not before the latest event (earlier counts as then)."""
+    turn = reads * modes.phasors(_days(at - state.time))
+    real = turn[0] @ state.value[0]
+    return real if modes.frequency is None else real - turn[1] @ state.value[1]
+
+
+def merge(modes: Modes, one: State, two: State) -> State:
+    """The state of the events of both, in whatever order they came."""
+    time = jnp.maximum(one.time, two.time)
+    return State(_turned(modes, one, time) + _turned(modes, two, time), time)
+
+
+def forget(
+    modes: Modes,
+    state: State,
+    at: Int[Array, ""],
+    writes: Float[Array, " m"],
+    event: Float[Array, " d"],
+) -> State:
+    """The state without an event that has been in it, given as it was written."""
+    return update(modes, state, at, writes, -event)
+
+
+def _turned(modes: Modes, state: State, time: Int[Array, ""]) -> Float[Array, "p m d"]:
+    turn = modes.phasors(_days(time - state.time))[..., None]
+    if modes.frequency is None:
+        return state.value * turn
+    real, imaginary = state.value
+    return jnp.stack([real * turn[0] - imaginary * turn[1], real * turn[1] + imaginary * turn[0]])
+
+
+def _days(seconds: Int[Array, ""]) -> Float[Array, ""]:
+    return jnp.maximum(seconds, 0).astype(jnp.float32) / SECONDS_PER_DAY
