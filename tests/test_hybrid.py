@@ -1,5 +1,6 @@
 """Reads at every position: pair by pair, by chunks and streaming are the same function."""
 
+import functools
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jaxdecay.modes import Modes
 DAY, WIDTH = 86_400, 3
 PLAIN = Modes(jnp.array([0.0, 0.03, 0.8]))
 TURNING = Modes(jnp.array([0.0, 0.03, 0.8]), jnp.array([0.0, 0.9, 6.28]))
+UPDATE = jax.jit(state.update)
 
 
 def history(length: int = 21, *, seed: int = 0, origin: int = 0) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def by_hand(modes: Modes, given: dict[str, Any]) -> np.ndarray:
 
 @pytest.mark.parametrize("modes", [PLAIN, TURNING])
 @pytest.mark.parametrize("chunk", [4, 16, 32])
-def test_chunks_pairs_and_streaming_are_a_double_loop(modes: Modes, chunk: int) -> None:
+def test_chunks_and_pairs_are_a_double_loop(modes: Modes, chunk: int) -> None:
     given = history()
     expected = by_hand(modes, given)
     close = {"atol": 1e-6 * np.abs(expected).max(), "rtol": 0}
@@ -55,12 +57,20 @@ def test_chunks_pairs_and_streaming_are_a_double_loop(modes: Modes, chunk: int) 
         modes, given["writes"], given["values"], given["reads"], given["time"], given["at"], chunk
     )
     np.testing.assert_allclose(chunked, expected, **close)
+
+
+@pytest.mark.parametrize("modes", [PLAIN, TURNING])
+def test_streaming_in_jax_and_numpy_is_the_same_double_loop(modes: Modes) -> None:
+    given = history()
+    expected = by_hand(modes, given)
+    close = {"atol": 1e-6 * np.abs(expected).max(), "rtol": 0}
+    update, read = (jax.jit(functools.partial(each, modes)) for each in (state.update, state.read))
     now, live = state.init(modes, WIDTH), state_numpy.init(_numpy(modes), WIDTH)
     for i in range(len(expected)):
         time, at, writes, reads, value = (given[k][i] for k in ("time", "at", "writes", "reads", "values"))
-        now = state.update(modes, now, time, writes, value)
+        now = update(now, time, writes, value)
         live = state_numpy.update(_numpy(modes), live, int(time), np.asarray(writes), np.asarray(value))
-        np.testing.assert_allclose(state.read(modes, now, at, reads), expected[i], **close)
+        np.testing.assert_allclose(read(now, at, reads), expected[i], **close)
         served = state_numpy.read(_numpy(modes), live, int(at), np.asarray(reads))
         np.testing.assert_allclose(served, expected[i], **close)
 
@@ -79,7 +89,9 @@ def test_a_long_history_goes_by_chunks_and_a_short_one_by_pairs_with_one_derivat
         def loss(modes: Modes, writes: Any, reads: Any, values: Any) -> Any:
             return (run(modes, writes, values, reads) ** 2).sum()
 
-        return jax.grad(loss, (0, 1, 2, 3))(TURNING, short["writes"], short["reads"], short["values"])
+        return jax.jit(jax.grad(loss, (0, 1, 2, 3)))(
+            TURNING, short["writes"], short["reads"], short["values"]
+        )
 
     def pairs(modes: Modes, writes: Any, values: Any, reads: Any) -> Any:
         return read_all(modes, writes, values, reads, short["time"], at=short["at"])
@@ -147,11 +159,12 @@ class TestState:
         return [(int(time[j]), writes[j], values[j]) for j in order]
 
     def fold(self, face: Any, modes: Any, order: Any) -> Any:
-        now = face.init(modes, WIDTH)
+        now, update = face.init(modes, WIDTH), face.update
         for event in self.events(order):
             if face is state:
                 event = (jnp.int32(event[0]), *map(jnp.asarray, event[1:]))
-            now = face.update(modes, now, *event)
+                update = UPDATE
+            now = update(modes, now, *event)
         return now
 
     @pytest.mark.parametrize("modes", [PLAIN, TURNING])

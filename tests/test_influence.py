@@ -54,10 +54,6 @@ def posed() -> Posed:
         return Posed(histories, pieces.model, problem, curves, gained)
 
 
-def test_the_centre_is_likelier_than_where_it_was_sought_from(posed: Posed) -> None:
-    assert posed.gained > 1
-
-
 def test_a_user_moves_parameters_as_leaving_him_out_does() -> None:
     random = np.random.default_rng(0)
     scores = random.normal(size=(30, 4))
@@ -68,13 +64,18 @@ def test_a_user_moves_parameters_as_leaving_him_out_does() -> None:
         np.testing.assert_allclose(step, np.linalg.solve(without, score), rtol=1e-8)
 
 
-def test_nobody_moves_nothing(posed: Posed) -> None:
+def test_refits_move_parameters_and_half_lives_as_they_should(posed: Posed) -> None:
+    """One test, so that the model is compiled once."""
+    assert posed.gained > 1  # the centre is likelier than where it was sought from
     assert posed.problem.moves.shape == (posed.histories.known_users + 1, len(posed.problem.centre))
-    assert np.abs(posed.problem.moves[-1]).max() == 0
+    assert np.abs(posed.problem.moves[-1]).max() == 0  # nobody moves nothing
     assert np.abs(posed.problem.moves[:-1]).max(1).min() > 0
+    as_kernels_do(posed)
+    towards_his_own(posed)
 
 
-def test_half_lives_move_as_their_mean_kernels_do(posed: Posed) -> None:
+def as_kernels_do(posed: Posed) -> None:
+    """A user moves half-lives as the mean kernels of moved parameters do."""
     problem, (histories, model) = posed.problem, posed[:2]
     users, size = histories.known_users, len(problem.centre)
     count = influences(histories, model, problem._replace(moves=np.zeros((users + 1, size))), posed.curves)
@@ -106,7 +107,8 @@ def test_half_lives_move_as_their_mean_kernels_do(posed: Posed) -> None:
     assert compared > 0.95 * size * finite.sum()
 
 
-def test_a_user_counted_twice_moves_the_mean_towards_his_own(posed: Posed) -> None:
+def towards_his_own(posed: Posed) -> None:
+    """A user counted twice moves the mean, and all users counted alike move nothing."""
     problem, (histories, model) = posed.problem, posed[:2]
     users, size = histories.known_users, len(problem.centre)
     count = influences(histories, model, problem._replace(moves=np.zeros((users + 1, size))), posed.curves)
