@@ -29,7 +29,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdecay.errors import InputError
-from jaxdecay.hybrid import days
+from jaxdecay.modes import in_days
 
 Sink = tuple[Float[Array, ""] | Float[Array, " q"], Float[Array, " v"]]
 """Logit, one for all requests or one each (a query's product with a learned key), and value."""
@@ -94,7 +94,7 @@ def attend(
         """The outputs of some of the requests."""
         visible = mask[None] & (jnp.arange(len(keys))[None] < seen[:, None])
         # Where an event is not visible it has no age: 0 keeps slopes finite.
-        bias = log_kernel(jnp.where(visible, days(at[:, None] - time[None]), 0.0))
+        bias = log_kernel(jnp.where(visible, in_days(at[:, None] - time[None]), 0.0))
         match = jnp.einsum("qd,kd->qk", queries, keys, preferred_element_type=wide)
         logits = jnp.where(visible, match / keys.shape[1] ** 0.5 + bias.astype(wide), _LOWEST)
         # A softmax is the same whatever is subtracted: no gradient need pass.

@@ -25,6 +25,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdecay.interest import rows_of
+
 
 class _Deviations(nn.Module):
     """A table of deviations from 0; abstract, the classes below say of what."""
@@ -39,8 +41,7 @@ class _Deviations(nn.Module):
 
     def __call__(self, index: Int[Array, "..."]) -> Float[Array, "... c"]:
         """Deviations of the logits; 0 for an index outside the table."""
-        known = (index >= 0) & (index < self.rows)
-        return jnp.where(known[..., None], self.table[jnp.where(known, index, 0)], 0.0)
+        return rows_of(self.table, index)
 
     def negative_log_prior(self, sd: Float[Array, ""] | float) -> Float[Array, ""]:
         r"""$\frac{1}{2}\sum(\delta/\sigma)^2$ for the standard deviation $\sigma$ in units of a logit: to be

@@ -29,14 +29,12 @@ from jaxtyping import Array, Float
 
 from jaxdecay import kernels
 from jaxdecay.errors import InputError
-
-_SHORTEST, _LONGEST = 1 / 86_400, 3.65e6
-_SHIFT = 30.0  # as in `jaxdecay.interest.Bank`
+from jaxdecay.interest import LONGEST, PERIOD_SHIFT, SHORTEST, bounded
 
 
 def half_lives(decay: Mapping[str, Float[Array, " k"]]) -> Float[Array, " k"]:
     """Half-lives in days of what a module of this file has learned under the name ``decay``."""
-    return jnp.exp(jnp.clip(decay["log_half_life"], np.log(_SHORTEST), np.log(_LONGEST)))
+    return bounded(decay["log_half_life"])
 
 
 class Exponential(nn.Module):
@@ -144,7 +142,7 @@ class Periodic(nn.Module):
         depth = _within("depth", self.depth, 1e-3, 1 - 1e-3)
         decay = _learned(self, self.half_lives, period_shift=0.0, logit_depth=np.log(depth / (1 - depth)))
         start = jnp.asarray(self.periods, decay["period_shift"].dtype)
-        period = start * jnp.exp(decay["period_shift"] / _SHIFT)
+        period = start * jnp.exp(decay["period_shift"] / PERIOD_SHIFT)
         depth = jax.nn.sigmoid(decay["logit_depth"])
         return kernels.damped_cosine(
             age[..., None], *(_beside(x, age) for x in (half_lives(decay), period, depth))
@@ -189,7 +187,7 @@ def _learned(module: nn.Module, start: tuple[float, ...], **others: float) -> Ma
     if not start:
         raise InputError("half_lives=(): give one or more, in days")
     for half_life in start:
-        _within("half_lives", half_life, _SHORTEST, _LONGEST)
+        _within("half_lives", half_life, SHORTEST, LONGEST)
 
     def starts(_: Array) -> dict[str, Array]:
         logs = {"log_half_life": jnp.log(jnp.asarray(start, jnp.float32))}

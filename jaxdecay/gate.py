@@ -27,8 +27,8 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdecay import clocks
 from jaxdecay.errors import InputError
 from jaxdecay.fading import half_lives
-from jaxdecay.hybrid import days
 from jaxdecay.kernels import LN2
+from jaxdecay.modes import in_days
 from jaxdecay.scan import decay_scan
 from jaxdecay.state import State
 
@@ -104,7 +104,7 @@ class Gate(nn.Module):
     ) -> State:
         """The state after one more event, which must not be earlier than the last (else it counts as
         simultaneous)."""
-        gap = self._advance(days(at - state.time)[None], features[None])
+        gap = self._advance(in_days(at - state.time)[None], features[None])
         value = state.value * jnp.exp(-gap)[..., None] + self._heads(event[None])
         return State(value, jnp.maximum(state.time, at))
 
@@ -127,7 +127,7 @@ class Gate(nn.Module):
         return gap[:, None] * self._rates() + jax.nn.softplus(logit)
 
     def _fade(self, seconds: Int[Array, " l"]) -> Float[Array, "l k"]:
-        return jnp.exp(-days(seconds)[:, None] * self._rates())
+        return jnp.exp(-in_days(seconds)[:, None] * self._rates())
 
     def _rates(self) -> Float[Array, "1 k"]:
         return LN2 / half_lives(self.decay)[None]

@@ -19,14 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdecay.modes import SECONDS_PER_DAY, Modes
+from jaxdecay.modes import Modes, in_days
 
 _SHORT = 64  # events up to which pairs are cheaper than states
-
-
-def days(seconds: Int[Array, "..."]) -> Float[Array, "..."]:
-    """Differences of times as ages; one that is negative counts as 0."""
-    return jnp.maximum(seconds, 0).astype(jnp.float32) / SECONDS_PER_DAY
 
 
 def dual(
@@ -43,7 +38,7 @@ def dual(
     if mask is not None:
         visible &= mask
     # Where an event is not visible it has no age: 0 keeps slopes finite.
-    left = kernel(jnp.where(visible, days(at[:, None] - time), 0.0))
+    left = kernel(jnp.where(visible, in_days(at[:, None] - time), 0.0))
     return jnp.where(visible, left, 0.0) @ values
 
 
@@ -68,7 +63,7 @@ def read_all(
     mask = jnp.ones(len(time), bool) if mask is None else mask
     writes = jnp.where(mask[:, None], writes, 0.0)
     if len(time) <= _SHORT:
-        ages = days(at[:, None] - time)
+        ages = in_days(at[:, None] - time)
         visible = jnp.tril(jnp.ones((len(time), len(time)), bool)) & mask
         kernel = _mixed(modes, writes, reads, jnp.where(visible, ages, 0.0))
         return jnp.where(visible, kernel, 0.0) @ values
@@ -118,30 +113,20 @@ def _hybrid(
     def near(
         time: Int[Array, " c"], at: Int[Array, " c"], writes: Array, reads: Array, values: Array
     ) -> Array:
-        ages = jnp.where(visible, days(at[:, None] - time), 0.0)
+        ages = jnp.where(visible, in_days(at[:, None] - time), 0.0)
         return jnp.where(visible, _mixed(modes, writes, reads, ages), 0.0) @ values
 
     # One state per mode at the last event of each chunk, of that chunk's own events.
     end = time[:, -1]
-    to_end = modes.phasors(days(end[:, None] - time))
+    to_end = modes.phasors(in_days(end[:, None] - time))
     own = jnp.einsum("ncm,pncm,ncd->npmd", writes, to_end, values)
-    gaps = modes.phasors(days(jnp.diff(end, prepend=end[:1])))
+    gaps = modes.phasors(in_days(jnp.diff(end, prepend=end[:1])))
 
     def carry(state: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         turn, own = step
-        return _turned(state, turn[..., None]) + own, state
+        return modes.turn(state, turn) + own, state
 
     _, before = lax.scan(carry, jnp.zeros_like(own[0]), (jnp.moveaxis(gaps, 1, 0), own))
-    since = modes.phasors(days(at - jnp.concatenate([end[:1], end[:-1]])[:, None])) * reads
-    far = jnp.einsum("ncm,nmd->ncd", since[0], before[:, 0])
-    if modes.frequency is not None:
-        far -= jnp.einsum("ncm,nmd->ncd", since[1], before[:, 1])
+    since = modes.phasors(in_days(at - jnp.concatenate([end[:1], end[:-1]])[:, None])) * reads
+    far = jax.vmap(modes.read, in_axes=(0, 1))(before, since)
     return (near(time, at, writes, reads, values) + far).reshape(-1, values.shape[-1])[:length]
-
-
-def _turned(state: Float[Array, "p m d"], turn: Float[Array, "p m 1"]) -> Float[Array, "p m d"]:
-    """A state, faded and turned: the complex product of its parts."""
-    if state.shape[0] == 1:
-        return state * turn
-    real = state[0] * turn[0] - state[1] * turn[1]
-    return jnp.stack([real, state[0] * turn[1] + state[1] * turn[0]])

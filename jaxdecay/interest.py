@@ -20,7 +20,13 @@ _RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
 _NEVER = -30.0  # a logit that leaves nothing
 ENVELOPE = 60.0  # days a rhythm is first believed to last
 # A period is known far more sharply than a half-life (its phase error grows with age): it moves finely.
-_SHIFT = 30.0
+PERIOD_SHIFT = 30.0
+SHORTEST, LONGEST = 1 / 86_400, 3.65e6  # days between which half-lives are kept
+
+
+def bounded(log_half_life: Float[Array, " k"]) -> Float[Array, " k"]:
+    """Half-lives in days, between a second and ten thousand years; without slope beyond."""
+    return jnp.exp(jnp.clip(log_half_life, np.log(SHORTEST), np.log(LONGEST)))
 
 
 def write_start(half_lives: int, periods: int, *, floor: bool = True) -> np.ndarray:
@@ -90,11 +96,8 @@ class Bank(nn.Module):
     def paces(self) -> tuple[Float[Array, " k"], Float[Array, " p"], Float[Array, " p"]]:
         """Half-lives, half-lives of the rhythms' envelopes, and periods, in days; half-lives are kept
         between a second and ten thousand years."""
-        low, high = np.log(1 / 86_400), np.log(3.65e6)
-        half_life, envelope = (
-            jnp.exp(jnp.clip(x, low, high)) for x in (self.log_half_life, self.log_envelope)
-        )
-        period = jnp.asarray(self.periods, jnp.float32) * jnp.exp(self.period_shift / _SHIFT)
+        half_life, envelope = bounded(self.log_half_life), bounded(self.log_envelope)
+        period = jnp.asarray(self.periods, jnp.float32) * jnp.exp(self.period_shift / PERIOD_SHIFT)
         return half_life, envelope, period
 
     def write_weights(
@@ -104,11 +107,11 @@ class Bank(nn.Module):
         add up to 1."""
         logits = jnp.broadcast_to(self.write, (*item.shape, self.curves))
         if self.group_write is not None:
-            logits += _rows(self.group_write, group)
+            logits += rows_of(self.group_write, group)
         if self.item_write is not None:
-            logits += _rows(self.item_write, item)
+            logits += rows_of(self.item_write, item)
         if self.behaviour_write is not None:
-            logits += _rows(self.behaviour_write, behaviour)
+            logits += rows_of(self.behaviour_write, behaviour)
         return jax.nn.softmax(logits)
 
     def read_weights(self, user: Int[Array, ""], ages: readout.Ages) -> Float[Array, "r c"]:
@@ -116,7 +119,7 @@ class Bank(nn.Module):
         own deviation and, if ``adaptive``, by how full the modes are."""
         logits = jnp.zeros((ages.idle.shape[0], self.curves), jnp.float32)
         if self.user_read is not None:
-            logits += _rows(self.user_read, user)
+            logits += rows_of(self.user_read, user)
         if self.state_read is not None:
             mass = readout.mass(self.modes(), ages)[:, : self.curves]
             filled = jnp.log1p(jnp.maximum(mass, 0.0))
@@ -130,7 +133,7 @@ class Bank(nn.Module):
         return expand(weights, len(self.periods), share=1.0)
 
 
-def _rows(table: Float[Array, "n c"], index: Int[Array, "..."]) -> Float[Array, "... c"]:
-    """Rows of a table; 0 where the index lies beyond it."""
-    known = index < table.shape[0]
+def rows_of(table: Float[Array, "n c"], index: Int[Array, "..."]) -> Float[Array, "... c"]:
+    """Rows of a table; 0 where the index lies outside it."""
+    known = (index >= 0) & (index < table.shape[0])
     return jnp.where(known[..., None], table[jnp.where(known, index, 0)], 0.0)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdecay.kernels import LN2
 
@@ -46,6 +46,27 @@ class Modes(NamedTuple):
         """The real part of the complex product of a state and `phasors` by which it has turned."""
         real = state[0] * by[0]
         return real if self.frequency is None else real - state[1] * by[1]
+
+    def turn(
+        self, state: Float[Array, "parts m d"], by: Float[Array, "parts m"]
+    ) -> Float[Array, "parts m d"]:
+        """A state of vectors after the time of `phasors` ``by``: the whole complex product."""
+        real = self.turned(state, by[..., None])
+        if self.frequency is None:
+            return real[None]
+        return jnp.stack([real, state[0] * by[1][..., None] + state[1] * by[0][..., None]])
+
+    def read(
+        self, state: Float[Array, "parts m d"], by: Float[Array, "parts ... m"]
+    ) -> Float[Array, "... d"]:
+        """The modes of a state, turned by `phasors` times read weights, added up: the real part."""
+        real = by[0] @ state[0]
+        return real if self.frequency is None else real - by[1] @ state[1]
+
+
+def in_days(seconds: Int[Array, "..."]) -> Float[Array, "..."]:
+    """Differences of integer times as ages; a negative one counts as 0."""
+    return jnp.maximum(seconds, 0).astype(jnp.float32) / SECONDS_PER_DAY
 
 
 def bank(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdecay.modes import SECONDS_PER_DAY, Modes
+from jaxdecay.modes import Modes, in_days
 
 
 class Ages(NamedTuple):
@@ -48,15 +48,12 @@ def ages(
     ``seen[r]`` of the other events.
     """
 
-    def days(seconds: Int[Array, "..."]) -> Float[Array, "..."]:
-        return jnp.maximum(seconds, 0).astype(jnp.float32) / SECONDS_PER_DAY
-
     pivot = time[past - 1] if past else at[0]
     near_visible = (jnp.arange(time.shape[0] - past) < seen[:, None]) & mask[past:]
     return Ages(
-        past=jnp.where(mask[:past], days(pivot - time[:past]), 0.0),
-        idle=days(at - pivot),
-        near=jnp.where(near_visible, days(at[:, None] - time[past:]), 0.0),
+        past=jnp.where(mask[:past], in_days(pivot - time[:past]), 0.0),
+        idle=in_days(at - pivot),
+        near=jnp.where(near_visible, in_days(at[:, None] - time[past:]), 0.0),
         past_visible=mask[:past],
         near_visible=near_visible,
     )
@@ -74,7 +71,9 @@ def read(
     past = ages.past.shape[0]
     faded = jnp.zeros((reads.shape[0], values.shape[-1]), values.dtype)
     if past:
-        faded = _read_state(modes, _state(modes, writes[:past], values[:past], ages), reads, ages.idle)
+        faded = modes.read(
+            _state(modes, writes[:past], values[:past], ages), reads * modes.phasors(ages.idle)
+        )
     if ages.near.shape[1]:
         kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near))
         faded = faded + jnp.where(ages.near_visible, kernel, 0.0) @ values[past:]
@@ -129,12 +128,3 @@ def _state(
     """Real and imaginary state of every mode when the last of the past events has been written."""
     visible = jnp.where(ages.past_visible[:, None], writes, 0.0)
     return jnp.einsum("nm,cnm,nd->cmd", visible, modes.phasors(ages.past), values)
-
-
-def _read_state(
-    modes: Modes, state: Float[Array, "parts m d"], reads: Float[Array, "r m"], idle: Float[Array, " r"]
-) -> Float[Array, "r d"]:
-    """Turn and fade the state over the idle time, then mix the modes: the real part of a complex product."""
-    turn = reads * modes.phasors(idle)
-    real = turn[0] @ state[0]
-    return real if modes.frequency is None else real - turn[1] @ state[1]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdecay.modes import SECONDS_PER_DAY, Modes
+from jaxdecay.modes import Modes, in_days
 
 
 class State(NamedTuple):
@@ -45,21 +45,19 @@ def update(
 ) -> State:
     """The state after an event at ``at``, which may be late: then it has faded since."""
     time = jnp.maximum(state.time, at)
-    fresh = modes.phasors(_days(time - at)) * writes
-    return State(_turned(modes, state, time) + fresh[..., None] * event, time)
+    fresh = modes.phasors(in_days(time - at)) * writes
+    return State(_later(modes, state, time) + fresh[..., None] * event, time)
 
 
 def read(modes: Modes, state: State, at: Int[Array, ""], reads: Float[Array, " m"]) -> Float[Array, " d"]:
     """The interest at ``at``, not before the latest event (earlier counts as then)."""
-    turn = reads * modes.phasors(_days(at - state.time))
-    real = turn[0] @ state.value[0]
-    return real if modes.frequency is None else real - turn[1] @ state.value[1]
+    return modes.read(state.value, reads * modes.phasors(in_days(at - state.time)))
 
 
 def merge(modes: Modes, one: State, two: State) -> State:
     """The state of the events of both, in whatever order they came."""
     time = jnp.maximum(one.time, two.time)
-    return State(_turned(modes, one, time) + _turned(modes, two, time), time)
+    return State(_later(modes, one, time) + _later(modes, two, time), time)
 
 
 def forget(
@@ -73,13 +71,5 @@ def forget(
     return update(modes, state, at, writes, -event)
 
 
-def _turned(modes: Modes, state: State, time: Int[Array, ""]) -> Float[Array, "p m d"]:
-    turn = modes.phasors(_days(time - state.time))[..., None]
-    if modes.frequency is None:
-        return state.value * turn
-    real, imaginary = state.value
-    return jnp.stack([real * turn[0] - imaginary * turn[1], real * turn[1] + imaginary * turn[0]])
-
-
-def _days(seconds: Int[Array, ""]) -> Float[Array, ""]:
-    return jnp.maximum(seconds, 0).astype(jnp.float32) / SECONDS_PER_DAY
+def _later(modes: Modes, state: State, time: Int[Array, ""]) -> Float[Array, "p m d"]:
+    return modes.turn(state.value, modes.phasors(in_days(time - state.time)))

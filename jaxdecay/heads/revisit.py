@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from jaxdecay import readout
 from jaxdecay.history import History, Requests
 from jaxdecay.interest import Bank
-from jaxdecay.modes import SECONDS_PER_DAY
+from jaxdecay.modes import in_days
 
 
 class Revisit(nn.Module):
@@ -89,7 +89,7 @@ class Revisit(nn.Module):
         taken = history.mask & (history.weight > 0)
         latest = jax.lax.cummax(jnp.where(taken, jnp.arange(len(taken)), -1))
         latest = jnp.concatenate([jnp.full(1, -1), latest])[ages.past.shape[0] + requests.seen]
-        idle = jnp.maximum(requests.at - history.time[latest], 0).astype(jnp.float32) / SECONDS_PER_DAY
+        idle = in_days(requests.at - history.time[latest])
         fading = self.satiation * jnp.ones_like(idle)
         if self.recovery < float("inf"):
             fading *= jnp.exp2(-idle / (self.recovery * jnp.exp(self.recovery_shift)))
