@@ -11,6 +11,8 @@ logarithms, depths logits, and periods a thirtieth of a logarithm (their phase i
 a half-life). Half-lives are kept between a second and ten thousand years, shapes between the bounds that
 each class names; beyond them there is no gradient.
 
+Forward decay needs no module of its own: it is `Exponential` of ages on the clock `clocks.log_since`.
+
 >>> module = Power((1.0, 30.0), shape=1.0)
 >>> params = module.init(jax.random.key(0), jnp.zeros(1))
 >>> module.apply(params, jnp.array([0.0, 1.0, 30.0])).round(3).tolist()
@@ -61,7 +63,8 @@ class Hyperbolic(nn.Module):
 
 
 class Power(nn.Module):
-    """`kernels.power`; shapes from 0.02 to 50, where it is all but the exponential."""
+    """`kernels.power`, the q-exponential of curvature 1 / shape; shapes from 0.02 to 50, where it is all but
+    the exponential. The curve of FSRS-6 is the one of shape 0.1542."""
 
     half_lives: tuple[float, ...]
     shape: float = 0.5
@@ -159,6 +162,35 @@ class Erlang(nn.Module):
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
         decay = _learned(self, self.half_lives)
         return kernels.erlang(age[..., None], _beside(half_lives(decay), age), self.stages)
+
+
+class Piecewise(nn.Module):
+    """`kernels.piecewise`, one curve that descends from 1 as the data will have it: what is lost between
+    knots (ages in days, ascending from 0) is learned.
+
+    ``values`` are where it starts, one per knot: 1 first, then ever less, and above 0. For its half-life,
+    `kernels.piecewise_half_life` of the knots and of `values_of` what it has learned.
+    """
+
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @nn.compact
+    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "..."]:
+        knots, start = np.asarray(self.knots), np.asarray(self.values)
+        if len(start) != len(knots) or len(knots) < 2 or knots[0] or (np.diff(knots) <= 0).any():
+            raise InputError(f"knots={self.knots}: give two or more, ascending from 0, with one value each")
+        lost = -np.diff(start, append=0.0)
+        if start[0] != 1 or (lost <= 0).any():
+            raise InputError(f"values={self.values}: start at 1 and descend, all above 0")
+        decay = self.param("decay", lambda _: {"logit_lost": jnp.log(jnp.asarray(lost, jnp.float32))})
+        return kernels.piecewise(age, jnp.asarray(knots, age.dtype), self.values_of(decay).astype(age.dtype))
+
+    @staticmethod
+    def values_of(decay: Mapping[str, Float[Array, " k"]]) -> Float[Array, " k"]:
+        """What is left at each knot: the shares of 1 that are lost later, or never."""
+        lost = jax.nn.softmax(decay["logit_lost"])
+        return jnp.concatenate([jnp.ones(1, lost.dtype), 1 - jnp.cumsum(lost)[:-1]])
 
 
 class Regressed(nn.Module):

@@ -81,6 +81,7 @@ def _mixed(
     modes: Modes, writes: Float[Array, "j m"], reads: Float[Array, "i m"], age: Float[Array, "i j"]
 ) -> Float[Array, "i j"]:
     """The kernel of each pair, mode by mode: no array of pairs and modes."""
+    age = age.astype(modes.rate.dtype)
     total = jnp.zeros_like(age)
     for m in range(modes.rate.shape[0]):
         curve = jnp.exp(-modes.rate[m] * age)

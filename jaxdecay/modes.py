@@ -28,14 +28,14 @@ class Modes(NamedTuple):
 
     def curves(self, age: Float[Array, "..."]) -> Float[Array, "... m"]:
         """Every mode's curve at the ages (days, not negative): 1 at age 0."""
-        age = age[..., None]
+        age = age[..., None].astype(self.rate.dtype)
         fade = jnp.exp(-self.rate * age)
         return fade if self.frequency is None else fade * jnp.cos(self.frequency * age)
 
     def phasors(self, age: Float[Array, "..."]) -> Float[Array, "parts ... m"]:
         """Real and imaginary part of every mode's complex exponential, what its state turns by; the real
         part alone without oscillation."""
-        age = age[..., None]
+        age = age[..., None].astype(self.rate.dtype)
         fade = jnp.exp(-self.rate * age)
         if self.frequency is None:
             return fade[None]
@@ -65,8 +65,10 @@ class Modes(NamedTuple):
 
 
 def in_days(seconds: Int[Array, "..."]) -> Float[Array, "..."]:
-    """Differences of integer times as ages; a negative one counts as 0."""
-    return jnp.maximum(seconds, 0).astype(jnp.float32) / SECONDS_PER_DAY
+    """Differences of integer times as ages; a negative one counts as 0.
+
+    They have the default precision; modes fade in that of their rates."""
+    return jnp.maximum(seconds, 0).astype(jnp.result_type(float)) / SECONDS_PER_DAY
 
 
 def bank(

@@ -61,13 +61,11 @@ def decay_scan(
     chosen = backend or ("associative" if jax.default_backend() == "gpu" else "sequential")
     if chosen not in _RUN:
         raise InputError(f"backend={chosen!r}: give one of {', '.join(_RUN)}")
-    wide = partial(jnp.repeat, repeats=width // heads, total_repeat_length=width)
     # The first gap leads from nowhere: whatever it is, there is nothing yet to fade.
     first = jnp.arange(len(gap)) == 0
     on = ~first if keep is None else keep & ~first
-    omega = None if frequency is None else wide(frequency)
     # A shut gate is written as a negative gap: one number less to fetch at every step.
-    return _scan(chosen, *_alike(wide(rate), omega, jnp.where(on, gap, -1.0), events))
+    return _scan(chosen, *_alike(rate, frequency, jnp.where(on, gap, -1.0), events))
 
 
 def _alike(*arrays: Array | None) -> list[Array | None]:
@@ -101,13 +99,12 @@ def _backward(backend: str, kept: tuple, given: Array) -> tuple:
     # What reaches the state before event t: conj(a_t) times the adjoint at t; nothing does before the first.
     gates = _gate(rate, opposite, gap[:, None])
     real, turned = _inner(_times(gates, adjoint), jax.tree.map(lambda s: jnp.roll(s, 1, 0), states))
-    slopes = -gap[:, None] * real
-    dgap = -(rate * real).sum(1)
-    dfrequency = None
+    real, turned = (_heads(x, len(rate)).sum(-1) for x in (real, turned))
+    dfrequency, dgap = None, -(real @ rate)
     if frequency is not None:
-        dfrequency = (gap[:, None] * turned).sum(0)
-        dgap += (frequency * turned).sum(1)
-    return slopes.sum(0), dfrequency, dgap, adjoint[0]
+        dfrequency = gap @ turned
+        dgap += turned @ frequency
+    return -(gap @ real), dfrequency, dgap, adjoint[0]
 
 
 def _swept(rate: Array, frequency: Array | None, gap: Array, states: _Pair, gradient: _Pair) -> tuple:
@@ -117,16 +114,19 @@ def _swept(rate: Array, frequency: Array | None, gap: Array, states: _Pair, grad
     hand: no copy of the states, shifted by one, is made.
     """
     opposite = None if frequency is None else -frequency
-    nothing = jnp.where(False, rate, 0.0)  # zeros that vary over mesh axes as rates do
+    nothing = jnp.where(False, gradient[0][0], 0.0)  # zeros that vary over mesh axes as events do
     imaginary = None if frequency is None else nothing
+    # One number per dimension, not per head, until the end: a sum over a few at every step would cost more.
+    wide = partial(jnp.repeat, repeats=len(nothing) // len(rate), total_repeat_length=len(nothing))
+    speeds, turns = wide(rate), None if frequency is None else wide(frequency)
 
     def step(carry: tuple, at: tuple) -> tuple[tuple, tuple]:
         through, later, drate, dfrequency = carry
         gradient, gap, state = at
         real, turned = _inner(through, state)
-        dgap = -(rate * real).sum()
-        if frequency is not None:
-            dgap += (frequency * turned).sum()
+        dgap = -(speeds * real).sum()
+        if turns is not None:
+            dgap += (turns * turned).sum()
             dfrequency += later * turned
         adjoint = _plus(gradient, through)
         through = _times(_gate(rate, opposite, gap), adjoint)
@@ -134,6 +134,7 @@ def _swept(rate: Array, frequency: Array | None, gap: Array, states: _Pair, grad
 
     start = ((nothing, imaginary), jnp.where(False, gap[0], 0.0), nothing, imaginary)
     (_, _, drate, dfrequency), (devents, dgap) = lax.scan(step, start, (gradient, gap, states), reverse=True)
+    drate, dfrequency = (None if x is None else _heads(x, len(rate)).sum(-1) for x in (drate, dfrequency))
     return drate, dfrequency, jnp.roll(dgap, 1), devents
 
 
@@ -146,14 +147,14 @@ def _sequential(rate: Array, frequency: Array | None, gap: Array, inputs: _Pair,
         state = _plus(_times(_gate(rate, frequency, gap), state), given)
         return state, state
 
-    nothing = jnp.where(False, rate, 0.0)
+    nothing = jnp.where(False, inputs[0][0], 0.0)
     start = (nothing, None if frequency is None else nothing)
     return lax.scan(step, start, (gap, inputs), reverse=reverse)[1]
 
 
 def _associative(rate: Array, frequency: Array | None, gap: Array, inputs: _Pair, reverse: bool) -> _Pair:
     def join(first: tuple[_Pair, _Pair], second: tuple[_Pair, _Pair]) -> tuple[_Pair, _Pair]:
-        return _times(second[0], first[0]), _plus(_times(second[0], first[1]), second[1])
+        return _product(second[0], first[0]), _plus(_times(second[0], first[1]), second[1])
 
     gates = _gate(rate, frequency, gap[:, None])
     return lax.associative_scan(join, (gates, inputs), reverse=reverse)[1]
@@ -163,7 +164,7 @@ _RUN = {"sequential": _sequential, "associative": _associative}
 
 
 def _gate(rate: Array, frequency: Array | None, gap: Array) -> _Pair:
-    """Real and imaginary part of the gates; 0 where the gap is negative."""
+    """Real and imaginary part of the gate of each head; 0 where the gap is negative."""
     fade = jnp.where(gap < 0.0, 0.0, jnp.exp(-rate * gap))
     if frequency is None:
         return fade, None
@@ -171,7 +172,23 @@ def _gate(rate: Array, frequency: Array | None, gap: Array) -> _Pair:
     return fade * jnp.cos(angle), fade * jnp.sin(angle)
 
 
-def _times(one: _Pair, two: _Pair) -> _Pair:
+def _heads(array: Array, count: int) -> Array:
+    """(..., d) as (..., k, d / k)."""
+    *outer, width = array.shape
+    return array.reshape(*outer, count, width // count)
+
+
+def _times(gate: _Pair, state: _Pair) -> _Pair:
+    """The state (..., d), every dimension times the gate (..., k) of its head."""
+    shape, heads = state[0].shape, gate[0].shape[-1]
+    real, imaginary = _product(
+        (gate[0][..., None], None if gate[1] is None else gate[1][..., None]),
+        (_heads(state[0], heads), None if state[1] is None else _heads(state[1], heads)),
+    )
+    return real.reshape(shape), None if imaginary is None else imaginary.reshape(shape)
+
+
+def _product(one: _Pair, two: _Pair) -> _Pair:
     if one[1] is None or two[1] is None:
         return one[0] * two[0], None
     return one[0] * two[0] - one[1] * two[1], one[0] * two[1] + one[1] * two[0]

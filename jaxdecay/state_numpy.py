@@ -1,44 +1,47 @@
 """The streaming face in plain NumPy, for a machine that serves: the functions of `jaxdecay.state`, with the
 same results to rounding and a few microseconds an event.
 
-No JAX here. Times are whole seconds from 0. Modes are a pair of float32 arrays, rates (m,) per day and
-frequencies (m,) in radians per day or None (`jaxdecay.modes.Modes` of NumPy arrays is one).
+No JAX here. Times are whole seconds from 0. Modes are a pair of arrays, rates (m,) per day and frequencies
+(m,) in radians per day or None (`jaxdecay.modes.Modes` of NumPy arrays is one). A state has the precision of
+the rates, float32 or float64.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import get_blas_funcs
 
 _SECONDS_PER_DAY = 86_400.0
+# One pass over the state instead of two, and no array between: an event costs little more than the calls.
+_ADD_OUTER = {kind: get_blas_funcs("ger" if kind in "fd" else "geru", dtype=kind) for kind in "fdFD"}
 Modes = tuple[np.ndarray, np.ndarray | None]
+Seconds = int | np.integer
 
 
 class State(NamedTuple):
-    """What is left of all events at the time of the latest."""
+    """What is left of all events at the time of the latest (seconds)."""
 
     value: np.ndarray
-    """(m, d): float32, or complex64 where modes oscillate."""
-    time: int
-    """Seconds."""
+    """(m, d): real, or complex where modes oscillate."""
+    time: Seconds
 
 
 def init(modes: Modes, width: int) -> State:
     """The state before any event, of vectors of ``width`` numbers."""
     rate, frequency = modes
-    return State(np.zeros((len(rate), width), np.float32 if frequency is None else np.complex64), 0)
+    dtype = rate.dtype if frequency is None else np.result_type(rate, np.complex64)
+    return State(np.zeros((len(rate), width), dtype), 0)
 
 
-def update(modes: Modes, state: State, at: int, writes: np.ndarray, event: np.ndarray) -> State:
+def update(modes: Modes, state: State, at: Seconds, writes: np.ndarray, event: np.ndarray) -> State:
     """The state after an event (d,) at ``at`` (seconds), written by ``writes`` (m,); it may be late."""
     gap = at - state.time
     if gap < 0:
-        return State(state.value + (writes * _turn(modes, -gap))[:, None] * event, state.time)
-    value = state.value * _turn(modes, gap)[:, None]
-    value += writes[:, None] * event
-    return State(value, at)
+        return State(_added(state.value.copy(), writes * _turn(modes, -gap), event), state.time)
+    return State(_added(state.value * _turn(modes, gap)[:, None], writes, event), at)
 
 
-def read(modes: Modes, state: State, at: int, reads: np.ndarray) -> np.ndarray:
+def read(modes: Modes, state: State, at: Seconds, reads: np.ndarray) -> np.ndarray:
     """(d,) the interest at ``at``, not before the latest event (earlier counts as then)."""
     return ((reads * _turn(modes, max(at - state.time, 0))) @ state.value).real
 
@@ -49,15 +52,20 @@ def merge(modes: Modes, one: State, two: State) -> State:
     return State(late.value + early.value * _turn(modes, late.time - early.time)[:, None], late.time)
 
 
-def forget(modes: Modes, state: State, at: int, writes: np.ndarray, event: np.ndarray) -> State:
+def forget(modes: Modes, state: State, at: Seconds, writes: np.ndarray, event: np.ndarray) -> State:
     """The state without an event that has been in it, given as it was written."""
     return update(modes, state, at, writes, -event)
 
 
-def _turn(modes: Modes, seconds: int) -> np.ndarray:
+def _added(value: np.ndarray, writes: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """``value``, overwritten by itself plus the outer product."""
+    # By position (steps of 1, then what may be overwritten): keywords would cost as much as the sum.
+    return _ADD_OUTER[value.dtype.char](1.0, event, writes, 1, 1, value.T, 1, 1, 1).T
+
+
+def _turn(modes: Modes, seconds: Seconds) -> np.ndarray:
     """(m,) by what each mode has faded and turned after so many seconds."""
     rate, frequency = modes
     if frequency is None:
-        return np.exp(rate * (seconds / -_SECONDS_PER_DAY))
-    days = np.float32(seconds / _SECONDS_PER_DAY)
-    return np.exp(-rate * days) * np.exp(np.complex64(1j) * (frequency * days))
+        return np.exp(rate * (float(seconds) / -_SECONDS_PER_DAY))
+    return np.exp((1j * frequency - rate) * (float(seconds) / _SECONDS_PER_DAY))

@@ -186,37 +186,35 @@ def banks(seconds: float) -> dict[str, float]:
     return compare("bank_speedup_b64_l200", times, "ours", "theirs")
 
 
-def streams(users: int = 10_000, events: int = 2_000) -> dict[str, float]:
+def streams(seconds: float, users: int = 10_000, events: int = 1_000) -> dict[str, float]:
     random = np.random.default_rng(0)
     modes = (np.asarray(rates()), None)
     at = np.cumsum(random.integers(0, 9999, events)).tolist()
     writes = random.random((events, RATES), dtype=np.float32)
     values = random.standard_normal((events, WIDTH), dtype=np.float32)
-    spent = []
-    for _ in range(9):
+    many = jax.jit(jax.vmap(lambda *given: state.update(Modes(rates()), *given)), donate_argnums=0)
+    everybody = jax.vmap(lambda _: state.init(Modes(rates()), WIDTH))(jnp.arange(users))
+    news = tuple(jnp.asarray(random.random((users, n), dtype=np.float32)) for n in (RATES, WIDTH))
+
+    def one() -> np.ndarray:
         now = state_numpy.init(modes, WIDTH)
-        start = time.perf_counter()
         for each in zip(at, writes, values, strict=True):
             now = state_numpy.update(modes, now, *each)
-        spent.append((time.perf_counter() - start) / events)
+        return now.value
 
-    everybody = jax.vmap(lambda _: state.init(Modes(rates()), WIDTH))(jnp.arange(users))
-    many = jax.jit(jax.vmap(lambda *given: state.update(Modes(rates()), *given)), donate_argnums=0)
-    batched = []
-    for turn in range(20):
-        given = (
-            jnp.full(users, 3600 * (turn + 1), jnp.int32),
-            jnp.asarray(random.random((users, RATES), dtype=np.float32)),
-            jnp.asarray(random.standard_normal((users, WIDTH), dtype=np.float32)),
-        )
-        jax.block_until_ready((everybody, given))
-        start = time.perf_counter()
-        everybody = jax.block_until_ready(many(everybody, *given))
-        batched.append((time.perf_counter() - start) / users)
-    return {
-        "stream_us_per_event": 1e6 * statistics.median(spent),
-        "stream_batch_us_per_event": 1e6 * statistics.median(batched[3:]),
-    }
+    def batch() -> jax.Array:
+        nonlocal everybody
+        everybody = many(everybody, everybody.time + 3600, *news)
+        return everybody.value
+
+    times = turns({"one": one, "batch": batch}, seconds)
+    figures = {}
+    for name, found, count in (("us", "one", events), ("batch_us", "batch", users)):
+        each = [1e6 * x / count for x in sorted(times[found])]
+        figures[f"stream_{name}_per_event"] = statistics.median(each)
+        figures[f"stream_{name}_per_event_low"] = each[len(each) // 4]
+        figures[f"stream_{name}_per_event_high"] = each[-1 - len(each) // 4]
+    return figures
 
 
 def main() -> None:
@@ -228,9 +226,8 @@ def main() -> None:
     options = parser.parse_args()
     device = jax.devices()[0]
     figures: dict[str, Any] = {"device": device.device_kind, "jax": jax.__version__}
-    for part in (scans, banks, lengths):
+    for part in (scans, banks, lengths, streams):
         figures |= part(options.seconds)
-    figures |= streams()
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -64,6 +64,37 @@ def moved(params: Any) -> Any:
     return tree.unflatten([x + 0.1 * i * jnp.cos(jnp.arange(1.0 * len(x))) for i, x in enumerate(leaves, 1)])
 
 
+def test_a_curve_drawn_by_hand_starts_as_drawn_and_learns_to_descend_otherwise() -> None:
+    module = fading.Piecewise((0.0, 1.0, 8.0), (1.0, 0.6, 0.1))
+    params = started(module)
+    ages = jnp.array([0.0, 0.5, 1.0, 4.5, 99.0])
+    np.testing.assert_allclose(applied(module, params, ages), [1.0, 0.8, 0.6, 0.35, 0.1], rtol=1e-5)
+    values = module.values_of(
+        jax.tree.map(lambda x: x + jnp.array([0.0, 2.0, -1.0]), params)["params"]["decay"]
+    )
+    assert values[0] == 1
+    assert (jnp.diff(values, append=0.0) < 0).all()
+    slopes = jax.grad(lambda p: applied(module, p, ages).sum())(params)["params"]["decay"]["logit_lost"]
+    assert np.isfinite(slopes).all()
+    assert (slopes != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("knots", "values", "message"),
+    [
+        ((0.0,), (1.0,), "two or more"),
+        ((1.0, 2.0), (1.0, 0.5), "ascending from 0"),
+        ((0.0, 2.0, 2.0), (1.0, 0.5, 0.2), "ascending from 0"),
+        ((0.0, 2.0), (1.0, 0.5, 0.2), "one value each"),
+        ((0.0, 2.0), (0.9, 0.5), "start at 1"),
+        ((0.0, 2.0), (1.0, 0.0), "above 0"),
+    ],
+)
+def test_a_curve_drawn_wrongly_is_refused(knots: Any, values: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        started(fading.Piecewise(knots, values))
+
+
 @every_family
 def test_it_starts_with_the_half_lives_given(name: str) -> None:
     params = start(name)

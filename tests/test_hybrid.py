@@ -75,6 +75,52 @@ def test_streaming_in_jax_and_numpy_is_the_same_double_loop(modes: Modes) -> Non
         np.testing.assert_allclose(served, expected[i], **close)
 
 
+@pytest.mark.parametrize("modes", [PLAIN, TURNING])
+def test_in_double_precision_all_are_a_double_loop_to_a_trillionth(modes: Modes) -> None:
+    plain = {name: np.asarray(x) for name, x in history().items()}
+    with jax.enable_x64(True):
+        wide: Any = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), modes)
+        given: dict[str, Any] = {
+            k: jnp.asarray(x, x.dtype if k in ("time", "at") else jnp.float64) for k, x in plain.items()
+        }
+        expected = by_hand(wide, given)
+        close = {"atol": 1e-12 * np.abs(expected).max(), "rtol": 0}
+        np.testing.assert_allclose(read_all(wide, **given), expected, **close)
+        writes, values, reads, time, at = (given[k] for k in ("writes", "values", "reads", "time", "at"))
+        np.testing.assert_allclose(_hybrid(wide, writes, values, reads, time, at, 4), expected, **close)
+        one = Modes(wide.rate[1:2], None if wide.frequency is None else wide.frequency[1:2])
+        ones: dict[str, Any] = given | {"writes": jnp.ones((21, 1)), "reads": jnp.ones((21, 1))}
+        paired = dual(lambda age: one.curves(age)[..., 0], time, values, at=at)
+        np.testing.assert_allclose(paired, read_all(one, **ones), **close)
+
+        update, read = (jax.jit(functools.partial(each, wide)) for each in (state.update, state.read))
+        now = state.init(wide, WIDTH)
+        live = state_numpy.init(_numpy(wide), WIDTH)
+        for i in range(len(expected)):
+            now = update(now, time[i], writes[i], values[i])
+            live = state_numpy.update(
+                _numpy(wide), live, time[i].item(), *map(np.asarray, (writes[i], values[i]))
+            )
+            np.testing.assert_allclose(read(now, at[i], reads[i]), expected[i], **close)
+            served = state_numpy.read(_numpy(wide), live, at[i].item(), np.asarray(reads[i]))
+            np.testing.assert_allclose(served, expected[i], **close)
+
+
+@pytest.mark.parametrize("modes", [PLAIN, TURNING])
+def test_a_numpy_state_keeps_its_precision_and_is_never_written_over(modes: Modes) -> None:
+    modes, before = _numpy(modes), state_numpy.init(_numpy(modes), WIDTH)
+    writes, event = np.ones(3, np.float32), np.arange(3, dtype=np.float32)
+    once = state_numpy.update(modes, before, np.int64(DAY), writes, event)
+    kept = once.value.copy()
+    for at in (np.int64(5 * DAY), np.int64(5)):  # in order, and late
+        after = state_numpy.update(modes, once, at, writes, event)
+        assert after.value.dtype == before.value.dtype
+        assert (once.value == kept).all()
+        assert (after.value != kept).any()
+    with pytest.raises(ValueError, match="dimension must be fixed"):
+        state_numpy.update(modes, once, 9 * DAY, writes[:2], event)
+
+
 def _numpy(modes: Modes) -> Any:
     return tuple(None if x is None else np.asarray(x) for x in modes)
 
