@@ -87,7 +87,7 @@ def attend(
     mask = jnp.ones(len(keys), bool) if mask is None else mask
     wide = jnp.float64 if queries.dtype == jnp.float64 else jnp.float32
     level = jnp.full(requests, _LOWEST) if sink is None else jnp.broadcast_to(sink[0], requests)
-    values = values.astype(wide)
+    values = jnp.where(mask[:, None], values, 0.0).astype(wide)
     constant = jnp.zeros(values.shape[1], wide) if sink is None else sink[1].astype(wide)
 
     def rows(queries: Array, at: Array, seen: Array, level: Array) -> Array:

@@ -9,7 +9,8 @@ state per mode (linear in P); the last W events are seen by a request only if th
 order, and are read pair by pair with exact ages. Training reads at all W positions at once; serving has W =
 0. Nothing is ever truncated: P is the whole past.
 
-One user, no batch axis; times are int32 seconds on one clock and are differenced as integers.
+One user, no batch axis; times are int32 seconds on one clock and are differenced as integers. What is
+written must be finite, in masked rows too: they are given the weight 0.
 """
 
 from typing import NamedTuple
@@ -49,7 +50,7 @@ def ages(
     """
 
     pivot = time[past - 1] if past else at[0]
-    near_visible = (jnp.arange(time.shape[0] - past) < seen[:, None]) & mask[past:]
+    near_visible = (jnp.arange(time.shape[0] - past, dtype=seen.dtype) < seen[:, None]) & mask[past:]
     return Ages(
         past=jnp.where(mask[:past], in_days(pivot - time[:past]), 0.0),
         idle=in_days(at - pivot),
@@ -115,10 +116,10 @@ def kernel(
 def mass(modes: Modes, ages: Ages) -> Float[Array, "r m"]:
     """How many events each mode still holds at each request: its state when every event writes a 1 with
     weight 1."""
-    near = jnp.einsum("rw,rwm->rm", ages.near_visible.astype(jnp.float32), modes.curves(ages.near))
+    near = jnp.einsum("rw,rwm->rm", ages.near_visible.astype(modes.rate.dtype), modes.curves(ages.near))
     if not ages.past.shape[0]:
         return near
-    state = jnp.einsum("n,cnm->cm", ages.past_visible.astype(jnp.float32), modes.phasors(ages.past))
+    state = jnp.einsum("n,cnm->cm", ages.past_visible.astype(modes.rate.dtype), modes.phasors(ages.past))
     return near + modes.turned(state[:, None], modes.phasors(ages.idle))
 
 

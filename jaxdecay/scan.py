@@ -20,7 +20,9 @@ References:
     Parallelizing linear recurrent neural nets over sequence length (2018), for its derivative.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,12 +47,14 @@ def decay_scan(
 
     ``rate`` (per day, from 0) of K heads of D / K dimensions each; ``gap`` (days, from 0) to the event
     before, of which the first is not used; ``keep`` is False where a new history begins, which sees nothing
-    of the one before, in value and gradient exactly. ``frequency`` (radians per day): the state oscillates,
-    and comes as its real and imaginary parts. Padding on any side is an event of zeros.
+    of the one before, in value and gradient exactly, whatever stands there (NaN, too). ``frequency``
+    (radians per day): the state oscillates, and comes as its real and imaginary parts. Padding on any side is
+    an event of zeros. States have the type of the rates, which may be wider than that of the events.
+    Derivatives are backwards only (no `jax.jvp`).
 
     ``backend``: "sequential" (one pass in order; the fastest on a processor) or "associative" (a tree of
-    depth log L; for accelerators with histories that are long and few). By default the first on processors
-    and TPUs, the second on GPUs. Both give the same to rounding, with the same derivative.
+    depth log L, for accelerators). By default the second on GPUs and the first elsewhere, decided where the
+    program is lowered. Both give the same to rounding, with the same derivative.
 
     >>> decay_scan(jnp.log(2.0)[None], jnp.array([0.0, 1.0, 0.0]), jnp.array([[4.0], [1.0], [1.0]]))[:, 0]
     Array([4., 3., 4.], dtype=float32)
@@ -58,47 +62,120 @@ def decay_scan(
     heads, width = len(rate), events.shape[1]
     if not heads or width % heads:
         raise InputError(f"{heads} rates for {width} dimensions: give as many rates, or a divisor of it")
-    chosen = backend or ("associative" if jax.default_backend() == "gpu" else "sequential")
-    if chosen not in _RUN:
-        raise InputError(f"backend={chosen!r}: give one of {', '.join(_RUN)}")
+    if backend not in (None, *_FORWARD):
+        raise InputError(f"backend={backend!r}: give one of {', '.join(_FORWARD)}")
     # The first gap leads from nowhere: whatever it is, there is nothing yet to fade.
     first = jnp.arange(len(gap)) == 0
     on = ~first if keep is None else keep & ~first
     # A shut gate is written as a negative gap: one number less to fetch at every step.
-    return _scan(chosen, *_alike(rate, frequency, jnp.where(on, gap, -1.0), events))
+    gap = jnp.where(on, gap.astype(rate.dtype), -1.0)
+    return _scan(backend, *_alike(rate, frequency, gap, events.astype(rate.dtype)))
 
 
 def _alike(*arrays: Array | None) -> list[Array | None]:
     """The same arrays, each varying over all mesh axes that any of them varies over: under `jax.shard_map`
     the slopes of shared rates are then summed over shards by whoever shared them. Costs nothing compiled."""
-    token = sum(x.ravel()[0] for x in arrays if x is not None)
+    token = sum(x.ravel()[:1].sum() for x in arrays if x is not None)
     return [None if x is None else jnp.where(False, token, x) for x in arrays]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan(backend: str, rate: Array, frequency: Array | None, gap: Array, events: Array) -> Array:
+def _scan(backend: str | None, rate: Array, frequency: Array | None, gap: Array, events: Array) -> Array:
     return _forward(backend, rate, frequency, gap, events)[0]
 
 
 def _forward(
-    backend: str, rate: Array, frequency: Array | None, gap: Array, events: Array
+    backend: str | None, rate: Array, frequency: Array | None, gap: Array, events: Array
 ) -> tuple[Array, tuple]:
     inputs = (events, None if frequency is None else jnp.where(False, events, 0.0))
-    states = _RUN[backend](rate, frequency, gap, inputs, False)
+    states = _on(_FORWARD, backend, rate, frequency, gap, inputs)
     return _join(states), (rate, frequency, gap, states)
 
 
-def _backward(backend: str, kept: tuple, given: Array) -> tuple:
+def _backward(backend: str | None, kept: tuple, given: Array) -> tuple:
     rate, frequency, gap, states = kept
-    gradient = _split(given, frequency)
-    if backend == "sequential":
-        return _swept(rate, frequency, gap, states, gradient)
-    later = jnp.concatenate([gap[1:], jnp.full_like(gap[:1], -1.0)])
+    return _on(_BACKWARD, backend, rate, frequency, gap, states, _split(given, frequency))
+
+
+_scan.defvjp(_forward, _backward)
+
+
+def _on(forms: dict[str, Callable], backend: str | None, *given: Any) -> Any:
+    """The form of a back end, or the one for the platform that this is lowered for."""
+    if backend is not None:
+        return forms[backend](*given)
+    tree = forms["associative"]
+    return lax.platform_dependent(*given, cuda=tree, rocm=tree, default=forms["sequential"])
+
+
+def _sequential(rate: Array, frequency: Array | None, gap: Array, inputs: _Pair) -> _Pair:
+    def step(state: _Pair, at: tuple) -> tuple[_Pair, _Pair]:
+        gap, given = at
+        state = _plus(_faded(rate, frequency, gap, state), given)
+        return state, state
+
+    nothing = jnp.where(False, gap.sum(), jnp.zeros_like(inputs[0], shape=inputs[0].shape[1:]))
+    start = (nothing, None if frequency is None else nothing)
+    return lax.scan(step, start, (gap, inputs))[1]
+
+
+def _sequential_slopes(
+    rate: Array, frequency: Array | None, gap: Array, states: _Pair, gradient: _Pair
+) -> tuple:
+    """One pass backwards that adds up the slopes of rates as it goes.
+
+    What comes through the gate of an event meets the state before it one step later, where that state is at
+    hand: no copy of the states, shifted by one, is made.
+    """
     opposite = None if frequency is None else -frequency
-    adjoint = _RUN[backend](rate, opposite, later, gradient, True)
-    # What reaches the state before event t: conj(a_t) times the adjoint at t; nothing does before the first.
-    gates = _gate(rate, opposite, gap[:, None])
-    real, turned = _inner(_times(gates, adjoint), jax.tree.map(lambda s: jnp.roll(s, 1, 0), states))
+    width = gradient[0].shape[1]
+    nothing = jnp.where(False, gap.sum(), jnp.zeros_like(gradient[0], shape=(width,)))
+    imaginary = None if frequency is None else nothing
+    # One number per dimension, not per head, until the end: a sum over a few at every step would cost more.
+    wide = partial(jnp.repeat, repeats=width // len(rate), total_repeat_length=width)
+    speeds, turns = wide(rate), None if frequency is None else wide(frequency)
+
+    def step(carry: tuple, at: tuple) -> tuple[tuple, tuple]:
+        through, later, drate, dfrequency = carry
+        gradient, gap, state = at
+        real, turned = _inner(through, state, later < 0.0)
+        dgap = -(speeds * real).sum()
+        if turns is not None:
+            dgap += (turns * turned).sum()
+            dfrequency += later * turned
+        adjoint = _plus(gradient, through)
+        through = _faded(rate, opposite, gap, adjoint)
+        return (through, gap, drate - later * real, dfrequency), (adjoint[0], dgap)
+
+    start = ((nothing, imaginary), jnp.where(False, gap.sum(), -1.0), nothing, imaginary)
+    (_, _, drate, dfrequency), (devents, dgap) = lax.scan(step, start, (gradient, gap, states), reverse=True)
+    drate, dfrequency = (None if x is None else _heads(x, len(rate)).sum(-1) for x in (drate, dfrequency))
+    return drate, dfrequency, jnp.roll(dgap, 1), devents
+
+
+def _associative(
+    rate: Array, frequency: Array | None, gap: Array, inputs: _Pair, *, reverse: bool = False
+) -> _Pair:
+    def join(first: tuple, second: tuple) -> tuple:
+        (_, gate, state), (shut, fade, given) = first, second
+        state = _where(shut[:, None], given, _plus(_times(fade, state), given))
+        return shut | first[0], _product(fade, gate), state
+
+    given = (gap < 0.0, _gate(rate, frequency, gap), inputs)
+    return lax.associative_scan(join, given, reverse=reverse)[2]
+
+
+def _associative_slopes(
+    rate: Array, frequency: Array | None, gap: Array, states: _Pair, gradient: _Pair
+) -> tuple:
+    """The same recurrence backwards, then the slopes of all gates at once."""
+    opposite = None if frequency is None else -frequency
+    later = jnp.concatenate([gap[1:], jnp.full_like(gap[:1], -1.0)])
+    adjoint = _associative(rate, opposite, later, gradient, reverse=True)
+    # What reaches the state before event t: conj(a_t) times the adjoint at t.
+    through = _times(_gate(rate, opposite, gap), adjoint)
+    before = jax.tree.map(lambda state: jnp.roll(state, 1, 0), states)
+    real, turned = _inner(through, before, (gap < 0.0)[:, None])
     real, turned = (_heads(x, len(rate)).sum(-1) for x in (real, turned))
     dfrequency, dgap = None, -(real @ rate)
     if frequency is not None:
@@ -107,69 +184,29 @@ def _backward(backend: str, kept: tuple, given: Array) -> tuple:
     return -(gap @ real), dfrequency, dgap, adjoint[0]
 
 
-def _swept(rate: Array, frequency: Array | None, gap: Array, states: _Pair, gradient: _Pair) -> tuple:
-    """One pass backwards that adds up the slopes of rates as it goes.
-
-    What comes through the gate of an event meets the state before it one step later, where that state is at
-    hand: no copy of the states, shifted by one, is made.
-    """
-    opposite = None if frequency is None else -frequency
-    nothing = jnp.where(False, gradient[0][0], 0.0)  # zeros that vary over mesh axes as events do
-    imaginary = None if frequency is None else nothing
-    # One number per dimension, not per head, until the end: a sum over a few at every step would cost more.
-    wide = partial(jnp.repeat, repeats=len(nothing) // len(rate), total_repeat_length=len(nothing))
-    speeds, turns = wide(rate), None if frequency is None else wide(frequency)
-
-    def step(carry: tuple, at: tuple) -> tuple[tuple, tuple]:
-        through, later, drate, dfrequency = carry
-        gradient, gap, state = at
-        real, turned = _inner(through, state)
-        dgap = -(speeds * real).sum()
-        if turns is not None:
-            dgap += (turns * turned).sum()
-            dfrequency += later * turned
-        adjoint = _plus(gradient, through)
-        through = _times(_gate(rate, opposite, gap), adjoint)
-        return (through, gap, drate - later * real, dfrequency), (adjoint[0], dgap)
-
-    start = ((nothing, imaginary), jnp.where(False, gap[0], 0.0), nothing, imaginary)
-    (_, _, drate, dfrequency), (devents, dgap) = lax.scan(step, start, (gradient, gap, states), reverse=True)
-    drate, dfrequency = (None if x is None else _heads(x, len(rate)).sum(-1) for x in (drate, dfrequency))
-    return drate, dfrequency, jnp.roll(dgap, 1), devents
+_FORWARD = {"sequential": _sequential, "associative": _associative}
+_BACKWARD = {"sequential": _sequential_slopes, "associative": _associative_slopes}
 
 
-_scan.defvjp(_forward, _backward)
-
-
-def _sequential(rate: Array, frequency: Array | None, gap: Array, inputs: _Pair, reverse: bool) -> _Pair:
-    def step(state: _Pair, at: tuple) -> tuple[_Pair, _Pair]:
-        gap, given = at
-        state = _plus(_times(_gate(rate, frequency, gap), state), given)
-        return state, state
-
-    nothing = jnp.where(False, inputs[0][0], 0.0)
-    start = (nothing, None if frequency is None else nothing)
-    return lax.scan(step, start, (gap, inputs), reverse=reverse)[1]
-
-
-def _associative(rate: Array, frequency: Array | None, gap: Array, inputs: _Pair, reverse: bool) -> _Pair:
-    def join(first: tuple[_Pair, _Pair], second: tuple[_Pair, _Pair]) -> tuple[_Pair, _Pair]:
-        return _product(second[0], first[0]), _plus(_times(second[0], first[1]), second[1])
-
-    gates = _gate(rate, frequency, gap[:, None])
-    return lax.associative_scan(join, (gates, inputs), reverse=reverse)[1]
-
-
-_RUN = {"sequential": _sequential, "associative": _associative}
+def _faded(rate: Array, frequency: Array | None, gap: Array, state: _Pair) -> _Pair:
+    """The state a gap later; nothing of it, not even a NaN, through a shut gate."""
+    product = _times(_gate(rate, frequency, gap), state)
+    return _where(gap < 0.0, jax.tree.map(jnp.zeros_like, product), product)
 
 
 def _gate(rate: Array, frequency: Array | None, gap: Array) -> _Pair:
-    """Real and imaginary part of the gate of each head; 0 where the gap is negative."""
-    fade = jnp.where(gap < 0.0, 0.0, jnp.exp(-rate * gap))
+    """Real and imaginary part of the gate of each head; 1 where it is shut, for the caller to leave out."""
+    gap = jnp.where(gap < 0.0, 0.0, gap)[..., None]
+    fade = jnp.exp(-gap * _aligned(rate, gap))
     if frequency is None:
         return fade, None
-    angle = frequency * gap
+    angle = gap * _aligned(frequency, gap)
     return fade * jnp.cos(angle), fade * jnp.sin(angle)
+
+
+def _aligned(numbers: Array, like: Array) -> Array:
+    """Numbers of each head on the last axis of another array's rank."""
+    return numbers.reshape((1,) * (like.ndim - 1) + numbers.shape)
 
 
 def _heads(array: Array, count: int) -> Array:
@@ -198,12 +235,18 @@ def _plus(one: _Pair, two: _Pair) -> _Pair:
     return one[0] + two[0], None if one[1] is None or two[1] is None else one[1] + two[1]
 
 
-def _inner(one: _Pair, two: _Pair) -> tuple[Array, Array]:
+def _where(condition: Array, one: _Pair, two: _Pair) -> _Pair:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, two)
+
+
+def _inner(one: _Pair, two: _Pair, shut: Array) -> tuple[Array, Array]:
     """The inner product of each pair of numbers as vectors of the plane, and that of one with two turned by
-    a right angle."""
+    a right angle; 0 where a gate was shut between them."""
     if one[1] is None or two[1] is None:
-        return one[0] * two[0], jnp.zeros_like(one[0])
-    return one[0] * two[0] + one[1] * two[1], one[1] * two[0] - one[0] * two[1]
+        real, turned = one[0] * two[0], jnp.zeros_like(one[0])
+    else:
+        real, turned = one[0] * two[0] + one[1] * two[1], one[1] * two[0] - one[0] * two[1]
+    return jnp.where(shut, 0.0, real), jnp.where(shut, 0.0, turned)
 
 
 def _join(state: _Pair) -> Array:

@@ -33,7 +33,7 @@ class State(NamedTuple):
 def init(modes: Modes, width: int) -> State:
     """The state before any event, of vectors of ``width`` numbers."""
     parts = 1 if modes.frequency is None else 2
-    return State(jnp.zeros((parts, len(modes.rate), width), jnp.float32), jnp.int32(0))
+    return State(jnp.zeros((parts, len(modes.rate), width), modes.rate.dtype), jnp.int32(0))
 
 
 def update(

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
-from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.errors import InputError
 from jaxdecay.scan import decay_scan
@@ -107,6 +106,25 @@ def test_nothing_leaks_from_one_packed_history_into_the_next(backend: Any) -> No
     alone = decay_scan(jnp.array(RATES), gap[5:], events[5:], backend=backend)
     packed = decay_scan(jnp.array(RATES), gap, events, keep, backend=backend)[5:]
     np.testing.assert_allclose(packed, alone, rtol=1e-6, atol=1e-7)
+    for bad in (jnp.nan, jnp.inf):
+        spoilt = events.at[2].set(bad)
+        assert (decay_scan(jnp.array(RATES), gap, spoilt, keep, backend=backend)[5:] == packed).all()
+        slopes = jax.grad(after, (0, 1))(gap, spoilt)
+        for one, two in zip(slopes, (by_gap, by_events), strict=True):
+            np.testing.assert_array_equal(one[5:], two[5:])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_states_have_the_type_of_the_rates_and_no_event_gives_none(backend: Any) -> None:
+    gap, events = (jnp.array(x) for x in inputs(6))
+    low = events.astype(jnp.bfloat16)
+    found, pull = jax.vjp(lambda events: decay_scan(jnp.array(RATES), gap, events, backend=backend), low)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(
+        found, decay_scan(jnp.array(RATES), gap, low.astype(jnp.float32), backend=backend)
+    )
+    assert pull(found)[0].dtype == jnp.bfloat16
+    assert decay_scan(jnp.array(RATES), gap[:0], events[:0], backend=backend).shape == (0, events.shape[1])
 
 
 def test_later_events_change_nothing_before_them() -> None:
@@ -226,9 +244,9 @@ def test_the_likelihood_of_a_hawkes_process_is_that_of_its_definition() -> None:
         assert float(slope) == pytest.approx(expected, rel=0.01, abs=0.02)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [None, *BACKENDS])
 def test_sharded_over_users_with_shared_rates(backend: Any) -> None:
-    mesh = jax.make_mesh((1,), ("users",), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = jax.make_mesh((2,), ("users",), axis_types=(jax.sharding.AxisType.Auto,))
     users, everywhere = jax.sharding.PartitionSpec("users"), jax.sharding.PartitionSpec()
     gaps, events = (
         jnp.stack(x) for x in zip(*(map(jnp.array, inputs(6, seed=s)) for s in range(2)), strict=True)
