@@ -20,11 +20,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Float
 
 from jaxdecay.errors import InputError
-from jaxdecay.kernels import LN2
+from jaxdecay.kernels import LN2, counted
+from jaxdecay.modes import Modes
 from jaxdecay.terms import Terms, convolution, curve, half_life, joined, merged, product, states
 
 Scalar = float | Float[Array, ""]
@@ -36,12 +38,12 @@ class Kernel(struct.PyTreeNode):
     | age | value |
     |---|---|
     | 0 | the sum of ``cosine`` over the modes of degree 0 |
-    | negative | the formula, continued: exclude events that have not happened |
-    | infinite | NaN where a rate is 0 or a mode oscillates, else 0 |
+    | negative | that of age 0, with a slope of 0 |
+    | infinite | that of 1e8 days, with a slope of 0 |
 
-    Guarantees: value and gradient are finite at every other age as long as the amplitudes are; streams
-    with `states` numbers. An angle is known to 6e-8 of itself in float32: after ten years a daily
-    oscillation is off by a thousandth of a radian.
+    Guarantees: value and gradient are finite at every age as long as the amplitudes are; streams with
+    `states` numbers (`jaxdecay.chains`). An angle is known to 6e-8 of itself in float32: after ten years a
+    daily oscillation is off by a thousandth of a radian.
 
     >>> weekly = exponential(30.0) * raised_cosine(7.0)
     >>> weekly(jnp.array([0.0, 3.5, 30.0 * 7.0])).tolist()
@@ -63,8 +65,9 @@ class Kernel(struct.PyTreeNode):
 
     __array_ufunc__ = None  # a NumPy scalar times a kernel is the kernel's to calculate
 
-    def __call__(self, age: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, age: Float[Array, "..."] | float) -> Float[Array, "..."]:
         """The curve at the ages (days), in any shape."""
+        age = counted(jnp.asarray(age, self.rate.dtype))
         return curve(self.terms, age.reshape(-1)).reshape(age.shape)
 
     @property
@@ -130,6 +133,18 @@ class Kernel(struct.PyTreeNode):
         oscillating one, and one or two more for each degree. Modes with the same rate and frequency share
         theirs; where these are traced, they count as different."""
         return states(self.terms)
+
+    def modes(self) -> tuple[Modes, Float[Array, " m"]]:
+        """Modes and their weights, for `jaxdecay.state` and `jaxdecay.hybrid`: write with the weights and
+        read with ones, or the other way round.
+
+        Raises InputError for modes with a phase or a degree, which have no such weights: stream them by
+        `jaxdecay.chains`. (A phase that is traced cannot be seen; it must be 0.)
+        """
+        phase = not isinstance(self.sine, jax.core.Tracer) and bool((np.asarray(self.sine) != 0).any())
+        if any(self.degree) or phase:
+            raise InputError("modes: the kernel has a phase or a degree; stream it by jaxdecay.chains")
+        return Modes(self.rate, self.frequency if any(self.oscillates) else None), self.cosine
 
     def half_life(self) -> float:
         """The first age (days) after its peak at which the kernel has fallen to half of the peak; infinite
@@ -208,7 +223,8 @@ def erlang(rate: Scalar, stages: int) -> Kernel:
         raise InputError(f"erlang: expected stages={stages} >= 1; one stage is an exponential")
     row = _row(rate)
     zero = jnp.zeros_like(row)
-    return Kernel(row, zero, row ** (stages - 1) / math.factorial(stages - 1), zero, (stages - 1,), (False,))
+    height = row ** (stages - 1) * math.exp(-math.lgamma(stages))
+    return Kernel(row, zero, height, zero, (stages - 1,), (False,))
 
 
 def _row(value: Scalar) -> Float[Array, " 1"]:

@@ -22,12 +22,14 @@ References:
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdecay import visibility
 from jaxdecay.errors import InputError
 from jaxdecay.modes import in_days
 
@@ -51,6 +53,7 @@ def attend(
     mask: Bool[Array, " k"] | None = None,
     sink: Sink | None = None,
     block: int | None = None,
+    request_time: Literal["used", "ignored"] = "used",
 ) -> Float[Array, "q v"]:
     r"""What each request attends to, in float32 at least, whatever the precision of queries, keys and values.
 
@@ -63,6 +66,9 @@ def attend(
     ``block``: requests whose logits lie in memory together. By default all of them up to 2^16 pairs of
     request and event, and 64 beyond; a block is computed again for the gradient, so that memory is that of
     ``block * k`` logits. The result is the same to rounding.
+
+    Where ``at`` is given it is meant to matter: an exponential curve without a sink is refused
+    (`jaxdecay.visibility`) unless ``request_time`` is "ignored" or its parameters are traced.
 
     | a request that sees | result | gradient |
     |---|---|---|
@@ -82,7 +88,14 @@ def attend(
         )
     if block is not None and block < 1:
         raise InputError(f"block={block}: give 1 or more requests")
+    if at is not None and sink is None and request_time == "used" and visibility.one_factor(log_kernel):
+        raise visibility.refuse("the bias is exponential and there is no sink")
     at = time if at is None else at
+    if len(time) != len(keys) or len(at) != requests:
+        raise InputError(
+            f"{len(time)} times for {len(keys)} keys, {len(at)} request times for {requests} queries: give"
+            " one for each"
+        )
     seen = 1 + jnp.arange(requests, dtype=jnp.int32) if seen is None else seen
     mask = jnp.ones(len(keys), bool) if mask is None else mask
     wide = jnp.float64 if queries.dtype == jnp.float64 else jnp.float32
@@ -92,7 +105,7 @@ def attend(
 
     def rows(queries: Array, at: Array, seen: Array, level: Array) -> Array:
         """The outputs of some of the requests."""
-        visible = mask[None] & (jnp.arange(len(keys))[None] < seen[:, None])
+        visible = mask[None] & (jnp.arange(len(keys), dtype=seen.dtype)[None] < seen[:, None])
         # Where an event is not visible it has no age: 0 keeps slopes finite.
         bias = log_kernel(jnp.where(visible, in_days(at[:, None] - time[None]), 0.0))
         match = jnp.einsum("qd,kd->qk", queries, keys, preferred_element_type=wide)

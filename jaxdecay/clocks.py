@@ -8,7 +8,8 @@ streams in time therefore streams on every clock, exactly.
 Every clock is one function of one user's history and requests, with the arguments of `jaxdecay.readout.ages`:
 ``time`` (n,) int32 seconds, ascending where ``mask``; request ``r`` is made at ``at[r]`` seconds and sees
 the first ``past + seen[r]`` rows, those of them that ``mask`` keeps. Ties stand in row order. Rows that are
-not kept move no clock. `ages_on` gives the ages, `gaps_on` the steps from event to event. No batch axis: use
+not kept move no clock. `ages_on` gives the ages, with which `jaxdecay.hybrid.dual` reads; `gaps_on` the steps
+from event to event, by which `jaxdecay.scan.decay_scan` and `jaxdecay.chains` fade. No batch axis: use
 `jax.vmap`.
 
 | clock | counts | moved by an event that says nothing | moved by idle time |
@@ -64,6 +65,13 @@ def ages_on(readings: Readings) -> Float[Array, "r n"]:
 def gaps_on(readings: Readings) -> Float[Array, " n"]:
     """By how much the clock moves before each event, 0 before the first: what a state fades by."""
     return _in_units(jnp.diff(readings.event, prepend=readings.event[:1]), readings.per)
+
+
+def carried(time: Int[Array, " n"], mask: Bool[Array, " n"]) -> Int[Array, " n"]:
+    """Times that ascend through rows that are not kept, too: each has that of the last kept row before it, or
+    of the first one; 0 if none is kept."""
+    first = jnp.where(mask.any(), jnp.min(time, initial=_LAST, where=mask), 0)
+    return jax.lax.cummax(jnp.where(mask, time, first))
 
 
 def wall(
@@ -136,8 +144,9 @@ def log_since(
 
 def _running(time: Int[Array, " n"], mask: Bool[Array, " n"]) -> tuple[Int[Array, " n"], Int[Array, ""]]:
     """Seconds since the first event that is kept, carried over rows that are not; and when that was."""
-    first = jnp.where(mask.any(), jnp.min(time, initial=_LAST, where=mask), 0)
-    return jax.lax.cummax(jnp.where(mask, time - first, 0)), first
+    running = carried(time, mask)
+    first = running[:1].sum(dtype=running.dtype)
+    return running - first, first
 
 
 def _last(reading: Num[Array, " n"], seen: Int[Array, " r"], past: int) -> Num[Array, " r"]:

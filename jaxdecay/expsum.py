@@ -12,15 +12,15 @@ measured in float32):
 
 | modes | 4 | 6 | 8 | 10 | 12 | 16 | 20 |
 |---|---|---|---|---|---|---|---|
-| 100 | 7 % | .9 % | .15 % | 2e-4 | 3e-5 | 3e-5 | 4e-5 |
-| 1,000 | 19 % | 4 % | .7 % | .16 % | 3e-4 | 2e-5 | 2e-5 |
-| 10,000 | 42 % | 8 % | 2.2 % | .6 % | .17 % | 1.2e-4 | 2e-5 |
-| 1,000,000 | 78 % | 30 % | 9 % | 3.4 % | 1.3 % | .2 % | 3e-4 |
+| 100 | 8 % | .9 % | .16 % | 2.2e-4 | 5e-5 | 5e-5 | 5e-5 |
+| 1,000 | 20 % | 4 % | .8 % | .18 % | 3.2e-4 | 4e-5 | 4e-5 |
+| 10,000 | 43 % | 9 % | 2.5 % | .7 % | .19 % | 1.4e-4 | 4e-5 |
+| 1,000,000 | 80 % | 32 % | 9 % | 3.7 % | 1.5 % | .2 % | 3.2e-4 |
 
-A curve that is an exponential polynomial already is never fitted: the functions of `jaxdecay.algebra` return
-it exactly. Curves with an infinite slope at age 0 (Weibull below shape 1: 2 % at shape .7 with 8 modes over
-one decade) or with a corner are fitted badly, and those that fall faster than any exponential (Gaussian,
-logistic) not far, with weights of both signs: read them in the dual form, pair by pair, which is exact.
+A curve that is an exponential polynomial already need not be fitted: `modes` returns it exactly. Curves with
+an infinite slope at age 0 (Weibull below shape 1: 2 % at shape .7 with 8 modes over one decade) or with a
+corner are fitted badly, and those that fall faster than any exponential (Gaussian, logistic) not far, with
+weights of both signs: read them in the dual form, pair by pair, which is exact.
 
 Sources: Braess & Hackbusch, *Approximation of 1/x by exponential sums* (2005); Beylkin & Monzón, *On
 approximation of functions by exponential sums* (2005); McLean, arXiv 1606.00123 (2016).
@@ -28,13 +28,14 @@ approximation of functions by exponential sums* (2005); McLean, arXiv 1606.00123
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdecay import algebra, kernels
 from jaxdecay.algebra import Kernel, exponentials
 from jaxdecay.errors import InputError
 
@@ -45,7 +46,6 @@ _SLOWEST = 0.35  # the slowest rate, times the longest age
 # Keeps the weights small (their sizes add up to less than 8 on power laws), so that float32 loses at most one
 # digit when they are added up. It costs accuracy only below 1e-4.
 _RIDGE = 1e-4
-_MOST = 24
 
 
 class Approximation(NamedTuple):
@@ -54,6 +54,76 @@ class Approximation(NamedTuple):
     kernel: Kernel
     error: Float[Array, ""]
     """Largest relative error on a dense grid of ages from 0 to the end of the span."""
+
+
+def modes(
+    curve: Kernel | Callable[..., Float[Array, "..."]],
+    *parameters: Any,
+    tolerance: float,
+    span: tuple[float, float],
+    count: int | None = None,
+) -> Approximation:
+    """A forgetting curve as a kernel that streams: exactly where it is one, else as the fit with the fewest
+    modes that errs by no more than ``tolerance``.
+
+    ``curve`` is a kernel of `jaxdecay.algebra` (returned as it is) or a function of ages and then
+    ``parameters``, above all one of `jaxdecay.kernels`. Exact, with an error of 0: `exponential`, `bank`,
+    `raised_cosine`, `damped_cosine`, `erlang`, and `q_exponential` of curvature 0, `weibull` and `logistic`
+    of shape 1, `power` of an infinite one, where these are concrete. All else is fitted as by `approximate`,
+    on the same ``span``; with traced parameters ``count`` must say by how many modes.
+
+    Raises InputError when no fit reaches the tolerance.
+
+    >>> modes(kernels.exponential, 7.0, tolerance=0.01, span=(1.0, 365.0)).error.tolist()
+    0.0
+    >>> len(modes(kernels.power, 7.0, 0.5, tolerance=0.01, span=(2.0, 2e3)).kernel.rate)
+    7
+    """
+    exact = curve if isinstance(curve, Kernel) else _exact(curve, parameters)
+    if exact is not None:
+        return Approximation(exact, jnp.zeros((), exact.rate.dtype))
+    if not callable(curve) or isinstance(curve, Kernel):
+        raise InputError(f"modes: {curve!r} is no forgetting curve; give a function of ages, or a Kernel")
+
+    def function(age: Float[Array, " n"]) -> Float[Array, " n"]:
+        return curve(age, *parameters)
+
+    if count is None and any(isinstance(x, jax.core.Tracer) for x in parameters):
+        raise InputError("modes: the parameters are traced; say by count= how many modes there shall be")
+    count = modes_needed(function, span, tolerance) if count is None else count
+    return approximate(function, modes=count, span=span, tolerance=tolerance)
+
+
+def _exact(curve: Callable[..., Any], given: tuple[Any, ...]) -> Kernel | None:
+    """The curve of a family that streams, None if it does not."""
+    made = {
+        kernels.exponential: algebra.exponential,
+        kernels.bank: algebra.bank,
+        kernels.raised_cosine: algebra.raised_cosine,
+        kernels.damped_cosine: algebra.damped_cosine,
+        kernels.erlang: _bump,
+    }
+    # Families that are exponential at one value of their second parameter.
+    limits = {
+        kernels.q_exponential: 0.0,
+        kernels.power: math.inf,
+        kernels.weibull: 1.0,
+        kernels.logistic: 1.0,
+    }
+    if curve in made:
+        return made[curve](*given)
+    if curve in limits and len(given) > 1 and not isinstance(given[1], jax.core.Tracer):
+        return algebra.exponential(given[0]) if float(given[1]) == limits[curve] else None
+    return None
+
+
+def _bump(half_life: algebra.Scalar, degree: int) -> Kernel:
+    """`kernels.erlang`, whose peak is 1: the chain of Erlang's of one stage more, scaled."""
+    if not degree:
+        return algebra.exponential(half_life)
+    rate = degree * kernels.half_over_peak(degree) / half_life
+    height = math.exp(degree - degree * math.log(degree) + math.lgamma(degree + 1))
+    return height * algebra.erlang(rate, degree + 1)
 
 
 def approximate(
@@ -95,22 +165,23 @@ def approximate(
     return Approximation(exponentials(rate, weight), error)
 
 
-def modes_needed(function: Curve, span: tuple[float, float], tolerance: float) -> int:
-    """The smallest number of modes, from 2 to 24, whose fit on the span errs by no more than the tolerance.
+def modes_needed(function: Curve, span: tuple[float, float], tolerance: float, *, most: int = 24) -> int:
+    """The smallest number of modes, from 2 to ``most``, whose fit on the span errs by no more than the
+    tolerance.
 
-    For concrete curves; refused if 24 are not enough.
+    For concrete curves; refused if ``most`` are not enough.
 
     >>> modes_needed(lambda age: 1 / jnp.sqrt(1 + age), (1.0, 1e2), 0.1)
     3
     """
     errors = {}
-    for modes in range(2, _MOST + 1):
+    for modes in range(2, most + 1):
         errors[modes] = float(approximate(function, modes=modes, span=span).error)
         if errors[modes] <= tolerance:
             return modes
     best = min(errors, key=lambda modes: errors[modes])
     raise InputError(
-        f"modes_needed: no number of modes up to {_MOST} reaches tolerance={tolerance:g} on span={span};"
+        f"modes_needed: no number of modes up to {most} reaches tolerance={tolerance:g} on span={span};"
         f" {best} come closest with {errors[best]:.2g}. Take a narrower span or the dual form"
     )
 

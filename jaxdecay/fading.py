@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 
 from jaxdecay import kernels
 from jaxdecay.errors import InputError
-from jaxdecay.interest import LONGEST, PERIOD_SHIFT, SHORTEST, bounded
+from jaxdecay.interest import LONGEST, PERIOD_SCALE, SHORTEST, bounded, within
 
 
 def half_lives(decay: Mapping[str, Float[Array, " k"]]) -> Float[Array, " k"]:
@@ -71,7 +71,7 @@ class Power(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives, log_shape=np.log(_within("shape", self.shape, 0.02, 50.0)))
+        decay = _learned(self, self.half_lives, log_shape=np.log(within("shape", self.shape, 0.02, 50.0)))
         shape = _kept(decay["log_shape"], 0.02, 50.0)
         return kernels.power(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
 
@@ -84,7 +84,7 @@ class Logarithmic(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives, log_shape=np.log(_within("shape", self.shape, 0.02, 50.0)))
+        decay = _learned(self, self.half_lives, log_shape=np.log(within("shape", self.shape, 0.02, 50.0)))
         shape = _kept(decay["log_shape"], 0.02, 50.0)
         return kernels.logarithmic(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
 
@@ -97,7 +97,7 @@ class Weibull(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives, log_shape=np.log(_within("shape", self.shape, 0.1, 10.0)))
+        decay = _learned(self, self.half_lives, log_shape=np.log(within("shape", self.shape, 0.1, 10.0)))
         shape = _kept(decay["log_shape"], 0.1, 10.0)
         return kernels.weibull(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
 
@@ -121,7 +121,7 @@ class Logistic(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        start = np.log(_within("steepness", self.steepness, 0.1, 100.0))
+        start = np.log(within("steepness", self.steepness, 0.1, 100.0))
         decay = _learned(self, self.half_lives, log_steepness=start)
         steepness = _kept(decay["log_steepness"], 0.1, 100.0)
         return kernels.logistic(age[..., None], _beside(half_lives(decay), age), _beside(steepness, age))
@@ -142,10 +142,12 @@ class Periodic(nn.Module):
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
         if len(self.periods) != len(self.half_lives):
             raise InputError(f"{len(self.periods)} periods, {len(self.half_lives)} half_lives: give as many")
-        depth = _within("depth", self.depth, 1e-3, 1 - 1e-3)
+        depth = within("depth", self.depth, 1e-3, 1 - 1e-3)
         decay = _learned(self, self.half_lives, period_shift=0.0, logit_depth=np.log(depth / (1 - depth)))
+        for length in self.periods:
+            within("periods", length, SHORTEST, LONGEST)
         start = jnp.asarray(self.periods, decay["period_shift"].dtype)
-        period = start * jnp.exp(decay["period_shift"] / PERIOD_SHIFT)
+        period = start * jnp.exp(decay["period_shift"] / PERIOD_SCALE)
         depth = jax.nn.sigmoid(decay["logit_depth"])
         return kernels.damped_cosine(
             age[..., None], *(_beside(x, age) for x in (half_lives(decay), period, depth))
@@ -153,15 +155,15 @@ class Periodic(nn.Module):
 
 
 class Erlang(nn.Module):
-    """`kernels.erlang`: bumps after as many ``stages``, for what is wanted again after a while."""
+    """`kernels.erlang`: bumps of a ``degree``, for what is wanted again after a while."""
 
     half_lives: tuple[float, ...]
-    stages: int = 1
+    degree: int = 1
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
         decay = _learned(self, self.half_lives)
-        return kernels.erlang(age[..., None], _beside(half_lives(decay), age), self.stages)
+        return kernels.erlang(age[..., None], _beside(half_lives(decay), age), self.degree)
 
 
 class Piecewise(nn.Module):
@@ -205,7 +207,7 @@ class Regressed(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."], features: Float[Array, "... f"]) -> Float[Array, "..."]:
-        start = np.log2(_within("half_life", self.half_life, 15 / 1440, 274.0))
+        start = np.log2(within("half_life", self.half_life, 15 / 1440, 274.0))
         decay = self.param(
             "decay", lambda _: {"weights": jnp.zeros(features.shape[-1]), "constant": jnp.full((1,), start)}
         )
@@ -219,7 +221,7 @@ def _learned(module: nn.Module, start: tuple[float, ...], **others: float) -> Ma
     if not start:
         raise InputError("half_lives=(): give one or more, in days")
     for half_life in start:
-        _within("half_lives", half_life, SHORTEST, LONGEST)
+        within("half_lives", half_life, SHORTEST, LONGEST)
 
     def starts(_: Array) -> dict[str, Array]:
         logs = {"log_half_life": jnp.log(jnp.asarray(start, jnp.float32))}
@@ -228,16 +230,10 @@ def _learned(module: nn.Module, start: tuple[float, ...], **others: float) -> Ma
     return module.param("decay", starts)
 
 
-def _within(name: str, value: float, low: float, high: float) -> float:
-    if not low <= value <= high:
-        raise InputError(f"{name}={value:g}: start between {low:.3g} and {high:.3g}")
-    return value
-
-
 def _kept(logarithm: Float[Array, " k"], low: float, high: float) -> Float[Array, " k"]:
     return jnp.exp(jnp.clip(logarithm, np.log(low), np.log(high)))
 
 
 def _beside(parameter: Float[Array, " k"], age: Float[Array, "..."]) -> Float[Array, "..."]:
-    """A parameter on the trailing axis of ages with one."""
-    return parameter.reshape((1,) * age.ndim + parameter.shape)
+    """A parameter on the trailing axis of ages with one, in their type."""
+    return parameter.astype(age.dtype).reshape((1,) * age.ndim + parameter.shape)

@@ -27,6 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdecay import clocks
 from jaxdecay.errors import InputError
 from jaxdecay.fading import half_lives
+from jaxdecay.interest import LONGEST, SHORTEST, within
 from jaxdecay.kernels import LN2
 from jaxdecay.modes import in_days
 from jaxdecay.scan import decay_scan
@@ -56,8 +57,10 @@ class Gate(nn.Module):
 
     def setup(self) -> None:
         heads = len(self.half_lives)
-        if not heads or min(self.half_lives) <= 0:
-            raise InputError(f"half_lives={self.half_lives}: give one or more, in days, above 0")
+        if not heads:
+            raise InputError("half_lives=(): give one or more, in days")
+        for half_life in self.half_lives:
+            within("half_lives", half_life, SHORTEST, LONGEST)
 
         def starts(_: Array) -> dict[str, Array]:
             return {
@@ -84,15 +87,14 @@ class Gate(nn.Module):
         before it, in value and gradient exactly.
         """
         mask = jnp.ones(len(time), bool) if mask is None else mask
-        nothing = jnp.zeros(len(time), jnp.int32)
-        clock = clocks.wall(time, mask, time if at is None else at, nothing)
-        gap = self._advance(clocks.gaps_on(clock), features)
+        own = clocks.carried(time, mask)
+        gap = self._advance(in_days(jnp.diff(own, prepend=own[:1])), features)
         gap = jnp.where(mask[:, None], gap, 0.0)
         heads = self._heads(jnp.where(mask[:, None], events, 0.0))
         pace = jnp.ones(1, gap.dtype)
         states = jax.vmap(lambda gap, own: decay_scan(pace, gap, own), in_axes=1, out_axes=1)(gap, heads)
         if at is not None:
-            states = states * self._fade(clock.request - clock.event)[..., None]
+            states = states * self._fade(at - own)[..., None]
         return states.reshape(events.shape)
 
     def start(self, width: int) -> State:

@@ -14,19 +14,28 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout
-from jaxdecay.modes import Modes, bank, expand
+from jaxdecay.errors import InputError
+from jaxdecay.kernels import LN2
+from jaxdecay.modes import Modes, expand
 
 _RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
 _NEVER = -30.0  # a logit that leaves nothing
 ENVELOPE = 60.0  # days a rhythm is first believed to last
 # A period is known far more sharply than a half-life (its phase error grows with age): it moves finely.
-PERIOD_SHIFT = 30.0
+PERIOD_SCALE = 30.0
 SHORTEST, LONGEST = 1 / 86_400, 3.65e6  # days between which half-lives are kept
 
 
 def bounded(log_half_life: Float[Array, " k"]) -> Float[Array, " k"]:
     """Half-lives in days, between a second and ten thousand years; without slope beyond."""
     return jnp.exp(jnp.clip(log_half_life, np.log(SHORTEST), np.log(LONGEST)))
+
+
+def within(name: str, value: float, low: float, high: float) -> float:
+    """A number that a parameter can start from, or InputError."""
+    if not low <= value <= high:
+        raise InputError(f"{name}={value:g}: start between {low:.3g} and {high:.3g}")
+    return value
 
 
 def write_start(half_lives: int, periods: int, *, floor: bool = True) -> np.ndarray:
@@ -66,6 +75,10 @@ class Bank(nn.Module):
 
     def setup(self) -> None:
         zeros, curves = nn.initializers.zeros, self.curves
+        for half_life in self.half_lives:
+            within("half_lives", half_life, SHORTEST, float("inf"))
+        for period in self.periods:
+            within("periods", period, SHORTEST, LONGEST)
 
         def log_of(values: tuple[float, ...]) -> nn.initializers.Initializer:
             return lambda key, shape: jnp.log(jnp.asarray(values, jnp.float32)).reshape(shape)
@@ -90,14 +103,22 @@ class Bank(nn.Module):
         return jnp.asarray(write_start(len(self.half_lives), len(self.periods), floor=self.floor))
 
     def modes(self) -> Modes:
-        """The bank's modes with their present rates."""
-        return bank(*self.paces())
+        """The bank's modes with their present rates: one that never fades, K exponentials, and for each of P
+        raised cosines a plain mode and an oscillating one under its envelope; `expand` spreads what belongs
+        to the 1 + K + P curves over these 1 + K + 2 P modes."""
+        half_life, envelope, period = self.paces()
+        never = jnp.zeros(1, half_life.dtype)
+        rate = jnp.concatenate([never, LN2 / half_life, *([LN2 / envelope] * 2 if self.periods else [])])
+        if not self.periods:
+            return Modes(rate)
+        still = jnp.zeros(len(rate) - len(period), rate.dtype)
+        return Modes(rate, jnp.concatenate([still, 2 * jnp.pi / period]))
 
     def paces(self) -> tuple[Float[Array, " k"], Float[Array, " p"], Float[Array, " p"]]:
         """Half-lives, half-lives of the rhythms' envelopes, and periods, in days; half-lives are kept
         between a second and ten thousand years."""
         half_life, envelope = bounded(self.log_half_life), bounded(self.log_envelope)
-        period = jnp.asarray(self.periods, jnp.float32) * jnp.exp(self.period_shift / PERIOD_SHIFT)
+        period = jnp.asarray(self.periods, jnp.float32) * jnp.exp(self.period_shift / PERIOD_SCALE)
         return half_life, envelope, period
 
     def write_weights(
@@ -135,5 +156,4 @@ class Bank(nn.Module):
 
 def rows_of(table: Float[Array, "n c"], index: Int[Array, "..."]) -> Float[Array, "... c"]:
     """Rows of a table; 0 where the index lies outside it."""
-    known = (index >= 0) & (index < table.shape[0])
-    return jnp.where(known[..., None], table[jnp.where(known, index, 0)], 0.0)
+    return table.at[index].get(mode="fill", fill_value=0.0, wrap_negative_indices=False)

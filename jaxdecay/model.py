@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdecay import readout
+from jaxdecay import readout, visibility
 from jaxdecay.errors import InputError
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity
@@ -63,12 +63,10 @@ class Spec:
     """Days from which on the half-life of satiation is learned; infinite for one that stays, 0 for none."""
 
     def __post_init__(self) -> None:
+        if self.request_time not in ("used", "ignored"):
+            raise InputError(f"request_time={self.request_time!r}: give used or ignored")
         if self.request_time == "used" and not self.request_time_matters():
-            raise InputError(
-                "request_time='used', but nothing here fades: every kernel is constant, and neither calendar"
-                " nor popularity moves, so the request time cannot change a ranking. Give a head at least one"
-                " half-life, switch the calendar or popularity on, or say request_time='ignored'."
-            )
+            raise visibility.refuse("nothing here fades, and neither calendar nor popularity moves")
 
     def request_time_matters(self) -> bool:
         """Whether the request time can change a ranking.
@@ -76,10 +74,10 @@ class Spec:
         A single exponential would not do for the interest alone (a scalar changes no ranking); beside the
         unfaded item bias one half-life is enough.
         """
-        moving = self.similarity_half_lives or (
-            self.revisit and (self.revisit_half_lives or self.revisit_periods)
-        )
-        return bool(moving or self.calendar or any(h < float("inf") for h in self.popularity_half_lives))
+        moving = (*self.similarity_half_lives, *self.popularity_half_lives)
+        if self.revisit:
+            moving += (*self.revisit_half_lives, *self.revisit_periods)
+        return self.calendar or any(length < float("inf") for length in moving)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -50,11 +50,12 @@ def ages(
     """
 
     pivot = time[past - 1] if past else at[0]
-    near_visible = (jnp.arange(time.shape[0] - past, dtype=seen.dtype) < seen[:, None]) & mask[past:]
+    place = jnp.arange(time.shape[0] - past, dtype=seen.dtype)
+    near_visible = (place[None] < seen[:, None]) & mask[None, past:]
     return Ages(
         past=jnp.where(mask[:past], in_days(pivot - time[:past]), 0.0),
         idle=in_days(at - pivot),
-        near=jnp.where(near_visible, in_days(at[:, None] - time[past:]), 0.0),
+        near=jnp.where(near_visible, in_days(at[:, None] - time[None, past:]), 0.0),
         past_visible=mask[:past],
         near_visible=near_visible,
     )
@@ -73,7 +74,7 @@ def read(
     faded = jnp.zeros((reads.shape[0], values.shape[-1]), values.dtype)
     if past:
         faded = modes.read(
-            _state(modes, writes[:past], values[:past], ages), reads * modes.phasors(ages.idle)
+            _state(modes, writes[:past], values[:past], ages), reads[None] * modes.phasors(ages.idle)
         )
     if ages.near.shape[1]:
         kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near))
@@ -95,9 +96,9 @@ def read_own(
     total = jnp.where(ages.near_visible & same[:, past:], kernel, 0.0).sum(-1)
     if not past:
         return total
-    picked = (same[:, :past] & ages.past_visible).astype(writes.dtype)
+    picked = (same[:, :past] & ages.past_visible[None]).astype(writes.dtype)
     state = jnp.einsum("rn,nm,cnm->crm", picked, writes[:past], modes.phasors(ages.past))
-    return total + modes.turned(state, reads * modes.phasors(ages.idle)).sum(-1)
+    return total + modes.real_product(state, reads[None] * modes.phasors(ages.idle)).sum(-1)
 
 
 def kernel(
@@ -109,7 +110,7 @@ def kernel(
     past = ages.past[None] + ages.idle[:, None]
     far = jnp.einsum("rm,nm,rnm->rn", reads, writes[: ages.past.shape[0]], modes.curves(past))
     return jnp.concatenate(
-        [jnp.where(ages.past_visible, far, 0.0), jnp.where(ages.near_visible, near, 0.0)], axis=1
+        [jnp.where(ages.past_visible[None], far, 0.0), jnp.where(ages.near_visible, near, 0.0)], axis=1
     )
 
 
@@ -120,7 +121,7 @@ def mass(modes: Modes, ages: Ages) -> Float[Array, "r m"]:
     if not ages.past.shape[0]:
         return near
     state = jnp.einsum("n,cnm->cm", ages.past_visible.astype(modes.rate.dtype), modes.phasors(ages.past))
-    return near + modes.turned(state[:, None], modes.phasors(ages.idle))
+    return near + modes.real_product(state[:, None], modes.phasors(ages.idle))
 
 
 def _state(

@@ -30,6 +30,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxdecay.errors import InputError
+from jaxdecay.kernels.ages import aligned
 
 _Pair = tuple[Array, Array | None]  # real and imaginary part; None where nothing oscillates
 
@@ -45,12 +46,12 @@ def decay_scan(
 ) -> Float[Array, "l d"] | Float[Array, "l 2 d"]:
     """The state after each event.
 
-    ``rate`` (per day, from 0) of K heads of D / K dimensions each; ``gap`` (days, from 0) to the event
-    before, of which the first is not used; ``keep`` is False where a new history begins, which sees nothing
-    of the one before, in value and gradient exactly, whatever stands there (NaN, too). ``frequency``
-    (radians per day): the state oscillates, and comes as its real and imaginary parts. Padding on any side is
-    an event of zeros. States have the type of the rates, which may be wider than that of the events.
-    Derivatives are backwards only (no `jax.jvp`).
+    ``rate`` (per day, from 0) of K heads of D / K dimensions each; ``gap`` (days; a negative one counts as
+    0) to the event before, of which the first is not used; ``keep`` is False where a new history begins,
+    which sees nothing of the one before, in value and gradient exactly, whatever stands there (NaN, too).
+    ``frequency`` (radians per day): the state oscillates, and comes as its real and imaginary parts. Padding
+    on any side is an event of zeros. States have the type of the rates, which may be wider than that of the
+    events. Derivatives are backwards only (no `jax.jvp`).
 
     ``backend``: "sequential" (one pass in order; the fastest on a processor) or "associative" (a tree of
     depth log L, for accelerators). By default the second on GPUs and the first elsewhere, decided where the
@@ -59,16 +60,23 @@ def decay_scan(
     >>> decay_scan(jnp.log(2.0)[None], jnp.array([0.0, 1.0, 0.0]), jnp.array([[4.0], [1.0], [1.0]]))[:, 0]
     Array([4., 3., 4.], dtype=float32)
     """
-    heads, width = len(rate), events.shape[1]
-    if not heads or width % heads:
-        raise InputError(f"{heads} rates for {width} dimensions: give as many rates, or a divisor of it")
+    length, width = events.shape
+    if rate.ndim != 1 or not rate.size or width % rate.size:
+        raise InputError(
+            f"rate is {rate.shape} for {width} dimensions: give as many rates, or a divisor of it"
+        )
+    if frequency is not None and frequency.shape != rate.shape:
+        raise InputError(f"frequencies {frequency.shape} for rates {rate.shape}: give one for each")
+    for name, given in (("gap", gap), ("keep", keep)):
+        if given is not None and given.shape != (length,):
+            raise InputError(f"{name} is {given.shape} for {length} events: give one for each")
     if backend not in (None, *_FORWARD):
         raise InputError(f"backend={backend!r}: give one of {', '.join(_FORWARD)}")
     # The first gap leads from nowhere: whatever it is, there is nothing yet to fade.
     first = jnp.arange(len(gap)) == 0
     on = ~first if keep is None else keep & ~first
     # A shut gate is written as a negative gap: one number less to fetch at every step.
-    gap = jnp.where(on, gap.astype(rate.dtype), -1.0)
+    gap = jnp.where(on, jnp.where(gap < 0, 0.0, gap.astype(rate.dtype)), -1.0)
     return _scan(backend, *_alike(rate, frequency, gap, events.astype(rate.dtype)))
 
 
@@ -197,16 +205,12 @@ def _faded(rate: Array, frequency: Array | None, gap: Array, state: _Pair) -> _P
 def _gate(rate: Array, frequency: Array | None, gap: Array) -> _Pair:
     """Real and imaginary part of the gate of each head; 1 where it is shut, for the caller to leave out."""
     gap = jnp.where(gap < 0.0, 0.0, gap)[..., None]
-    fade = jnp.exp(-gap * _aligned(rate, gap))
+    gap, rate = aligned(1, gap, rate)
+    fade = jnp.exp(-gap * rate)
     if frequency is None:
         return fade, None
-    angle = gap * _aligned(frequency, gap)
+    angle = gap * aligned(gap.ndim, frequency)[0]
     return fade * jnp.cos(angle), fade * jnp.sin(angle)
-
-
-def _aligned(numbers: Array, like: Array) -> Array:
-    """Numbers of each head on the last axis of another array's rank."""
-    return numbers.reshape((1,) * (like.ndim - 1) + numbers.shape)
 
 
 def _heads(array: Array, count: int) -> Array:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdecay.errors import InputError
 from jaxdecay.modes import Modes, in_days
 
 
@@ -45,17 +46,20 @@ def update(
 ) -> State:
     """The state after an event at ``at``, which may be late: then it has faded since."""
     time = jnp.maximum(state.time, at)
-    fresh = modes.phasors(in_days(time - at)) * writes
-    return State(_later(modes, state, time) + fresh[..., None] * event, time)
+    fresh = modes.phasors(in_days(time - at)) * writes[None]
+    return State(_later(modes, state, time) + fresh[..., None] * event[None, None], time)
 
 
 def read(modes: Modes, state: State, at: Int[Array, ""], reads: Float[Array, " m"]) -> Float[Array, " d"]:
     """The interest at ``at``, not before the latest event (earlier counts as then)."""
-    return modes.read(state.value, reads * modes.phasors(in_days(at - state.time)))
+    return modes.read(state.value, reads[None] * modes.phasors(in_days(at - state.time)))
 
 
 def merge(modes: Modes, one: State, two: State) -> State:
-    """The state of the events of both, in whatever order they came."""
+    """The state of the events of both, in whatever order they came. Raises InputError if their modes or
+    widths differ."""
+    if one.value.shape != two.value.shape:
+        raise InputError(f"merge: states of {one.value.shape} and {two.value.shape} have nothing in common")
     time = jnp.maximum(one.time, two.time)
     return State(_later(modes, one, time) + _later(modes, two, time), time)
 
@@ -72,4 +76,4 @@ def forget(
 
 
 def _later(modes: Modes, state: State, time: Int[Array, ""]) -> Float[Array, "p m d"]:
-    return modes.turn(state.value, modes.phasors(in_days(time - state.time)))
+    return modes.advance(state.value, modes.phasors(in_days(time - state.time)))

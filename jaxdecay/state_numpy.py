@@ -6,10 +6,13 @@ No JAX here. Times are whole seconds from 0. Modes are a pair of arrays, rates (
 the rates, float32 or float64.
 """
 
+import operator
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
+
+from jaxdecay.errors import InputError
 
 _SECONDS_PER_DAY = 86_400.0
 # One pass over the state instead of two, and no array between: an event costs little more than the calls.
@@ -23,7 +26,7 @@ class State(NamedTuple):
 
     value: np.ndarray
     """(m, d): real, or complex where modes oscillate."""
-    time: Seconds
+    time: int
 
 
 def init(modes: Modes, width: int) -> State:
@@ -35,6 +38,7 @@ def init(modes: Modes, width: int) -> State:
 
 def update(modes: Modes, state: State, at: Seconds, writes: np.ndarray, event: np.ndarray) -> State:
     """The state after an event (d,) at ``at`` (seconds), written by ``writes`` (m,); it may be late."""
+    at = operator.index(at)  # int32 times would overflow, and a float is no time
     gap = at - state.time
     if gap < 0:
         return State(_added(state.value.copy(), writes * _turn(modes, -gap), event), state.time)
@@ -43,11 +47,14 @@ def update(modes: Modes, state: State, at: Seconds, writes: np.ndarray, event: n
 
 def read(modes: Modes, state: State, at: Seconds, reads: np.ndarray) -> np.ndarray:
     """(d,) the interest at ``at``, not before the latest event (earlier counts as then)."""
-    return ((reads * _turn(modes, max(at - state.time, 0))) @ state.value).real
+    return ((reads * _turn(modes, max(operator.index(at) - state.time, 0))) @ state.value).real
 
 
 def merge(modes: Modes, one: State, two: State) -> State:
-    """The state of the events of both, in whatever order they came."""
+    """The state of the events of both, in whatever order they came. Raises InputError if their modes or
+    widths differ."""
+    if one.value.shape != two.value.shape:
+        raise InputError(f"merge: states of {one.value.shape} and {two.value.shape} have nothing in common")
     early, late = (one, two) if one.time <= two.time else (two, one)
     return State(late.value + early.value * _turn(modes, late.time - early.time)[:, None], late.time)
 
@@ -63,9 +70,9 @@ def _added(value: np.ndarray, writes: np.ndarray, event: np.ndarray) -> np.ndarr
     return _ADD_OUTER[value.dtype.char](1.0, event, writes, 1, 1, value.T, 1, 1, 1).T
 
 
-def _turn(modes: Modes, seconds: Seconds) -> np.ndarray:
+def _turn(modes: Modes, seconds: int) -> np.ndarray:
     """(m,) by what each mode has faded and turned after so many seconds."""
     rate, frequency = modes
     if frequency is None:
-        return np.exp(rate * (float(seconds) / -_SECONDS_PER_DAY))
-    return np.exp((1j * frequency - rate) * (float(seconds) / _SECONDS_PER_DAY))
+        return np.exp(rate * (seconds / -_SECONDS_PER_DAY))
+    return np.exp((1j * frequency - rate) * (seconds / _SECONDS_PER_DAY))

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import polars as pl
 
-from jaxdecay import asked, ids, moments, runs, serving, streaming
+from jaxdecay import asked, ids, moments, parts, runs, serving
 from jaxdecay import update as updates
 from jaxdecay.asked import OnUnknown
 from jaxdecay.assembly import load_predictor
@@ -172,9 +172,7 @@ class Run:
         blocks = map(block, range(0, len(index), _BLOCK))
         answer = pl.concat([empty, *blocks]) if out is None else Path(out)
         rows = (
-            answer.height
-            if isinstance(answer, pl.DataFrame)
-            else streaming.write_parquet(blocks, empty, answer)
+            answer.height if isinstance(answer, pl.DataFrame) else parts.write_parquet(blocks, empty, answer)
         )
         self.notes = (*moment.notes, *unseen, *skipped, *asked.shortage(rows, len(index), k))
         return answer

@@ -18,7 +18,7 @@ from jaxdecay.kernels import LN2
 DAY = 86_400
 L, D, V = 9, 4, 3
 seeds = st.integers(0, 10**6)
-attended = jax.jit(attend, static_argnames=("log_kernel", "block"))
+attended = jax.jit(attend, static_argnames=("log_kernel", "block", "request_time"))
 
 
 def power_bias(half_life: Any) -> Any:
@@ -149,7 +149,8 @@ def idle(at: Any, bias: Any, sink: Any = None, queries: Any = None) -> np.ndarra
     queries = jnp.zeros((4, D)) if queries is None else queries
     values = jnp.arange(12.0).reshape(4, 3)
     keys, time, mask = jnp.ones((4, D)), WHOLE["time"], WHOLE["mask"]
-    return np.asarray(attended(queries, keys, values, bias, time, at=at, mask=mask, sink=sink))
+    found = attended(queries, keys, values, bias, time, at=at, mask=mask, sink=sink, request_time="ignored")
+    return np.asarray(found)
 
 
 def test_an_exponential_without_a_sink_hides_the_request_time() -> None:
@@ -160,6 +161,19 @@ def test_an_exponential_without_a_sink_hides_the_request_time() -> None:
     queries = jnp.asarray(np.random.default_rng(0).normal(size=(4, D)), jnp.float32)
     now, later = (idle(at, halving, queries=queries) for at in LATE[:2])
     np.testing.assert_allclose(now, later, atol=2e-5)
+
+
+def test_an_exponential_without_a_sink_is_refused_where_a_request_time_is_given() -> None:
+    h = history(0)
+    given = (h["q"], h["k"], h["v"])
+    with pytest.raises(
+        InputError, match=r"the bias is exponential and there is no sink.*Theorem A.*Ways out"
+    ):
+        attend(*given, halving, h["time"], at=h["at"])
+    attend(*given, halving, h["time"])  # no request time is given
+    attend(*given, halving, h["time"], at=h["at"], sink=h["sink"])
+    traced = jax.jit(lambda rate: attend(*given, lambda age: -rate * age, h["time"], at=h["at"]))
+    assert np.isfinite(traced(0.1)).all()
 
 
 def test_any_other_curve_or_a_sink_shows_it() -> None:

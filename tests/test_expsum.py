@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxdecay import expsum
+from jaxdecay import expsum, kernels
 from jaxdecay.algebra import Kernel
 from jaxdecay.errors import InputError
 from jaxdecay.expsum import approximate, modes_needed
@@ -124,11 +124,68 @@ def test_impossible_options_are_refused(options: Any) -> None:
         approximate(power(1.0), **options)
 
 
-def test_modes_needed_are_the_fewest_that_reach_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modes_needed_are_the_fewest_that_reach_the_tolerance() -> None:
     span = (1.0, 1e2)
     modes = modes_needed(power(0.5), span, 0.1)
     assert approximate(power(0.5), modes=modes, span=span).error <= 0.1
     assert approximate(power(0.5), modes=modes - 1, span=span).error > 0.1
-    monkeypatch.setattr(expsum, "_MOST", 4)
     with pytest.raises(InputError, match=r"up to 4 reaches tolerance=0\.001 .* 4 come closest with 0\.03"):
-        modes_needed(power(0.5), span, 0.001)
+        modes_needed(power(0.5), span, 0.001, most=4)
+
+
+AGES = jnp.array([0.0, 0.5, 3.0, 7.0, 40.0])
+STREAMING: dict[str, tuple[Any, ...]] = {
+    "exponential": (kernels.exponential, 7.0),
+    "bank": (kernels.bank, jnp.array([1.0, 90.0]), jnp.array([0.3, 0.7])),
+    "raised cosine": (kernels.raised_cosine, 7.0),
+    "damped cosine": (kernels.damped_cosine, 30.0, 7.0, 0.6, 0.5),
+    "bump": (kernels.erlang, 9.0, 3),
+    "bump of degree 0": (kernels.erlang, 9.0, 0),
+    "q-exponential at its limit": (kernels.q_exponential, 7.0, 0.0),
+    "power at its limit": (kernels.power, 7.0, float("inf")),
+    "weibull of shape 1": (kernels.weibull, 7.0, 1.0),
+    "logistic of steepness 1": (kernels.logistic, 7.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", STREAMING)
+def test_a_curve_that_streams_comes_back_exactly(name: str) -> None:
+    family, *parameters = STREAMING[name]
+    found = expsum.modes(family, *parameters, tolerance=1e-9, span=(1.0, 1e3))
+    assert found.error == 0
+    np.testing.assert_allclose(found.kernel(AGES), family(AGES, *parameters), rtol=3e-5, atol=3e-6)
+    assert expsum.modes(found.kernel, tolerance=1e-9, span=(1.0, 1e3)).kernel is found.kernel
+
+
+def test_any_other_curve_is_fitted_to_the_tolerance_or_refused() -> None:
+    found = expsum.modes(kernels.power, 7.0, 0.5, tolerance=0.02, span=(2.0, 2e3))
+    assert 0 < found.error <= 0.02
+    np.testing.assert_allclose(found.kernel(AGES), kernels.power(AGES, 7.0, 0.5), rtol=0.02)
+    with pytest.raises(InputError, match="no number of modes up to 24 reaches"):
+        expsum.modes(kernels.weibull, 7.0, 0.3, tolerance=1e-3, span=(1.0, 1e3))
+
+    def left(shape: Any, count: int | None) -> Any:
+        fit = expsum.modes(kernels.power, 7.0, shape, tolerance=0.02, span=(2.0, 2e3), count=count)
+        return fit.kernel(AGES)[-1]
+
+    slope = jax.grad(left)(0.5, 8)
+    assert float(slope) == pytest.approx(float(jax.grad(kernels.power, 2)(AGES[-1], 7.0, 0.5)), rel=0.1)
+    with pytest.raises(InputError, match="traced; say by count="):
+        jax.grad(left)(0.5, None)
+
+
+TABLE = [line for line in (expsum.__doc__ or "").splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.parametrize("row", range(1, len(TABLE)))
+def test_fits_err_by_less_than_the_table_says(row: int) -> None:
+    def number(text: str) -> float:
+        return float(text.replace(",", "").removesuffix("%")) / (100 if "%" in text else 1)
+
+    counts, (reach, *limits) = ([cell.strip() for cell in TABLE[i].strip("|").split("|")] for i in (0, row))
+    for count, limit in zip(counts[1:], limits, strict=True):
+        worst = max(
+            float(approximate(f, modes=int(count), span=(1.0, number(reach))).error)
+            for f, _ in EXACT.values()
+        )
+        assert 0.4 * number(limit) < worst < number(limit), (reach, count, worst)

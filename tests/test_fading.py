@@ -24,7 +24,7 @@ FAMILIES = {
     "gaussian": fading.Gaussian(HALF_LIVES),
     "logistic": fading.Logistic(HALF_LIVES, steepness=5.0),
     "periodic": fading.Periodic(HALF_LIVES, periods=(0.25, 3.0)),
-    "erlang": fading.Erlang(HALF_LIVES, stages=2),
+    "erlang": fading.Erlang(HALF_LIVES, degree=2),
 }
 # What each is at age t with x = t / h, written by hand in float64.
 FORMULAS = {

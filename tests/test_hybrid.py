@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import state, state_numpy
-from jaxdecay.hybrid import _hybrid, dual, read_all
+from jaxdecay import clocks, state, state_numpy
+from jaxdecay.errors import InputError
+from jaxdecay.hybrid import dual, read_all
 from jaxdecay.modes import Modes
 
 DAY, WIDTH = 86_400, 3
@@ -30,6 +30,11 @@ def history(length: int = 21, *, seed: int = 0, origin: int = 0) -> dict[str, An
         "reads": jnp.array(random.random((length, 3)), jnp.float32),
         "values": jnp.array(random.normal(size=(length, WIDTH)), jnp.float32),
     }
+
+
+def wall(time: Any, at: Any) -> clocks.Readings:
+    """Every request sees what came up to its own row."""
+    return clocks.wall(time, jnp.ones(len(time), bool), at, 1 + jnp.arange(len(time), dtype=jnp.int32))
 
 
 def by_hand(modes: Modes, given: dict[str, Any]) -> np.ndarray:
@@ -53,9 +58,7 @@ def test_chunks_and_pairs_are_a_double_loop(modes: Modes, chunk: int) -> None:
     expected = by_hand(modes, given)
     close = {"atol": 1e-6 * np.abs(expected).max(), "rtol": 0}
     np.testing.assert_allclose(read_all(modes, **given), expected, **close)
-    chunked = _hybrid(
-        modes, given["writes"], given["values"], given["reads"], given["time"], given["at"], chunk
-    )
+    chunked = read_all(modes, **given, chunk=chunk)
     np.testing.assert_allclose(chunked, expected, **close)
 
 
@@ -87,13 +90,16 @@ def test_in_double_precision_all_are_a_double_loop_to_a_trillionth(modes: Modes)
         close = {"atol": 1e-12 * np.abs(expected).max(), "rtol": 0}
         np.testing.assert_allclose(read_all(wide, **given), expected, **close)
         writes, values, reads, time, at = (given[k] for k in ("writes", "values", "reads", "time", "at"))
-        np.testing.assert_allclose(_hybrid(wide, writes, values, reads, time, at, 4), expected, **close)
+        np.testing.assert_allclose(read_all(wide, **given, chunk=4), expected, **close)
         one = Modes(wide.rate[1:2], None if wide.frequency is None else wide.frequency[1:2])
         ones: dict[str, Any] = given | {"writes": jnp.ones((21, 1)), "reads": jnp.ones((21, 1))}
-        paired = dual(lambda age: one.curves(age)[..., 0], time, values, at=at)
+        paired = dual(lambda age: one.curves(age)[..., 0], wall(time, at), values)
         np.testing.assert_allclose(paired, read_all(one, **ones), **close)
 
         update, read = (jax.jit(functools.partial(each, wide)) for each in (state.update, state.read))
+        step = jax.jit(lambda now, event: (state.update(wide, now, *event), None))
+        folded, _ = jax.lax.scan(step, state.init(wide, WIDTH), (time, writes, values))
+        assert folded.value.dtype == jnp.float64
         now = state.init(wide, WIDTH)
         live = state_numpy.init(_numpy(wide), WIDTH)
         for i in range(len(expected)):
@@ -117,6 +123,10 @@ def test_a_numpy_state_keeps_its_precision_and_is_never_written_over(modes: Mode
         assert after.value.dtype == before.value.dtype
         assert (once.value == kept).all()
         assert (after.value != kept).any()
+    late = state_numpy.update(modes, once, np.int32(2**31 - 1), writes, event)
+    assert late.time == 2**31 - 1
+    with pytest.raises(TypeError):
+        state_numpy.update(modes, once, 9.5 * DAY, writes, event)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="dimension must be fixed"):
         state_numpy.update(modes, once, 9 * DAY, writes[:2], event)
 
@@ -143,7 +153,7 @@ def test_a_long_history_goes_by_chunks_and_a_short_one_by_pairs_with_one_derivat
         return read_all(modes, writes, values, reads, short["time"], at=short["at"])
 
     def chunks(modes: Modes, writes: Any, values: Any, reads: Any) -> Any:
-        return _hybrid(modes, writes, values, reads, short["time"], short["at"], 8)
+        return read_all(modes, writes, values, reads, short["time"], at=short["at"], chunk=8)
 
     for one, two in zip(jax.tree.leaves(total(pairs)), jax.tree.leaves(total(chunks)), strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=2e-5 * float(np.abs(one).max()))
@@ -165,6 +175,7 @@ def test_padding_on_either_side_changes_nothing(length: int) -> None:
     }
     mask = jnp.arange(length + 14) - 5
     mask = (mask >= 0) & (mask < length)
+    wide["values"] = jnp.where(mask[:, None], wide["values"], jnp.nan)
     found = read_all(PLAIN, **wide, mask=mask)[5 : 5 + length]
     np.testing.assert_allclose(found, alone, rtol=2e-5, atol=2e-5)
 
@@ -184,13 +195,14 @@ def test_any_kernel_reads_pair_by_pair_and_no_event_at_all_is_nothing_with_a_slo
     def power(half_life: Any) -> Any:
         return lambda age: 1 / (1 + age / half_life)
 
-    found = dual(power(3.0), given["time"], given["values"], at=given["at"])
+    found = dual(power(3.0), wall(given["time"], given["at"]), given["values"])
     time, at = (np.asarray(given[k], np.float64) for k in ("time", "at"))
     kernel = np.tril(1 / (1 + np.maximum(at[:, None] - time, 0) / DAY / 3))
     np.testing.assert_allclose(found, kernel @ np.asarray(given["values"], np.float64), rtol=2e-5, atol=1e-5)
 
     def nothing(half_life: Any) -> Any:
-        return dual(power(half_life), given["time"], given["values"], mask=jnp.zeros(12, bool)).sum()
+        clock = clocks.wall(given["time"], jnp.zeros(12, bool), given["at"], jnp.arange(12))
+        return dual(power(half_life), clock, jnp.full((12, WIDTH), jnp.nan)).sum()
 
     assert jax.value_and_grad(nothing)(jnp.float32(3.0)) == (0, 0)
 
@@ -239,6 +251,12 @@ class TestState:
         forgotten = state.forget(TURNING, whole, jnp.int32(at), jnp.asarray(writes), jnp.asarray(value))
         without = self.fold(state, TURNING, [j for j in range(12) if j != 5])
         np.testing.assert_allclose(forgotten.value, without.value, **close)
+
+    @pytest.mark.parametrize("face", [state, state_numpy])
+    def test_states_of_different_modes_or_widths_are_not_merged(self, face: Any) -> None:
+        modes = PLAIN if face is state else _numpy(PLAIN)
+        with pytest.raises(InputError, match="nothing in common"):
+            face.merge(modes, face.init(modes, 3), face.init(modes, 1))
 
     def test_many_users_at_once(self) -> None:
         now = jax.vmap(lambda _: state.init(PLAIN, WIDTH))(jnp.arange(3))

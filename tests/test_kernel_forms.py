@@ -166,7 +166,7 @@ def test_families_meet_in_their_limits() -> None:
         "weibull 2": (kernels.weibull(ages, 7.0, 2.0), kernels.gaussian(ages, 7.0)),
         "logistic 1": (kernels.logistic(ages, 7.0, 1.0), plain),
         "logistic 0": (kernels.logistic(ages, 7.0, 1e-3), rational),
-        "no stages": (kernels.erlang(ages, 7.0, 0), plain),
+        "degree 0": (kernels.erlang(ages, 7.0, 0), plain),
         "no depth": (kernels.damped_cosine(ages, 7.0, 3.0, 0.0), plain),
         "no damping": (kernels.damped_cosine(ages, jnp.inf, 3.0, 1.0), raised_cosine(ages, 3.0)),
         "fsrs": (kernels.fsrs(ages, 2.0, 0.5), kernels.power(ages, kernels.fsrs_half_life(2.0, 0.5), 0.5)),
@@ -251,7 +251,7 @@ def test_regressed_half_life_is_a_power_of_two_within_its_bounds() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: kernels.erlang(jnp.ones(1), 1.0, -1), "stages: -1; give 0"),
+        (lambda: kernels.erlang(jnp.ones(1), 1.0, -1), "degree: -1; give 0"),
         (lambda: kernels.piecewise(jnp.ones(1), jnp.zeros(1), jnp.ones(1)), "knots: 1 of them; give two"),
         (lambda: kernels.piecewise_half_life(jnp.zeros(1), jnp.ones(1)), "knots: 1 of them; give two"),
     ],

@@ -7,12 +7,30 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay.modes import Modes, bank, expand, first_half
+from jaxdecay.errors import InputError
+from jaxdecay.interest import Bank
+from jaxdecay.modes import Modes, expand, first_half, in_days
 
 AGES = jnp.array([0.0, 1e-3, 0.4, 3.0, 17.5, 400.0])
 HALF_LIVES, ENVELOPES, PERIODS = jnp.array([0.5, 9.0]), jnp.array([30.0, 90.0]), jnp.array([1.0, 7.0])
+
+
+def bank(half_lives: Any, envelopes: Any, periods: Any) -> Any:
+    """The modes of a bank that has learned these."""
+    made = Bank(tuple(half_lives.tolist()), tuple(periods.tolist()))
+    decay = {
+        "log_half_life": jnp.log(half_lives),
+        "log_envelope": jnp.log(envelopes),
+        "period_shift": jnp.zeros_like(periods),
+        "write": jnp.zeros(made.curves),
+    }
+    return made.apply({"params": {name: x for name, x in decay.items() if x.size}}, method=Bank.modes)
+
+
+def test_times_that_are_no_integers_are_refused() -> None:
+    with pytest.raises(InputError, match="times are float32: give whole seconds"):
+        in_days(jnp.array([1.7e9]))
 
 
 def curve_by_curve(ages: Any) -> np.ndarray:
@@ -62,7 +80,7 @@ def test_turning_by_two_stretches_of_time_is_the_curve_of_their_sum(
     frequency: jnp.ndarray | None, first: float, second: float
 ) -> None:
     modes = Modes(jnp.array([0.0, 0.05, 2.0]), frequency)
-    turned = modes.turned(modes.phasors(jnp.array(first)), modes.phasors(jnp.array(second)))
+    turned = modes.real_product(modes.phasors(jnp.array(first)), modes.phasors(jnp.array(second)))
     rate = np.array([0.0, 0.05, 2.0])
     angle = np.zeros(3) if frequency is None else np.asarray(frequency, np.float64)
     expected = np.exp(-rate * (first + second)) * np.cos(angle * (first + second))

@@ -19,14 +19,15 @@ PACKAGE = Path(jaxdecay.__file__).parent
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
     "errors durations files",
-    "kernels modes terms algebra clocks expsum scan readout hybrid attention divergence history",
+    "kernels modes terms algebra chains clocks expsum visibility scan readout hybrid attention divergence"
+    " history",
     "interest state state_numpy fading deviations gate encoders scorer heads model",
     "losses metrics rank lists bootstrap priors",
     "data",
     "train optimizer configure loop assembly fitting runs predict evaluate outcomes groups figures results"
     " protocol assess"
     " curves influence half_lives refit tune crossvalidate baselines distributed privacy",
-    "ids moments asked serving streaming generations arrivals update trained recommend rerank explain drift",
+    "ids moments asked serving parts generations arrivals update trained recommend rerank explain drift",
     "cli commands settings progress serve plots report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

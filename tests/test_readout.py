@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import readout
 from jaxdecay.modes import Modes
@@ -60,7 +59,7 @@ def case(seed: int, past: int) -> Case:
 
 @functools.partial(jax.jit, static_argnames="past")
 def everything(frequency: Any, case: Case, *, past: int) -> dict[str, jax.Array]:
-    modes = Modes(jnp.asarray(RATE), frequency)
+    modes = Modes(jnp.asarray(RATE), None if frequency is None else jnp.asarray(frequency))
     ages = readout.ages(case.time, case.mask, case.at, case.seen, past=past)
     return {
         "read": readout.read(modes, case.writes, case.values, case.reads, ages),
@@ -201,7 +200,7 @@ def test_slopes_are_finite_and_exactly_zero_towards_padding_and_what_comes_later
 
     def own_and_read(rate: Any, writes: Any, values: Any) -> tuple[Any, Any]:
         ages = readout.ages(there.time, there.mask, there.at, there.seen, past=past)
-        modes = Modes(rate, frequency)
+        modes = Modes(rate, None if frequency is None else jnp.asarray(frequency))
         own = readout.read_own(modes, writes, everywhere, there.reads, ages)
         return readout.read(modes, writes, values, there.reads, ages), own
 

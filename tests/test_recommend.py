@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tiny import DAY, ITEMS, START, USERS, tiny_events, tiny_items
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import asked, ids, serving, streaming
+from jaxdecay import asked, ids, parts, serving
 from jaxdecay.assembly import load_predictor
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.features import FeatureSpec, fit_features
@@ -244,15 +244,15 @@ def test_a_stream_that_breaks_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     out = tmp_path / "out.parquet"
-    assert streaming.write_parquet(iter([frame, frame]), frame.clear(), out) == 2
+    assert parts.write_parquet(iter([frame, frame]), frame.clear(), out) == 2
     with pytest.raises(KeyboardInterrupt):
-        streaming.write_parquet(breaking(), frame.clear(), out)
+        parts.write_parquet(breaking(), frame.clear(), out)
     assert pl.read_parquet(out)["a"].to_list() == [1, 1]
     assert list(tmp_path.iterdir()) == [out]
     with pytest.raises(InputError, match="is a directory; name a file"):
-        streaming.write_parquet([], frame, tmp_path)
+        parts.write_parquet([], frame, tmp_path)
     with pytest.raises(InputError, match="cannot be written"):
-        streaming.write_parquet([], frame, out / "below" / "a.parquet")
+        parts.write_parquet([], frame, out / "below" / "a.parquet")
 
 
 def test_similar_items_are_near_by_cosine(run: Run) -> None:

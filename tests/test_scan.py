@@ -191,7 +191,7 @@ def test_a_rate_of_zero_never_fades_and_a_mode_of_its_own_for_each_dimension() -
 
 def test_what_does_not_fit_is_refused() -> None:
     gap, events = (jnp.array(x) for x in inputs(3))
-    with pytest.raises(InputError, match="3 rates for 4 dimensions"):
+    with pytest.raises(InputError, match=r"rate is \(3,\) for 4 dimensions"):
         decay_scan(jnp.ones(3), gap, events)
     with pytest.raises(InputError, match="backend='fast': give one of sequential, associative"):
         decay_scan(jnp.ones(2), gap, events, backend="fast")  # type: ignore[arg-type]

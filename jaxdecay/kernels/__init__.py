@@ -2,8 +2,9 @@ r"""Forgetting curves $\varphi(\text{age})$ as plain functions of arrays: how mu
 
 Ages, half-lives, periods and stabilities are in days. The age comes first, then the parameters; all are
 float32 or float64 arrays (parameters may be Python floats) and broadcast against one another. There is no
-batch axis: `jax.vmap`. Every curve has $\varphi(0)=1$, except the `erlang` bump of one stage or more, which
-rises from 0. The parameter ``half_life`` is the age $h$ at which $\varphi(h)=\frac{1}{2}$; where another
+batch axis: `jax.vmap`. Every curve has $\varphi(0)=1$, except the `erlang` bump of degree 1 or more, which
+rises from 0. The parameter ``half_life`` is the age $h$ at which $\varphi(h)=\frac{1}{2}$
+(of a `damped_cosine`: of its envelope); where another
 parameter is the natural one, a function beside the curve gives the half-life (`bank_half_life`,
 `fsrs_half_life`, `piecewise_half_life`, `forward_half_life`).
 
@@ -19,7 +20,7 @@ and for the shapes that each docstring names; parameters are not checked and not
 | `bank` | `bank_half_life` | yes | yes | K states, and one for the floor |
 | `raised_cosine` | quarter of a period | no | no | 3 real states |
 | `damped_cosine` | $h$, of its envelope | no | no | 3 real states |
-| `erlang` | $h$, after its peak | no | no | stages + 1 states |
+| `erlang` | $h$, after its peak | no | no | degree + 1 states |
 | `q_exponential`, `power`, `hyperbolic` | $h$ | yes | yes | no |
 | `fsrs` | `fsrs_half_life` | yes | yes | no |
 | `logarithmic` | $h$ | yes | yes | no |

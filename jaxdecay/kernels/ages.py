@@ -30,3 +30,9 @@ def counted(age: Float[Array, "..."]) -> Float[Array, "..."]:
     # Not `jnp.clip`: at the bounds its slope is one half, and most ages in a log with ties are 0.
     age = jnp.where(age < 0.0, 0.0, age)
     return jnp.where(age > LONGEST, LONGEST, age)
+
+
+def aligned(rank: int, *arrays: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+    """The arrays with axes of length 1 in front up to ``rank``: broadcasting across ranks, said by hand."""
+    rank = max(rank, *(array.ndim for array in arrays))
+    return [array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays]

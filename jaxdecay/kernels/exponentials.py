@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdecay.kernels.ages import LN2, Number, counted
+from jaxdecay.kernels.ages import LN2, Number, aligned, counted
 
 _SHORTEST, _LONGEST = 15 / (24 * 60), 274.0
 """Days: the bounds of `regressed_half_life`, those of Settles and Meeder's code."""
@@ -66,7 +66,7 @@ def bank(
     >>> bank(jnp.array([0.0, 1.0, jnp.inf]), jnp.array([1.0, 30.0]), jnp.array([1.0, 0.0]), 0.2).tolist()
     [1.0, 0.6, 0.2]
     """
-    half_lives, weights = _aligned(jnp.ndim(age) + 1, half_lives, weights)
+    half_lives, weights = aligned(jnp.ndim(age) + 1, half_lives, weights)
     faded = (weights * exponential(age[..., None], half_lives)).sum(-1)
     return floor + (1.0 - floor) * faded
 
@@ -94,7 +94,7 @@ def bank_half_life(
     inf
     """
     floor = jnp.asarray(floor, half_lives.dtype)
-    half_lives, weights = _aligned(floor.ndim + 1, half_lives, weights)
+    half_lives, weights = aligned(floor.ndim + 1, half_lives, weights)
     fades = jnp.isfinite(half_lives)
     stays = jnp.where(fades, 0.0, weights).sum(-1)
     weights, half_lives = jnp.where(fades, weights, 0.0), jnp.where(fades, half_lives, 1.0)
@@ -146,12 +146,6 @@ def regressed_half_life(features: Float[Array, "... f"], weights: Float[Array, "
     exponent = jnp.matmul(features, weights, precision="highest")
     low, high = float(np.log2(_SHORTEST)), float(np.log2(_LONGEST))
     return jnp.exp2(jnp.where(exponent < low, low, jnp.where(exponent > high, high, exponent)))
-
-
-def _aligned(rank: int, *arrays: Float[Array, "..."]) -> list[Float[Array, "..."]]:
-    """The arrays with axes of length 1 in front up to ``rank``: broadcasting across ranks, said by hand."""
-    rank = max(rank, *(array.ndim for array in arrays))
-    return [array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays]
 
 
 def _bisected(

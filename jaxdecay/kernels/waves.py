@@ -66,12 +66,13 @@ def damped_cosine(
     return exponential(age, half_life) * wave
 
 
-def erlang(age: Float[Array, "..."], half_life: Number, stages: int) -> Float[Array, "..."]:
+def erlang(age: Float[Array, "..."], half_life: Number, degree: int) -> Float[Array, "..."]:
     r"""$\varphi(t) = \bigl(x e^{1-x}\bigr)^n$ with $x=\lambda t/n$: the Erlang bump
-    $(\lambda t)^n e^{-\lambda t}/n!$ of $n$ = ``stages``, scaled to 1 at its peak, the age $n/\lambda$.
+    $(\lambda t)^n e^{-\lambda t}/n!$ of $n$ = ``degree``, scaled to 1 at its peak, the age $n/\lambda$.
 
-    What is wanted again after a while (a refill, the next volume). ``stages`` is a Python int; 0 is
-    the exponential. For $n\ge 1$ this is the one family with $\varphi(0)=0$.
+    What is wanted again after a while (a refill, the next volume). ``degree`` is a Python int, one less than
+    the stages of Erlang's chain; 0 is the exponential. For $n\ge 1$ this is the one family with
+    $\varphi(0)=0$.
 
     Half-life: $h$ is the age, after the peak, at which the bump has fallen to one half:
     $\lambda h/n = x_n = -W_{-1}\bigl(-2^{-1/n}/e\bigr)$ with the lower branch of Lambert's function, so the
@@ -80,11 +81,11 @@ def erlang(age: Float[Array, "..."], half_life: Number, stages: int) -> Float[Ar
 
     | age or parameter | value | gradient |
     |---|---|---|
-    | age 0 | 0 (1 for no stages) | $e x_1/h$ in the age for n = 1, 0 for more; 0 in $h$ |
-    | negative age | 0 (1 for no stages) | 0 |
+    | age 0 | 0 (1 for degree 0) | $e x_1/h$ in the age for n = 1, 0 for more; 0 in $h$ |
+    | negative age | 0 (1 for degree 0) | 0 |
     | infinite age | 0 | 0 |
     | masked | the caller's `where` | 0, never NaN |
-    | stages above 100 | correct to about stages / 1e7 in float32 | finite |
+    | degree above 100 | correct to about degree / 1e7 in float32 | finite |
 
     Source: Erlang (1909); as a memory: the gamma model of de Vries & Principe (1992).
 
@@ -92,15 +93,15 @@ def erlang(age: Float[Array, "..."], half_life: Number, stages: int) -> Float[Ar
     >>> erlang(jnp.array([0.0, peak, 30.0]), 30.0, 2).tolist()
     [0.0, 1.0, 0.5]
     """
-    if stages < 0:
-        raise InputError(f"stages: {stages}; give 0 (the exponential) or more")
-    if stages == 0:
+    if degree < 0:
+        raise InputError(f"degree: {degree}; give 0 (the exponential) or more")
+    if degree == 0:
         return exponential(age, half_life)
-    ratio = half_over_peak(stages) * counted(age) / half_life
-    return (ratio * jnp.exp(1.0 - ratio)) ** stages
+    ratio = half_over_peak(degree) * counted(age) / half_life
+    return (ratio * jnp.exp(1.0 - ratio)) ** degree
 
 
-def half_over_peak(stages: int) -> float:
+def half_over_peak(degree: int) -> float:
     r"""$x_n = -W_{-1}(-2^{-1/n}/e)$ for $n\ge 1$: the half-life of an `erlang` bump over the age of its peak.
 
     $u=x_n-1$ solves $u-\ln(1+u)=\ln 2/n$; Newton's method on the host in float64, from the first two terms of
@@ -110,7 +111,7 @@ def half_over_peak(stages: int) -> float:
     >>> half_over_peak(1)
     2.678346990016661
     """
-    level = LN2 / stages
+    level = LN2 / degree
     excess = np.sqrt(2.0 * level) + 2.0 * level / 3.0
     for _ in range(6):
         excess -= (excess - np.log1p(excess) - level) * (1.0 + excess) / excess

@@ -1,9 +1,10 @@
 """Answers too long for memory, written to Parquet as they come."""
 
+import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -27,18 +28,27 @@ def write_parquet(frames: Iterable[pl.DataFrame], empty: pl.DataFrame, out: Path
     parts = out.parent / f".{out.name}.{secrets.token_hex(4)}.parts"
     rows = 0
     try:
-        parts.mkdir(parents=True)
-        empty.write_parquet(parts / "000000.parquet")
+        with _writing(out):
+            parts.mkdir(parents=True)
+            empty.write_parquet(parts / "000000.parquet")
         for number, frame in enumerate(frames, start=1):
-            frame.write_parquet(parts / f"{number:06d}.parquet")
+            with _writing(out):
+                frame.write_parquet(parts / f"{number:06d}.parquet")
             rows += frame.height
-        files = sorted(parts.glob("*.parquet"))
-        pl.scan_parquet(files, glob=False).sink_parquet(parts / "whole", maintain_order=True)
-        os.replace(parts / "whole", out)
+        with _writing(out):
+            files = sorted(parts.glob("*.parquet"))
+            pl.scan_parquet(files, glob=False).sink_parquet(parts / "whole", maintain_order=True)
+            os.replace(parts / "whole", out)
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    return rows
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"{out}: cannot be written ({' '.join(str(error).split())}); free some space or name another file"
         ) from error
-    finally:
-        shutil.rmtree(parts, ignore_errors=True)
-    return rows
