@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxdecay import fading
 from jaxdecay.data.histories import Histories
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
@@ -138,23 +139,14 @@ def _recovery(histories: Histories, still: bool) -> float:
 
 
 def spread(histories: Histories, modes: int) -> tuple[float, ...]:
-    """Half-lives in days on a logarithmic grid from a low quantile of the non-zero gaps to twice a high
-    quantile of the users' spans; a single one in the middle.
-
-    Outside the ages that a log contains a half-life cannot be identified. Empty if all events of every user
-    are simultaneous.
-    """
-    gaps = _gaps(histories)
-    if not len(gaps) or not modes:
-        return ()
+    """Half-lives in days over the ages of a log's training part (`jaxdecay.fading.spread`), none below a
+    minute."""
     train = histories.part == 0
     user, time = histories.user()[train], np.asarray(histories.time)[train]
     spans = np.zeros(histories.users, np.int64)
     np.maximum.at(spans, user, time - time[np.searchsorted(user, user)])
-    low = max(np.quantile(gaps, 0.1), 60.0)
-    high = max(2 * np.quantile(spans[spans > 0], 0.95), 4 * low)
-    grid = np.geomspace(low, high, modes) if modes > 1 else np.sqrt([low * high])
-    return tuple(float(h) for h in grid / _DAY)
+    gaps = np.maximum(_gaps(histories), 60)
+    return fading.spread(gaps / _DAY, spans / _DAY, modes)
 
 
 def _visible_periods(histories: Histories, options: ModelOptions) -> tuple[float, ...]:

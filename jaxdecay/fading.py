@@ -2,7 +2,7 @@ r"""The families of forgetting curves as Flax modules: half-lives and shapes tha
 
 A module is K curves of one family (`jaxdecay.kernels`), each with a half-life of its own; called with ages in
 days it gives what is left by each curve, on a trailing axis of K. ``half_lives`` (days) are where learning
-starts: spread them over the log's own scales (`jaxdecay.configure.spread`), at least four times apart, for
+starts: spread them over the log's own scales (`spread`), at least four times apart, for
 those closer together cannot be told apart.
 
 All that a module learns lies under the one name ``decay``, by which `jaxdecay.optimizer` gives it a learning
@@ -21,6 +21,7 @@ Forward decay needs no module of its own: it is `Exponential` of ages on the clo
 [1.0, 30.0]
 """
 
+import math
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -32,6 +33,25 @@ from jaxtyping import Array, Float
 from jaxdecay import kernels
 from jaxdecay.errors import InputError
 from jaxdecay.interest import LONGEST, PERIOD_SCALE, SHORTEST, bounded, within
+
+
+def spread(gaps: np.ndarray, spans: np.ndarray, count: int) -> tuple[float, ...]:
+    """Half-lives (in the unit of the ages) for learning to start from: even in the logarithm, from the lower
+    tenth of the gaps between events, those above 0, to twice the 0.95 quantile of the spans of histories; a
+    single one in the middle.
+
+    Outside the ages that a log contains a half-life cannot be identified. Empty without a gap above 0.
+
+    >>> spread(np.array([1.0, 1.0, 2.0]), np.array([50.0]), 3)
+    (1.0, 10.0, 100.0)
+    """
+    gaps, spans = gaps[gaps > 0], spans[spans > 0]
+    if not len(gaps) or not len(spans) or not count:
+        return ()
+    low = float(np.quantile(gaps, 0.1))
+    high = max(2 * float(np.quantile(spans, 0.95)), 4 * low)
+    grid = np.geomspace(low, high, count) if count > 1 else np.sqrt([low * high])
+    return tuple(float(h) for h in grid)
 
 
 def half_lives(decay: Mapping[str, Float[Array, " k"]]) -> Float[Array, " k"]:
@@ -231,7 +251,7 @@ def _learned(module: nn.Module, start: tuple[float, ...], **others: float) -> Ma
 
 
 def _kept(logarithm: Float[Array, " k"], low: float, high: float) -> Float[Array, " k"]:
-    return jnp.exp(jnp.clip(logarithm, np.log(low), np.log(high)))
+    return jnp.exp(jnp.clip(logarithm, math.log(low), math.log(high)))
 
 
 def _beside(parameter: Float[Array, " k"], age: Float[Array, "..."]) -> Float[Array, "..."]:

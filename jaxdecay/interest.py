@@ -7,6 +7,8 @@ are identifiable; what differs between items, behaviours and users lives in the 
 read weights $r$.
 """
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -28,7 +30,7 @@ SHORTEST, LONGEST = 1 / 86_400, 3.65e6  # days between which half-lives are kept
 
 def bounded(log_half_life: Float[Array, " k"]) -> Float[Array, " k"]:
     """Half-lives in days, between a second and ten thousand years; without slope beyond."""
-    return jnp.exp(jnp.clip(log_half_life, np.log(SHORTEST), np.log(LONGEST)))
+    return jnp.exp(jnp.clip(log_half_life, math.log(SHORTEST), math.log(LONGEST)))
 
 
 def within(name: str, value: float, low: float, high: float) -> float:

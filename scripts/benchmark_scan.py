@@ -8,8 +8,12 @@ backward, float32, 64 dimensions, 8 rates, log-normal gaps between events. Names
 
 - scan_speedup_b64_l200, scan_speedup_b512_l200: `decay_scan`, vmapped over time-major arrays, against
   `jax.lax.associative_scan` and automatic derivatives;
-- scan_memory_ratio_b512_l200: its temporary memory as a share of theirs;
-- floor_ratio: its time at (512, 200) as a multiple of copying the 20 B L D bytes that must at least be moved;
+- scan_over_sequential_b64_l200, scan_over_sequential_b512_l200: the same against a plain `jax.lax.scan` and
+  automatic derivatives, which on a processor is the better alternative;
+- scan_memory_ratio_b512_l200: its temporary memory as a share of the associative scan's;
+- floor_ratio: its time at (512, 200) as a multiple of copying 20 B L D bytes, which it must at least read and
+  write; a copy of so many bytes moves twice as many, and traffic_ratio is the multiple of one that moves as
+  many;
 - cost_flatness: time per event, longest over shortest, from L = 256 to 16,384 at the same number of events;
 - million_seconds: a single history of 1,000,000 events;
 - bank_speedup_b64_l200: reads of a bank of 8 at every position against an associative scan of its 8 states;
@@ -17,7 +21,10 @@ backward, float32, 64 dimensions, 8 rates, log-normal gaps between events. Names
 """
 
 import argparse
+import datetime
 import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -35,6 +42,8 @@ from jaxdecay.modes import Modes
 from jaxdecay.scan import decay_scan
 
 WIDTH, RATES = 64, 8
+NOT_MEASURED = ["a Pallas kernel: the recurrence has none"]
+NO_ACCELERATOR = "anything on an accelerator: there is none here"
 DAY = 86_400.0
 
 
@@ -54,6 +63,17 @@ def plain_scan(rate: jax.Array, gap: jax.Array, events: jax.Array) -> jax.Array:
     """The textbook form: an associative scan over gates and events, derivatives by JAX."""
     gate = jnp.exp(-jnp.repeat(rate, WIDTH // RATES) * gap[:, None])
     return jax.lax.associative_scan(lambda a, b: (a[0] * b[0], b[0] * a[1] + b[1]), (gate, events))[1]
+
+
+def sequential_scan(rate: jax.Array, gap: jax.Array, events: jax.Array) -> jax.Array:
+    """The same in order, derivatives by JAX."""
+    gate = jnp.exp(-jnp.repeat(rate, WIDTH // RATES) * gap[:, None])
+
+    def step(state: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        state = at[0] * state + at[1]
+        return state, state
+
+    return jax.lax.scan(step, jnp.zeros(WIDTH), (gate, events))[1]
 
 
 def plain_bank(rate: jax.Array, mixture: jax.Array, time: jax.Array, events: jax.Array) -> jax.Array:
@@ -123,6 +143,7 @@ def scans(seconds: float) -> dict[str, float]:
         given = (rates(), jnp.asarray(gap / np.float32(DAY)), jnp.asarray(events), jnp.asarray(cotangent))
         ours = both_ways(jax.vmap(decay_scan, **over_users), (0, 2), *given)
         theirs = both_ways(jax.vmap(plain_scan, **over_users), (0, 2), *given)
+        ordered = both_ways(jax.vmap(sequential_scan, **over_users), (0, 2), *given)
         for one, two in zip(*(jax.tree.leaves(run(*given)) for run in (ours, theirs)), strict=True):
             np.testing.assert_allclose(one, two, atol=1e-4 * float(np.abs(two).max()))
         floor = np.ones(20 * gap.size * WIDTH // 4, np.float32)
@@ -130,15 +151,19 @@ def scans(seconds: float) -> dict[str, float]:
         runs = {
             "ours": lambda run=ours, given=given: run(*given),
             "theirs": lambda run=theirs, given=given: run(*given),
+            "ordered": lambda run=ordered, given=given: run(*given),
             "copy": partial(np.copyto, copied, floor),
+            "half": partial(np.copyto, copied[: floor.size // 2], floor[: floor.size // 2]),
         }
         times = turns(runs, seconds)
         figures |= compare(f"scan_speedup_b{batch}_l200", times, "ours", "theirs")
+        figures |= compare(f"scan_over_sequential_b{batch}_l200", times, "ours", "ordered")
         temporary = [run.memory_analysis().temp_size_in_bytes for run in (ours, theirs)]
         figures[f"scan_memory_ratio_b{batch}_l200"] = temporary[0] / temporary[1]
         figures[f"scan_temporary_mib_b{batch}_l200"] = temporary[0] / 2**20
     return figures | {
         "floor_ratio": statistics.median(times["ours"]) / statistics.median(times["copy"]),
+        "traffic_ratio": statistics.median(times["ours"]) / statistics.median(times["half"]),
         "copy_gigabytes_per_second": 2 * floor.nbytes / statistics.median(times["copy"]) / 1e9,
     }
 
@@ -225,7 +250,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0, help="of turns for each comparison")
     options = parser.parse_args()
     device = jax.devices()[0]
-    figures: dict[str, Any] = {"device": device.device_kind, "jax": jax.__version__}
+    figures: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "device": device.device_kind,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "not_measured": NOT_MEASURED
+        + (["anything on an accelerator: there is none here"] * (device.platform == "cpu")),
+    }
     for part in (scans, banks, lengths, streams):
         figures |= part(options.seconds)
     print(json.dumps(figures, indent=1))

@@ -250,3 +250,13 @@ def test_the_prior_is_that_of_a_normal_law() -> None:
     np.testing.assert_allclose(prior(params), -log_density.sum(), rtol=1e-5)
     slope = jax.grad(prior)(params)["params"]["decay"]["item_write"]
     np.testing.assert_allclose(slope, ROWS / 0.16, rtol=1e-5)
+
+
+@every_family
+def test_types_are_strict_and_kept(name: str) -> None:
+    module, params = FAMILIES[name], start(name)
+    with jax.numpy_dtype_promotion("strict"):
+        assert applied(module, params, AGES).dtype == jnp.float32
+        ages = np.asarray(AGES)
+        with jax.enable_x64(True):
+            assert applied(module, params, jnp.asarray(ages, jnp.float64)).dtype == jnp.float64

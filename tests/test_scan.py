@@ -89,6 +89,8 @@ def test_second_order_slopes_are_right_too() -> None:
 
         rate = jnp.asarray(RATES, jnp.float64)
         check_grads(jax.jit(jax.grad(total)), (rate,), order=1, modes=["rev"], rtol=1e-5, atol=1e-6)
+        second = jax.grad(lambda rate: jax.grad(total)(rate).sum())
+        assert np.isfinite(second(jnp.full(2, np.log(2) * 86_400))).all()  # half-lives of a second
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -210,18 +212,9 @@ def test_the_likelihood_of_a_hawkes_process_is_that_of_its_definition() -> None:
     e^{-\beta(t-t_j)}$ (Hawkes 1971), the sums by the recurrence of Ozaki (1979)."""
     random, (mu, alpha, beta), end = np.random.default_rng(0), (0.5, 0.6, 2.0), 300.0
     time = np.sort(random.uniform(0, end, 200))
-    gap = np.diff(time, prepend=time[:1])
 
-    def log_likelihood(mu: Any, alpha: Any, beta: Any) -> Any:
-        ones = jnp.ones((len(time), 1))
-        states = decay_scan(beta[None], jnp.asarray(gap, jnp.float32), ones)[:, 0]
-        intensity = mu + alpha * beta * (states - 1.0)  # an event does not excite itself
-        compensator = mu * end + alpha * (1 - jnp.exp(-beta * jnp.asarray(end - time, jnp.float32))).sum()
-        return jnp.log(intensity).sum() - compensator
-
-    edges = np.concatenate(
-        [[0.0], time, [end]]
-    )  # the intensity is smooth between events: Gauss-Legendre there
+    # The intensity is smooth between events: Gauss-Legendre there.
+    edges = np.concatenate([[0.0], time, [end]])
     node, weight = np.polynomial.legendre.leggauss(12)
     half = np.diff(edges) / 2
     grid = ((edges[:-1] + half)[:, None] + half[:, None] * node).ravel()
@@ -234,14 +227,33 @@ def test_the_likelihood_of_a_hawkes_process_is_that_of_its_definition() -> None:
         integral = (intensity(grid) * (half[:, None] * weight).ravel()).sum()
         return float(np.log(intensity(time)).sum() - integral)
 
-    given = [jnp.float32(x) for x in (mu, alpha, beta)]
-    assert log_likelihood(*given) == pytest.approx(by_definition(mu, alpha, beta), abs=0.01)
-    slopes = jax.grad(log_likelihood, (0, 1, 2))(*given)
+    with jax.enable_x64(True):
+        given = [jnp.float64(x) for x in (mu, alpha, beta)]
+        found, slopes = jax.jit(jax.value_and_grad(hawkes, (0, 1, 2)), static_argnums=4)(
+            *given, jnp.asarray(time), end
+        )
+    assert float(found) == pytest.approx(by_definition(mu, alpha, beta), rel=1e-9)
     for place, slope in enumerate(slopes):
-        step = 1e-3 * np.eye(3)[place]
+        step = 1e-4 * np.eye(3)[place]
         above, below = (by_definition(*(np.array([mu, alpha, beta]) + sign * step)) for sign in (1, -1))
-        expected = (above - below) / 2e-3
-        assert float(slope) == pytest.approx(expected, rel=0.01, abs=0.02)
+        assert float(slope) == pytest.approx((above - below) / 2e-4, rel=1e-5)
+
+
+def test_the_likelihood_of_two_events_is_the_one_worked_out_by_hand() -> None:
+    r"""$\ln\mu + \ln(\mu + \alpha\beta e^{-\beta}) - \mu T - \alpha(1-e^{-2\beta}) - \alpha(1-e^{-\beta})$
+    for events at 1 and 2, and $T = 3$."""
+    given = [jnp.float32(x) for x in (0.5, 0.6, 2.0)]
+    assert float(hawkes(given[0], given[1], given[2], jnp.array([1.0, 2.0]), 3.0)) == pytest.approx(
+        -3.712838771, rel=1e-6
+    )
+
+
+def hawkes(mu: Any, alpha: Any, beta: Any, time: Any, end: float) -> Any:
+    """Log-likelihood of the process, its sums by the recurrence."""
+    states = decay_scan(beta[None], jnp.diff(time, prepend=time[:1]), jnp.ones((len(time), 1)))[:, 0]
+    intensity = mu + alpha * beta * (states - 1.0)  # an event does not excite itself
+    compensator = mu * end + alpha * (1 - jnp.exp(-beta * (end - time))).sum()
+    return jnp.log(intensity).sum() - compensator
 
 
 @pytest.mark.parametrize("backend", [None, *BACKENDS])
