@@ -120,8 +120,8 @@ def test_three_million_events_in_little_memory() -> None:
     if not GLOBO.exists():
         pytest.skip("globo-news is not beside the repository")
     code = (
-        "import resource, sys, time; from jaxdecay.data.events import read_events; from jaxdecay.data.clean import "
-        "clean\n"
+        "import resource, sys, time; from jaxdecay.data.events import read_events\n"
+        "from jaxdecay.data.clean import clean\n"
         "start = time.perf_counter(); frame, report = clean(read_events(sys.argv[1]).frame)\n"
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "print(time.perf_counter() - start, report['rows'], peak / 1024)"
