@@ -68,19 +68,28 @@ def read_all(
         raise InputError(
             f"chunk={chunk}, {len(at)} times at for {len(time)} events: give 1 or more, and one each"
         )
-    mask = jnp.ones(len(time), bool) if mask is None else mask
     if chunk is None and len(time) <= _SHORT:
-        clock = clocks.wall(time, mask, at, 1 + jnp.arange(len(time), dtype=jnp.int32))
+        kept = jnp.ones(len(time), bool) if mask is None else mask
+        clock = clocks.wall(time, kept, at, 1 + jnp.arange(len(time), dtype=jnp.int32))
         return dual(lambda age: _mixed(modes, writes, reads, age), clock, values)
-    writes, values = (jnp.where(mask[:, None], x, 0.0) for x in (writes, values))
-    return _by_chunks(modes, writes, values, reads, clocks.carried(time, mask), at, chunk or _CHUNK)
+    if mask is not None:
+        writes, values = (jnp.where(mask[:, None], x, 0.0) for x in (writes, values))
+        time = clocks.carried(time, mask)
+    return _by_chunks(modes, writes, values, reads, time, at, chunk or _CHUNK)
 
 
 def _mixed(
     modes: Modes, writes: Float[Array, "j m"], reads: Float[Array, "i m"], age: Float[Array, "i j"]
 ) -> Float[Array, "i j"]:
-    """The kernel of each pair."""
-    return jnp.einsum("im,jm,ijm->ij", reads, writes, modes.curves(age))
+    """The kernel of each pair, mode by mode: fewer passes over the pairs than by one product of three."""
+    age = age.astype(modes.rate.dtype)
+    total = jnp.zeros_like(age)
+    for m in range(len(modes.rate)):
+        curve = jnp.exp(-modes.rate[m] * age)
+        if modes.frequency is not None:
+            curve *= jnp.cos(modes.frequency[m] * age)
+        total += reads[:, m, None] * writes[None, :, m] * curve
+    return total
 
 
 def _by_chunks(
@@ -107,12 +116,14 @@ def _by_chunks(
         time: Int[Array, " c"], at: Int[Array, " c"], writes: Array, reads: Array, values: Array
     ) -> Array:
         ages = jnp.where(visible, in_days(at[:, None] - time[None]), 0.0)
-        return jnp.where(visible, _mixed(modes, writes, reads, ages), 0.0) @ values
+        return _matmul(jnp.where(visible, _mixed(modes, writes, reads, ages), 0.0), values)
 
-    # One state per mode at the last event of each chunk, of that chunk's own events.
-    end = time[:, -1]
-    to_end = modes.phasors(in_days(end[:, None] - time))
-    own = jnp.einsum("ncm,pncm,ncd->npmd", writes, to_end, values)
+    # One state per mode at the last event of each chunk, of that chunk's own events; real and imaginary parts
+    # below one another.
+    end, parts = time[:, -1], 1 if modes.frequency is None else 2
+    to_end = modes.phasors(in_days(end[:, None] - time)) * writes[None]
+    left = jnp.moveaxis(to_end, (0, 3), (1, 2)).reshape(len(time), -1, chunk)
+    own = _matmul(left, values).reshape(len(time), parts, -1, values.shape[-1])
     gaps = modes.phasors(in_days(jnp.diff(end, prepend=end[:1])))
 
     def carry(state: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -121,5 +132,28 @@ def _by_chunks(
 
     _, before = lax.scan(carry, jnp.zeros_like(own[0]), (jnp.moveaxis(gaps, 1, 0), own))
     since = modes.phasors(in_days(at - jnp.concatenate([end[:1], end[:-1]])[:, None])) * reads[None]
-    far = jax.vmap(modes.read, in_axes=(0, 1))(before, since)
+    if parts == 2:
+        since = jnp.stack([since[0], -since[1]])  # the real part of a complex product
+    right = before.reshape(len(time), -1, values.shape[-1])
+    far = _matmul(jnp.moveaxis(since, 0, 2).reshape(len(time), chunk, -1), right)
     return (near(time, at, writes, reads, values) + far).reshape(-1, values.shape[-1])[:length]
+
+
+@jax.custom_vjp
+def _matmul(left: Float[Array, "... i j"], right: Float[Array, "... j d"]) -> Float[Array, "... i d"]:
+    """Many small products. The slope of the right side multiplies by the left one transposed beforehand: on a
+    processor XLA is faster with that than with a product over the first axes of both."""
+    return left @ right
+
+
+def _matmul_forward(left: Array, right: Array) -> tuple[Array, tuple[Array, Array]]:
+    return left @ right, (left, right)
+
+
+def _matmul_backward(given: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+    left, right = given
+    transposed = lax.optimization_barrier(jnp.swapaxes(left, -1, -2))
+    return jnp.einsum("...id,...jd->...ij", slope, right), transposed @ slope
+
+
+_matmul.defvjp(_matmul_forward, _matmul_backward)
