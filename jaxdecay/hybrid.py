@@ -25,7 +25,7 @@ from jaxdecay.errors import InputError
 from jaxdecay.modes import Modes, in_days
 
 _SHORT = 64  # events up to which pairs are cheaper than states
-_CHUNK = 16
+_CHUNKS = range(16, 25)  # of them the one that pads least
 
 
 def dual(
@@ -60,8 +60,8 @@ def read_all(
     before it; by default the event's own).
 
     ``time`` ascends where ``mask``; padding may stand on either side, with whatever values. Histories up to
-    64 events are read pair by pair, longer ones by chunks of 16 events: the same to rounding. ``chunk`` says
-    how many in any case.
+    64 events are read pair by pair, longer ones by chunks of 16 to 24 events: the same to rounding.
+    ``chunk`` says how many in any case.
     """
     at = time if at is None else at
     if len(at) != len(time) or (chunk is not None and chunk < 1):
@@ -75,7 +75,8 @@ def read_all(
     if mask is not None:
         writes, values = (jnp.where(mask[:, None], x, 0.0) for x in (writes, values))
         time = clocks.carried(time, mask)
-    return _by_chunks(modes, writes, values, reads, time, at, chunk or _CHUNK)
+    chunk = chunk or min(_CHUNKS, key=lambda size: -len(time) % size)
+    return _by_chunks(modes, writes, values, reads, time, at, chunk)
 
 
 def _mixed(
@@ -116,7 +117,9 @@ def _by_chunks(
         time: Int[Array, " c"], at: Int[Array, " c"], writes: Array, reads: Array, values: Array
     ) -> Array:
         ages = jnp.where(visible, in_days(at[:, None] - time[None]), 0.0)
-        return _matmul(jnp.where(visible, _mixed(modes, writes, reads, ages), 0.0), values)
+        # The curves of all pairs are computed again for the gradient: that costs less than to keep them.
+        kernel = jax.checkpoint(_mixed)(modes, writes, reads, ages)
+        return _matmul(jnp.where(visible, kernel, 0.0), values)
 
     # One state per mode at the last event of each chunk, of that chunk's own events; real and imaginary parts
     # below one another.
