@@ -12,6 +12,7 @@ with the request times $t'_i$ not before $t_i$. Two exact forms:
 Ages are differences of integers in both. One user, no batch axis: use `jax.vmap`.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -22,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdecay import clocks
 from jaxdecay.clocks import Readings
 from jaxdecay.errors import InputError
-from jaxdecay.modes import Modes, in_days
+from jaxdecay.modes import Modes, in_days, whole
 
 _SHORT = 64  # events up to which pairs are cheaper than states
 _CHUNKS = range(16, 25)  # of them the one that pads least
@@ -68,28 +69,41 @@ def read_all(
         raise InputError(
             f"chunk={chunk}, {len(at)} times at for {len(time)} events: give 1 or more, and one each"
         )
-    if chunk is None and len(time) <= _SHORT:
-        kept = jnp.ones(len(time), bool) if mask is None else mask
-        clock = clocks.wall(time, kept, at, 1 + jnp.arange(len(time), dtype=jnp.int32))
-        return dual(lambda age: _mixed(modes, writes, reads, age), clock, values)
     if mask is not None:
         writes, values = (jnp.where(mask[:, None], x, 0.0) for x in (writes, values))
         time = clocks.carried(time, mask)
+    if chunk is None and len(time) <= _SHORT:
+        return _pairs(modes, time, at, writes, values, reads)
     chunk = chunk or min(_CHUNKS, key=lambda size: -len(time) % size)
     return _by_chunks(modes, writes, values, reads, time, at, chunk)
 
 
+def _pairs(
+    modes: Modes,
+    time: Int[Array, " c"],
+    at: Int[Array, " c"],
+    writes: Float[Array, "c m"],
+    values: Float[Array, "c d"],
+    reads: Float[Array, "c m"],
+) -> Float[Array, "c d"]:
+    visible = jnp.tril(jnp.ones((len(time), len(time)), bool))
+    # Where an event is not visible it has no age: 0 keeps slopes finite.
+    age = jnp.where(visible, whole(at[:, None] - time[None]), 0)
+    # The curves of all pairs are computed again for the gradient: that costs less than to keep them.
+    kernel = jax.checkpoint(_mixed)(modes, writes, reads, age)
+    return _matmul(jnp.where(visible, kernel, 0.0), values)
+
+
 def _mixed(
-    modes: Modes, writes: Float[Array, "j m"], reads: Float[Array, "i m"], age: Float[Array, "i j"]
+    modes: Modes, writes: Float[Array, "j m"], reads: Float[Array, "i m"], age: Int[Array, "i j"]
 ) -> Float[Array, "i j"]:
-    """The kernel of each pair, mode by mode: fewer passes over the pairs than by one product of three."""
-    age = age.astype(modes.rate.dtype)
-    total = jnp.zeros_like(age)
-    for m in range(len(modes.rate)):
-        curve = jnp.exp(-modes.rate[m] * age)
-        if modes.frequency is not None:
-            curve *= jnp.cos(modes.frequency[m] * age)
-        total += reads[:, m, None] * writes[None, :, m] * curve
+    """The kernel of each pair."""
+    if modes.frequency is not None:
+        return jnp.einsum("im,jm,ijm->ij", reads, writes, modes.curves(age))
+    days = in_days(age).astype(modes.rate.dtype)
+    total = jnp.zeros_like(days)
+    for m in range(len(modes.rate)):  # fewer passes over the pairs than by a product of three
+        total += reads[:, m, None] * writes[None, :, m] * jnp.exp(-modes.rate[m] * days)
     return total
 
 
@@ -110,36 +124,26 @@ def _by_chunks(
 
     time, at = chunks(time, "edge"), chunks(at, "edge")
     writes, values, reads = chunks(writes), chunks(values), chunks(reads)
-    visible = jnp.tril(jnp.ones((chunk, chunk), bool))
-
-    @jax.vmap
-    def near(
-        time: Int[Array, " c"], at: Int[Array, " c"], writes: Array, reads: Array, values: Array
-    ) -> Array:
-        ages = jnp.where(visible, in_days(at[:, None] - time[None]), 0.0)
-        # The curves of all pairs are computed again for the gradient: that costs less than to keep them.
-        kernel = jax.checkpoint(_mixed)(modes, writes, reads, ages)
-        return _matmul(jnp.where(visible, kernel, 0.0), values)
-
+    near = jax.vmap(functools.partial(_pairs, modes))
     # One state per mode at the last event of each chunk, of that chunk's own events; real and imaginary parts
     # below one another.
     end, parts = time[:, -1], 1 if modes.frequency is None else 2
-    to_end = modes.phasors(in_days(end[:, None] - time)) * writes[None]
+    to_end = modes.phasors(whole(end[:, None] - time)) * writes[None]
     left = jnp.moveaxis(to_end, (0, 3), (1, 2)).reshape(len(time), -1, chunk)
     own = _matmul(left, values).reshape(len(time), parts, -1, values.shape[-1])
-    gaps = modes.phasors(in_days(jnp.diff(end, prepend=end[:1])))
+    gaps = modes.phasors(whole(jnp.diff(end, prepend=end[:1])))
 
     def carry(state: Array, step: tuple[Array, Array]) -> tuple[Array, Array]:
         turn, own = step
         return modes.advance(state, turn) + own, state
 
     _, before = lax.scan(carry, jnp.zeros_like(own[0]), (jnp.moveaxis(gaps, 1, 0), own))
-    since = modes.phasors(in_days(at - jnp.concatenate([end[:1], end[:-1]])[:, None])) * reads[None]
+    since = modes.phasors(whole(at - jnp.concatenate([end[:1], end[:-1]])[:, None])) * reads[None]
     if parts == 2:
         since = jnp.stack([since[0], -since[1]])  # the real part of a complex product
     right = before.reshape(len(time), -1, values.shape[-1])
     far = _matmul(jnp.moveaxis(since, 0, 2).reshape(len(time), chunk, -1), right)
-    return (near(time, at, writes, reads, values) + far).reshape(-1, values.shape[-1])[:length]
+    return (near(time, at, writes, values, reads) + far).reshape(-1, values.shape[-1])[:length]
 
 
 @jax.custom_vjp

@@ -5,16 +5,16 @@ day and the frequency $\omega_m$ in radians per day. A weighted sum of modes is 
 exactly with one (complex) state a mode. (Chains $t^n e^{-\lambda t}$ stream, too: `jaxdecay.chains`; and
 beyond these exponential polynomials no continuous kernel does.)
 
-In float32 the angle of an oscillation is known to 6e-8 of itself: a daily one is off by 4e-4 radians after
-three years.
+Ages are whole seconds, for which an oscillation keeps its phase at any age (`jaxdecay.phase`), or days.
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
+from jaxdecay import phase
 from jaxdecay.errors import InputError
 from jaxdecay.kernels.ages import aligned
 
@@ -30,22 +30,28 @@ class Modes(NamedTuple):
     rate: Float[Array, " m"]
     frequency: Float[Array, " m"] | None = None
 
-    def curves(self, age: Float[Array, "..."]) -> Float[Array, "... m"]:
-        """Every mode's curve at the ages (days, not negative): 1 at age 0."""
+    def curves(self, age: Num[Array, "..."]) -> Float[Array, "... m"]:
+        """Every mode's curve at the ages, 1 at age 0: integers are seconds (a negative one counts as 0),
+        floats days (not negative)."""
         return self._turned(age)[0]
 
-    def phasors(self, age: Float[Array, "..."]) -> Float[Array, "parts ... m"]:
+    def phasors(self, age: Num[Array, "..."]) -> Float[Array, "parts ... m"]:
         """Real and imaginary part of every mode's complex exponential, what its state turns by; the real
         part alone without oscillation."""
         real, imaginary = self._turned(age)
         return real[None] if imaginary is None else jnp.stack([real, imaginary])
 
-    def _turned(self, age: Float[Array, "..."]) -> tuple[Float[Array, "... m"], Float[Array, "... m"] | None]:
-        age, rate = aligned(1, age[..., None].astype(self.rate.dtype), self.rate)
-        fade = jnp.exp(-rate * age)
+    def _turned(self, age: Num[Array, "..."]) -> tuple[Float[Array, "... m"], Float[Array, "... m"] | None]:
+        seconds = jnp.maximum(age, 0) if jnp.issubdtype(age.dtype, jnp.integer) else None
+        days = age if seconds is None else in_days(seconds)
+        days, rate = aligned(1, days[..., None].astype(self.rate.dtype), self.rate)
+        fade = jnp.exp(-rate * days)
         if self.frequency is None:
             return fade, None
-        angle = aligned(age.ndim, self.frequency)[0] * age
+        if seconds is not None and self.frequency.dtype == jnp.float32:
+            angle = phase.angle(self.frequency, seconds)
+        else:
+            angle = aligned(days.ndim, self.frequency)[0] * days
         return fade * jnp.cos(angle), fade * jnp.sin(angle)
 
     def real_product(
@@ -72,15 +78,19 @@ class Modes(NamedTuple):
         return real if self.frequency is None else real - by[1] @ state[1]
 
 
-def in_days(seconds: Num[Array, "..."]) -> Float[Array, "..."]:
-    """Differences of integer times as ages; a negative one counts as 0.
+def whole(seconds: Num[Array, "..."]) -> Int[Array, "..."]:
+    """Differences of times; a negative one counts as 0.
 
-    They have the default precision; modes fade in that of their rates. Raises InputError for times that are
-    no integers: float32 knows the time of today to a minute.
+    Raises InputError for times that are no integers: float32 knows the time of today to a minute.
     """
     if not jnp.issubdtype(seconds.dtype, jnp.integer):
         raise InputError(f"times are {seconds.dtype}: give whole seconds as integers, which are exact")
-    return jnp.maximum(seconds, 0).astype(jnp.result_type(float)) / SECONDS_PER_DAY
+    return jnp.maximum(seconds, 0)
+
+
+def in_days(seconds: Num[Array, "..."]) -> Float[Array, "..."]:
+    """The same in days, in the default precision; modes fade in that of their rates."""
+    return whole(seconds).astype(jnp.result_type(float)) / SECONDS_PER_DAY
 
 
 def expand(weights: Float[Array, "... c"], periods: int, *, share: float = 0.5) -> Float[Array, "... m"]:

@@ -18,17 +18,18 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdecay.modes import Modes, in_days
+from jaxdecay.modes import Modes, whole
 
 
 class Ages(NamedTuple):
-    """The ages (days, never negative) that R requests need of N = P + W events, and which of them count."""
+    """The ages (seconds, never negative) that R requests need of N = P + W events, and which of them
+    count."""
 
-    past: Float[Array, " p"]
+    past: Int[Array, " p"]
     """Age of each of the first P events when the last of them happened."""
-    idle: Float[Array, " r"]
+    idle: Int[Array, " r"]
     """Time from that moment to each request."""
-    near: Float[Array, "r w"]
+    near: Int[Array, "r w"]
     """Age of each of the last W events at each request, 0 where it is not visible."""
     past_visible: Bool[Array, " p"]
     near_visible: Bool[Array, "r w"]
@@ -53,9 +54,9 @@ def ages(
     place = jnp.arange(time.shape[0] - past, dtype=seen.dtype)
     near_visible = (place[None] < seen[:, None]) & mask[None, past:]
     return Ages(
-        past=jnp.where(mask[:past], in_days(pivot - time[:past]), 0.0),
-        idle=in_days(at - pivot),
-        near=jnp.where(near_visible, in_days(at[:, None] - time[None, past:]), 0.0),
+        past=jnp.where(mask[:past], whole(pivot - time[:past]), 0),
+        idle=whole(at - pivot),
+        near=jnp.where(near_visible, whole(at[:, None] - time[None, past:]), 0),
         past_visible=mask[:past],
         near_visible=near_visible,
     )

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdecay.errors import InputError
-from jaxdecay.modes import Modes, in_days
+from jaxdecay.modes import Modes, whole
 
 
 class State(NamedTuple):
@@ -46,13 +46,13 @@ def update(
 ) -> State:
     """The state after an event at ``at``, which may be late: then it has faded since."""
     time = jnp.maximum(state.time, at)
-    fresh = modes.phasors(in_days(time - at)) * writes[None]
+    fresh = modes.phasors(whole(time - at)) * writes[None]
     return State(_later(modes, state, time) + fresh[..., None] * event[None, None], time)
 
 
 def read(modes: Modes, state: State, at: Int[Array, ""], reads: Float[Array, " m"]) -> Float[Array, " d"]:
     """The interest at ``at``, not before the latest event (earlier counts as then)."""
-    return modes.read(state.value, reads[None] * modes.phasors(in_days(at - state.time)))
+    return modes.read(state.value, reads[None] * modes.phasors(whole(at - state.time)))
 
 
 def merge(modes: Modes, one: State, two: State) -> State:
@@ -76,4 +76,4 @@ def forget(
 
 
 def _later(modes: Modes, state: State, time: Int[Array, ""]) -> Float[Array, "p m d"]:
-    return modes.advance(state.value, modes.phasors(in_days(time - state.time)))
+    return modes.advance(state.value, modes.phasors(whole(time - state.time)))

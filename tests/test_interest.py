@@ -81,7 +81,7 @@ def test_adaptive_reads_do_not_move_with_what_comes_later() -> None:
     p = params(BANK)
     assert not np.allclose(reads(BANK, p, 0, seen=3), reads(BANK, p, 0, seen=2))
     before = reads(BANK, p, 0)
-    later = ages()._replace(near=ages().near.at[:, 2].set(3.0))
+    later = ages()._replace(near=ages().near.at[:, 2].set(3 * 86_400))
     after = toys.call(BANK, Bank.read_weights, p, jnp.array(0, jnp.int32), later)
     assert np.array_equal(before, after)
 

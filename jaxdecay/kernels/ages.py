@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 LN2 = float(np.log(2.0))
 LONGEST = 1e8
@@ -32,7 +32,7 @@ def counted(age: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(age > LONGEST, LONGEST, age)
 
 
-def aligned(rank: int, *arrays: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+def aligned(rank: int, *arrays: Num[Array, "..."]) -> list[Num[Array, "..."]]:
     """The arrays with axes of length 1 in front up to ``rank``: broadcasting across ranks, said by hand."""
     rank = max(rank, *(array.ndim for array in arrays))
     return [array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays]
