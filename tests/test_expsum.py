@@ -158,11 +158,11 @@ def test_a_curve_that_streams_comes_back_exactly(name: str) -> None:
 
 
 def test_any_other_curve_is_fitted_to_the_tolerance_or_refused() -> None:
-    found = expsum.modes(kernels.power, 7.0, 0.5, tolerance=0.02, span=(2.0, 2e3))
-    assert 0 < found.error <= 0.02
-    np.testing.assert_allclose(found.kernel(AGES), kernels.power(AGES, 7.0, 0.5), rtol=0.02)
-    with pytest.raises(InputError, match="no number of modes up to 24 reaches"):
-        expsum.modes(kernels.weibull, 7.0, 0.3, tolerance=1e-3, span=(1.0, 1e3))
+    found = expsum.modes(kernels.power, 7.0, 0.5, tolerance=0.05, span=(2.0, 2e2))
+    assert 0 < found.error <= 0.05
+    np.testing.assert_allclose(found.kernel(AGES), kernels.power(AGES, 7.0, 0.5), rtol=0.05)
+    with pytest.raises(InputError, match=r"modes=8 .* leave a relative error of"):
+        expsum.modes(kernels.weibull, 7.0, 0.3, tolerance=1e-3, span=(1.0, 1e3), count=8)
 
     def left(shape: Any, count: int | None) -> Any:
         fit = expsum.modes(kernels.power, 7.0, shape, tolerance=0.02, span=(2.0, 2e3), count=count)

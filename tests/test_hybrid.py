@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdecay import clocks, state, state_numpy
+from jaxdecay import clocks, hybrid, state, state_numpy
 from jaxdecay.errors import InputError
-from jaxdecay.hybrid import dual, read_all
+from jaxdecay.hybrid import dual
 from jaxdecay.modes import Modes
 
 DAY, WIDTH = 86_400, 3
 PLAIN = Modes(jnp.array([0.0, 0.03, 0.8]))
 TURNING = Modes(jnp.array([0.0, 0.03, 0.8]), jnp.array([0.0, 0.9, 6.28]))
 UPDATE = jax.jit(state.update)
+read_all = jax.jit(hybrid.read_all, static_argnames="chunk")
 
 
 def history(length: int = 21, *, seed: int = 0, origin: int = 0) -> dict[str, Any]:

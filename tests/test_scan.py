@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
+from jaxdecay import scan
 from jaxdecay.errors import InputError
-from jaxdecay.scan import decay_scan
 
 BACKENDS = ("sequential", "associative")
+decay_scan = jax.jit(scan.decay_scan, static_argnames="backend")
 RATES = np.array([0.7, 0.02], np.float32)
 FREQUENCIES = np.array([0.0, 0.9], np.float32)
 HOUR = 1 / 24
@@ -143,6 +144,11 @@ def test_padding_on_either_side_changes_nothing(backend: Any) -> None:
     wide[0][3] = 77.0  # the gap that leads into the first event: nothing is there to fade
     padded = decay_scan(jnp.array(RATES), *map(jnp.array, wide), backend=backend)
     np.testing.assert_allclose(padded[3:9], alone, rtol=1e-6)
+
+
+def test_eager_is_compiled() -> None:
+    given = (jnp.array(RATES), *map(jnp.array, inputs(6)))
+    np.testing.assert_allclose(scan.decay_scan(*given), decay_scan(*given), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
