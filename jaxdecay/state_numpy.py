@@ -39,10 +39,11 @@ def init(modes: Modes, width: int) -> State:
 def update(modes: Modes, state: State, at: Seconds, writes: np.ndarray, event: np.ndarray) -> State:
     """The state after an event (d,) at ``at`` (seconds), written by ``writes`` (m,); it may be late."""
     at = operator.index(at)  # int32 times would overflow, and a float is no time
-    gap = at - state.time
+    value, time = state
+    gap = at - time
     if gap < 0:
-        return State(_added(state.value.copy(), writes * _turn(modes, -gap), event), state.time)
-    return State(_added(state.value * _turn(modes, gap)[:, None], writes, event), at)
+        return State(_added(value.T.copy("F"), writes * _turn(modes, -gap), event), time)
+    return State(_added(value.T * _turn(modes, gap), writes, event), at)
 
 
 def read(modes: Modes, state: State, at: Seconds, reads: np.ndarray) -> np.ndarray:
@@ -65,9 +66,9 @@ def forget(modes: Modes, state: State, at: Seconds, writes: np.ndarray, event: n
 
 
 def _added(value: np.ndarray, writes: np.ndarray, event: np.ndarray) -> np.ndarray:
-    """``value``, overwritten by itself plus the outer product."""
+    """The state of which ``value`` (d, m), overwritten, is the transpose, plus the outer product."""
     # By position (steps of 1, then what may be overwritten): keywords would cost as much as the sum.
-    return _ADD_OUTER[value.dtype.char](1.0, event, writes, 1, 1, value.T, 1, 1, 1).T
+    return _ADD_OUTER[value.dtype.char](1.0, event, writes, 1, 1, value, 1, 1, 1).T
 
 
 def _turn(modes: Modes, seconds: int) -> np.ndarray:
