@@ -67,7 +67,8 @@ def read_all(
     at = time if at is None else at
     if len(at) != len(time) or (chunk is not None and chunk < 1):
         raise InputError(
-            f"chunk={chunk}, {len(at)} times at for {len(time)} events: give 1 or more, and one each"
+            f"chunk={chunk}, {len(at)} request times for {len(time)} events: give chunks of 1 or more, and"
+            " one time for each event"
         )
     if mask is not None:
         writes, values = (jnp.where(mask[:, None], x, 0.0) for x in (writes, values))
