@@ -22,7 +22,7 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxdecay.algebra import Kernel
 from jaxdecay.modes import Modes
@@ -34,7 +34,7 @@ def init(kernel: Kernel, width: int) -> Float[Array, "p s d"]:
     return jnp.zeros((2 if any(kernel.oscillates) else 1, len(_places(kernel)), width), kernel.rate.dtype)
 
 
-def advance(kernel: Kernel, state: Float[Array, "p s d"], gap: Float[Array, ""]) -> Float[Array, "p s d"]:
+def advance(kernel: Kernel, state: Float[Array, "p s d"], gap: Num[Array, ""]) -> Float[Array, "p s d"]:
     """The state when a gap, 0 or more, has passed.
 
     >>> from jaxdecay import algebra
@@ -43,6 +43,7 @@ def advance(kernel: Kernel, state: Float[Array, "p s d"], gap: Float[Array, ""])
     >>> float(read(kernel, advance(kernel, state, jnp.array(4.0)))[0] / kernel(jnp.array(4.0)))
     2.0
     """
+    gap = gap.astype(kernel.rate.dtype)
     mode = np.array([m for m, _ in _places(kernel)])
     modes = Modes(kernel.rate[mode], kernel.frequency[mode] if any(kernel.oscillates) else None)
     if any(kernel.degree):
@@ -68,7 +69,7 @@ def _places(kernel: Kernel) -> list[tuple[int, int]]:
     return [(m, power) for m, degree in enumerate(kernel.degree) for power in range(degree + 1)]
 
 
-def _shifted(kernel: Kernel, gap: Float[Array, ""]) -> Float[Array, "s s"]:
+def _shifted(kernel: Kernel, gap: Num[Array, ""]) -> Float[Array, "s s"]:
     r"""What each state takes of each other: $\binom{k}{i} g^{k-i}$ within a chain."""
     places = _places(kernel)
     power = np.array([[k - i if m == n else -1 for n, i in places] for m, k in places])

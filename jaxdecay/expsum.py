@@ -72,7 +72,7 @@ def modes(
     of shape 1, `power` of an infinite one, where these are concrete. All else is fitted as by `approximate`,
     on the same ``span``; with traced parameters ``count`` must say by how many modes.
 
-    Raises InputError when no fit reaches the tolerance.
+    Raises InputError when no fit reaches the tolerance (which a traced program cannot: look at the error).
 
     >>> modes(kernels.exponential, 7.0, tolerance=0.01, span=(1.0, 365.0)).error.tolist()
     0.0
@@ -110,10 +110,12 @@ def _exact(curve: Callable[..., Any], given: tuple[Any, ...]) -> Kernel | None:
         kernels.weibull: 1.0,
         kernels.logistic: 1.0,
     }
-    if curve in made:
-        return made[curve](*given)
-    if curve in limits and len(given) > 1 and not isinstance(given[1], jax.core.Tracer):
-        return algebra.exponential(given[0]) if float(given[1]) == limits[curve] else None
+    for family, make in made.items():
+        if curve is family:
+            return make(*given)
+    for family, limit in limits.items():
+        if curve is family and len(given) > 1 and not isinstance(given[1], jax.core.Tracer):
+            return algebra.exponential(given[0]) if (np.asarray(given[1]) == limit).all() else None
     return None
 
 
@@ -121,9 +123,15 @@ def _bump(half_life: algebra.Scalar, degree: int) -> Kernel:
     """`kernels.erlang`, whose peak is 1: the chain of Erlang's of one stage more, scaled."""
     if not degree:
         return algebra.exponential(half_life)
-    rate = degree * kernels.half_over_peak(degree) / half_life
-    height = math.exp(degree - degree * math.log(degree) + math.lgamma(degree + 1))
-    return height * algebra.erlang(rate, degree + 1)
+    rate = jnp.asarray(degree * kernels.half_over_peak(degree) / half_life, jnp.result_type(float))[None]
+    log_height = degree * (jnp.log(rate) + 1 - math.log(degree))
+    concrete = not isinstance(log_height, jax.core.Tracer)
+    if concrete and abs(float(log_height[0])) > 85:  # float32 ends at e^88
+        raise InputError(
+            f"modes: erlang of degree {degree} has amplitudes beyond float32; take the dual form"
+        )
+    zero = jnp.zeros_like(rate)
+    return Kernel(rate, zero, jnp.exp(log_height), zero, (degree,), (False,))
 
 
 def approximate(

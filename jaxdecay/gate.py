@@ -88,6 +88,7 @@ class Gate(nn.Module):
         """
         mask = jnp.ones(len(time), bool) if mask is None else mask
         own = clocks.carried(time, mask)
+        features = jnp.where(mask[:, None], features, 0.0)
         gap = self._advance(in_days(jnp.diff(own, prepend=own[:1])), features)
         gap = jnp.where(mask[:, None], gap, 0.0)
         heads = self._heads(jnp.where(mask[:, None], events, 0.0))

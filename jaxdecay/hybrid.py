@@ -24,6 +24,7 @@ from jaxdecay import clocks
 from jaxdecay.clocks import Readings
 from jaxdecay.errors import InputError
 from jaxdecay.modes import Modes, in_days, whole
+from jaxdecay.scan import alike
 
 _SHORT = 64  # events up to which pairs are cheaper than states
 _CHUNKS = range(16, 25)  # of them the one that pads least
@@ -62,7 +63,8 @@ def read_all(
 
     ``time`` ascends where ``mask``; padding may stand on either side, with whatever values. Histories up to
     64 events are read pair by pair, longer ones by chunks of 16 to 24 events: the same to rounding.
-    ``chunk`` says how many in any case.
+    ``chunk`` says how many in any case. What is masked reads 0. Derivatives are backwards only (no
+    `jax.jvp`).
     """
     at = time if at is None else at
     if len(at) != len(time) or (chunk is not None and chunk < 1):
@@ -71,9 +73,10 @@ def read_all(
             " one time for each event"
         )
     if mask is not None:
-        writes, values = (jnp.where(mask[:, None], x, 0.0) for x in (writes, values))
+        writes, values, reads = (jnp.where(mask[:, None], x, 0.0) for x in (writes, values, reads))
         time = clocks.carried(time, mask)
-    if chunk is None and len(time) <= _SHORT:
+        at = jnp.where(mask, at, time)
+    if not len(time) or (chunk is None and len(time) <= _SHORT):
         return _pairs(modes, time, at, writes, values, reads)
     chunk = chunk or min(_CHUNKS, key=lambda size: -len(time) % size)
     return _by_chunks(modes, writes, values, reads, time, at, chunk)
@@ -147,21 +150,26 @@ def _by_chunks(
     return (near(time, at, writes, values, reads) + far).reshape(-1, values.shape[-1])[:length]
 
 
-@jax.custom_vjp
 def _matmul(left: Float[Array, "... i j"], right: Float[Array, "... j d"]) -> Float[Array, "... i d"]:
     """Many small products. The slope of the right side multiplies by the left one transposed beforehand: on a
     processor XLA is faster with that than with a product over the first axes of both."""
+    dtype = jnp.result_type(left, right)
+    return _product(*alike(left.astype(dtype), right.astype(dtype)))
+
+
+@jax.custom_vjp
+def _product(left: Array, right: Array) -> Array:
     return left @ right
 
 
-def _matmul_forward(left: Array, right: Array) -> tuple[Array, tuple[Array, Array]]:
+def _product_forward(left: Array, right: Array) -> tuple[Array, tuple[Array, Array]]:
     return left @ right, (left, right)
 
 
-def _matmul_backward(given: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
+def _product_backward(given: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     left, right = given
     transposed = lax.optimization_barrier(jnp.swapaxes(left, -1, -2))
     return jnp.einsum("...id,...jd->...ij", slope, right), transposed @ slope
 
 
-_matmul.defvjp(_matmul_forward, _matmul_backward)
+_product.defvjp(_product_forward, _product_backward)

@@ -1,4 +1,5 @@
-r"""The angle of an oscillation after whole seconds, to less than a millionth of a radian at any age.
+r"""The angle of an oscillation after whole seconds, as exact after years as within a day: to 1e-7 times the
+frequency and less than a millionth of a radian.
 
 In float32 the product of a frequency and an age is known to 6e-8 of itself: after three years a daily rhythm
 is off by 4e-4 radians, and two sums that take different ways to the same age disagree by as much. Only the
@@ -42,6 +43,7 @@ def angle(frequency: Float[Array, " m"], seconds: Int[Array, "..."]) -> Float[Ar
     >>> angle(once_a_day, jnp.array([21_600, 100 * 86_400 + 21_600])).round(4)[:, 0].tolist()
     [1.5708, 1.5708]
     """
+    seconds = seconds.astype(jnp.int32)
     day = (seconds // _DAY)[..., None]
     rest = (seconds % _DAY).astype(jnp.float32)[..., None] / _DAY
     whole, part, frequency = aligned(day.ndim, *_turns(frequency), frequency)
@@ -63,6 +65,8 @@ def _turns(frequency: Float[Array, " m"]) -> tuple[Array, Float[Array, " m"]]:
     first, second, last = _TURNS
     products = (coarse * first, coarse * second, fine * first, fine * second, frequency * last)
     units = [_UNIT * (product - jnp.round(product)) for product in products]
+    # Half a turn is one whichever way; forwards it would be one unit beyond int32.
+    units = [jnp.where(unit >= 0.5 * _UNIT, -0.5 * _UNIT, unit) for unit in units]
     whole = [jnp.round(unit) for unit in units]
     # The sum wraps around, as it should.
     total = sum(lax.bitcast_convert_type(x.astype(jnp.int32), jnp.uint32) for x in whole)

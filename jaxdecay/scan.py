@@ -65,6 +65,8 @@ def decay_scan(
         raise InputError(
             f"rate is {rate.shape} for {width} dimensions: give as many rates, or a divisor of it"
         )
+    if not jnp.issubdtype(rate.dtype, jnp.floating):
+        raise InputError(f"rate is {rate.dtype}: give floats, whose type the states take")
     if frequency is not None and frequency.shape != rate.shape:
         raise InputError(f"frequencies {frequency.shape} for rates {rate.shape}: give one for each")
     for name, given in (("gap", gap), ("keep", keep)):
@@ -77,10 +79,10 @@ def decay_scan(
     on = ~first if keep is None else keep & ~first
     # A shut gate is written as a negative gap: one number less to fetch at every step.
     gap = jnp.where(on, jnp.where(gap < 0, 0.0, gap.astype(rate.dtype)), -1.0)
-    return _scan(backend, *_alike(rate, frequency, gap, events.astype(rate.dtype)))
+    return _scan(backend, *alike(rate, frequency, gap, events.astype(rate.dtype)))
 
 
-def _alike(*arrays: Array | None) -> list[Array | None]:
+def alike(*arrays: Any) -> list[Any]:
     """The same arrays, each varying over all mesh axes that any of them varies over: under `jax.shard_map`
     the slopes of shared rates are then summed over shards by whoever shared them. Costs nothing compiled."""
     token = sum(x.ravel()[:1].sum() for x in arrays if x is not None)

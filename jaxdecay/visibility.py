@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxdecay.errors import InputError
 
-_AGES = (0.0, 0.01, 0.3, 2.0, 11.0, 60.0)  # days
+_AGES = (0.0, 0.01, 0.3, 2.0, 11.0, 60.0, 400.0, 4000.0)  # days
 
 
 def refuse(what: str) -> InputError:
@@ -31,14 +31,17 @@ def refuse(what: str) -> InputError:
 def one_factor(log_kernel: Callable[[Float[Array, "1 a"]], Float[Array, "1 a"]]) -> bool:
     """Whether a kernel is one exponential, or constant: its logarithm a straight line in the age.
 
-    False where that cannot be seen, because its parameters are traced.
+    False where that cannot be seen, because its parameters are traced or it takes ages of one shape only.
 
     >>> one_factor(lambda age: -age / 7.0), one_factor(lambda age: -jnp.log1p(age))
     (True, False)
     """
     age = np.array(_AGES)
-    with jax.ensure_compile_time_eval():
-        found = log_kernel(jnp.asarray(age, jnp.result_type(float))[None])
+    try:
+        with jax.ensure_compile_time_eval():
+            found = log_kernel(jnp.asarray(age, jnp.result_type(float))[None])
+    except TypeError:  # of ages of its own shape alone
+        return False
     if isinstance(found, jax.core.Tracer) or not np.isfinite(np.asarray(found)).all():
         return False
     fall = np.asarray(found, np.float64)[0]

@@ -258,8 +258,7 @@ def main() -> None:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "not_measured": NOT_MEASURED
-        + (["anything on an accelerator: there is none here"] * (device.platform == "cpu")),
+        "not_measured": NOT_MEASURED + ([NO_ACCELERATOR] * (device.platform == "cpu")),
     }
     for part in (scans, banks, lengths, streams):
         figures |= part(options.seconds)

@@ -157,6 +157,14 @@ def test_a_curve_that_streams_comes_back_exactly(name: str) -> None:
     assert expsum.modes(found.kernel, tolerance=1e-9, span=(1.0, 1e3)).kernel is found.kernel
 
 
+def test_a_bump_whose_amplitude_no_float_holds_is_refused() -> None:
+    kernel = expsum.modes(kernels.erlang, 1.0, 30, tolerance=1e-3, span=(1.0, 1e2)).kernel
+    ages = jnp.array([0.0, 0.5, 0.9, 1.0, 3.0, 100.0])
+    np.testing.assert_allclose(kernel(ages), kernels.erlang(ages, 1.0, 30), rtol=2e-4, atol=1e-6)
+    with pytest.raises(InputError, match="degree 60 has amplitudes beyond float32"):
+        expsum.modes(kernels.erlang, 30.0, 60, tolerance=1e-3, span=(1.0, 1e2))
+
+
 def test_any_other_curve_is_fitted_to_the_tolerance_or_refused() -> None:
     found = expsum.modes(kernels.power, 7.0, 0.5, tolerance=0.05, span=(2.0, 2e2))
     assert 0 < found.error <= 0.05

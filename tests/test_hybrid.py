@@ -181,6 +181,44 @@ def test_padding_on_either_side_changes_nothing(length: int) -> None:
     np.testing.assert_allclose(found, alone, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("chunk", [None, 8])
+def test_masked_rows_hold_anything_and_types_may_differ(chunk: int | None) -> None:
+    given, mask = history(20), jnp.arange(20) < 15
+    spoilt = {k: jnp.where(mask[:, None], given[k], jnp.nan) for k in ("writes", "values", "reads")}
+
+    def loss(rate: Any, writes: Any, values: Any, reads: Any) -> Any:
+        found = read_all(
+            Modes(rate), writes, values, reads, given["time"], at=given["at"], mask=mask, chunk=chunk
+        )
+        return (found[:15] ** 2).sum()
+
+    slopes = jax.grad(loss, (0, 1, 2, 3))(PLAIN.rate, *spoilt.values())
+    assert all(np.isfinite(slope).all() for slope in slopes)
+    low = jax.grad(loss, 2)(PLAIN.rate, given["writes"], given["values"].astype(jnp.bfloat16), given["reads"])
+    assert low.dtype == jnp.bfloat16
+    assert read_all(PLAIN, *(jnp.zeros((0, 3)),) * 3, jnp.zeros(0, jnp.int32), chunk=chunk).shape == (0, 3)
+
+
+@pytest.mark.parametrize("chunk", [None, 8])
+def test_sharded_over_users_with_shared_modes(chunk: int | None) -> None:
+    mesh = jax.make_mesh((2,), ("users",), axis_types=(jax.sharding.AxisType.Auto,))
+    users, everywhere = jax.sharding.PartitionSpec("users"), jax.sharding.PartitionSpec()
+    given = [history(20, seed=seed) for seed in range(2)]
+    stacked = [jnp.stack([each[k] for each in given]) for k in ("writes", "values", "reads", "time")]
+
+    def each(rate: Any, *given: Any) -> Any:
+        return jax.vmap(lambda *one: hybrid.read_all(Modes(rate), *one, chunk=chunk))(*given)
+
+    sharded = jax.shard_map(each, mesh=mesh, in_specs=(everywhere, *(users,) * 4), out_specs=users)
+
+    def total(run: Any) -> Any:
+        return jax.jit(jax.grad(lambda *given: (run(*given) ** 2).sum(), (0, 1, 2, 3)))
+
+    pairs = zip(total(sharded)(PLAIN.rate, *stacked), total(each)(PLAIN.rate, *stacked), strict=True)
+    for one, two in pairs:
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
+
+
 def test_later_events_have_no_slope_at_all() -> None:
     given = history(70)
 
