@@ -75,7 +75,8 @@ def _turn(modes: Modes, seconds: int) -> np.ndarray:
     """(m,) by what each mode has faded and turned after so many seconds."""
     rate, frequency = modes
     if frequency is None:
-        return np.exp(rate * (seconds / -_SECONDS_PER_DAY))
+        turn = np.multiply(rate, seconds / -_SECONDS_PER_DAY)
+        return np.exp(turn, out=turn)
     # In float64: in float32 the angle of a daily rhythm is off by 4e-4 radians after three years.
     days = seconds / _SECONDS_PER_DAY
     turn = np.exp((1j * frequency.astype(np.float64) - rate) * days)
