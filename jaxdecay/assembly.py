@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdecay import loop, runs
+from jaxdecay import checkpointing, loop, runs
 from jaxdecay.configure import ModelOptions, group_levels
 from jaxdecay.data.batches import Batches, Reference
 from jaxdecay.data.catalogue import Catalogue, build_catalogue
@@ -118,8 +118,8 @@ def load_model(run: str | Path) -> tuple[Interest, Any, dict[str, Any]]:
     config = runs.read_config(run)
     spec = Spec.from_json(config["spec"])
     module = Interest(spec)
-    step = runs.best_step(run)
-    return module, runs.load_average(run, step, abstract_params(module)), config
+    step = checkpointing.best_step(run)
+    return module, checkpointing.load_average(run, step, abstract_params(module)), config
 
 
 def load_predictor(run: str | Path, *, histories: Histories | None = None) -> Predictor:

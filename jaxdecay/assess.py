@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdecay import runs
+from jaxdecay import checkpointing, runs
 from jaxdecay.assembly import load_predictor
 from jaxdecay.baselines import fit_baselines
 from jaxdecay.configure import ModelOptions
@@ -103,7 +103,7 @@ def finished(run: Path) -> bool:
     """Whether training came to its end and saved it: the decay parameters have settled or, where that is left
     out, patience or epochs were used up."""
     lines = runs.HistoryLog.lines(run)
-    if not lines or not runs.has_checkpoint(run, lines[-1]["step"]):
+    if not lines or not checkpointing.has_checkpoint(run, lines[-1]["step"]):
         return False
     options = TrainOptions(**runs.read_config(run)["train"])
     if options.settle_epochs:

@@ -22,7 +22,8 @@ Forward decay needs no module of its own: it is `Exponential` of ages on the clo
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -67,8 +68,7 @@ class Exponential(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives)
-        return kernels.exponential(age[..., None], _beside(half_lives(decay), age))
+        return _faded(self, kernels.exponential, age)
 
 
 class Hyperbolic(nn.Module):
@@ -78,8 +78,7 @@ class Hyperbolic(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives)
-        return kernels.hyperbolic(age[..., None], _beside(half_lives(decay), age))
+        return _faded(self, kernels.hyperbolic, age)
 
 
 class Power(nn.Module):
@@ -91,9 +90,7 @@ class Power(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives, log_shape=np.log(within("shape", self.shape, 0.02, 50.0)))
-        shape = _kept(decay["log_shape"], 0.02, 50.0)
-        return kernels.power(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
+        return _faded(self, kernels.power, age, shape=(self.shape, 0.02, 50.0))
 
 
 class Logarithmic(nn.Module):
@@ -104,9 +101,7 @@ class Logarithmic(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives, log_shape=np.log(within("shape", self.shape, 0.02, 50.0)))
-        shape = _kept(decay["log_shape"], 0.02, 50.0)
-        return kernels.logarithmic(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
+        return _faded(self, kernels.logarithmic, age, shape=(self.shape, 0.02, 50.0))
 
 
 class Weibull(nn.Module):
@@ -117,9 +112,7 @@ class Weibull(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives, log_shape=np.log(within("shape", self.shape, 0.1, 10.0)))
-        shape = _kept(decay["log_shape"], 0.1, 10.0)
-        return kernels.weibull(age[..., None], _beside(half_lives(decay), age), _beside(shape, age))
+        return _faded(self, kernels.weibull, age, shape=(self.shape, 0.1, 10.0))
 
 
 class Gaussian(nn.Module):
@@ -129,8 +122,7 @@ class Gaussian(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        decay = _learned(self, self.half_lives)
-        return kernels.gaussian(age[..., None], _beside(half_lives(decay), age))
+        return _faded(self, kernels.gaussian, age)
 
 
 class Logistic(nn.Module):
@@ -141,10 +133,7 @@ class Logistic(nn.Module):
 
     @nn.compact
     def __call__(self, age: Float[Array, "..."]) -> Float[Array, "... k"]:
-        start = np.log(within("steepness", self.steepness, 0.1, 100.0))
-        decay = _learned(self, self.half_lives, log_steepness=start)
-        steepness = _kept(decay["log_steepness"], 0.1, 100.0)
-        return kernels.logistic(age[..., None], _beside(half_lives(decay), age), _beside(steepness, age))
+        return _faded(self, kernels.logistic, age, steepness=(self.steepness, 0.1, 100.0))
 
 
 class Periodic(nn.Module):
@@ -234,6 +223,17 @@ class Regressed(nn.Module):
         known = jnp.concatenate([jnp.ones((*features.shape[:-1], 1), features.dtype), features], axis=-1)
         weights = jnp.concatenate([decay["constant"], decay["weights"]])
         return kernels.exponential(age, kernels.regressed_half_life(known, weights))
+
+
+def _faded(
+    module: Any, curve: Callable[..., Array], age: Float[Array, "..."], **shapes: tuple[float, float, float]
+) -> Float[Array, "... k"]:
+    """The curve of a module's half-lives and ``shapes``: where each starts, and the bounds that it is kept
+    in."""
+    starts = {f"log_{name}": math.log(within(name, *shape)) for name, shape in shapes.items()}
+    decay = _learned(module, module.half_lives, **starts)
+    kept = (_kept(decay[f"log_{name}"], low, high) for name, (_, low, high) in shapes.items())
+    return curve(age[..., None], *(_beside(x, age) for x in (half_lives(decay), *kept)))
 
 
 def _learned(module: nn.Module, start: tuple[float, ...], **others: float) -> Mapping[str, Array]:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdecay import runs
+from jaxdecay import checkpointing, runs
 from jaxdecay.data.batches import Batches
 from jaxdecay.errors import InputError
 from jaxdecay.model import Interest
@@ -72,7 +72,7 @@ def train(
     state = fresh(constants)
     most = options.epochs * batches.per_epoch
     listening = stopping() if asked_to_stop is None else contextlib.nullcontext(asked_to_stop)
-    with runs.checkpointer(run) as checkpoints, listening as asked_to_stop:
+    with checkpointing.checkpointer(run) as checkpoints, listening as asked_to_stop:
         if checkpoints.latest is not None:
             state = _resume(run, checkpoints, state, stream)
         log = runs.HistoryLog(run, resumed_at=int(state.step))
@@ -119,7 +119,7 @@ def _settle(run: Path, checkpoints: Any, state: State, tx: optax.GradientTransfo
     if not int(state.near):
         with _saving(run):
             checkpoints.wait()
-        start = runs.load_average(run, int(state.best_step), state.average)
+        start = checkpointing.load_average(run, int(state.best_step), state.average)
     # Arrays that are committed to a device, as loaded ones are, would have every step compiled anew.
     fresh = jax.jit(lambda params: init_state(params, tx))(jax.tree.map(jnp.asarray, jax.device_get(start)))
     kept = {name: getattr(state, name) for name in ("step", "best", "best_step", "stale")}
@@ -160,7 +160,7 @@ def _evaluated(
 
 
 def _resume(run: Path, checkpoints: Any, state: State, stream: Any) -> State:
-    tree = runs.ocp.arrays.to_shape_dtype_struct
+    tree = checkpointing.ocp.arrays.to_shape_dtype_struct
     abstract = _parts(jax.tree.map(tree, state), stream)
     try:
         loaded = checkpoints.load_checkpointables(abstract_checkpointables=abstract)

@@ -15,9 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
-from orbax.checkpoint import v1 as ocp
-
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.batches import Reference
 from jaxdecay.errors import InputError
@@ -176,88 +173,6 @@ _PARTS: dict[str, tuple[Set[str], Set[str]]] = {
     "reference": (set(Reference._fields), set(Reference._fields)),
 }
 """The parts of a config: the names that each must have, and all that it may have (none: any)."""
-
-
-def checkpointer(run: Path) -> ocp.training.Checkpointer:
-    """Checkpoints of a run: the last three, and beside them the settled one and the best by validation before
-    settling."""
-    keep: Any = ocp.training.preservation_policies
-    saves: Any = ocp.training.save_decision_policies
-    return ocp.training.Checkpointer(
-        str((run / "checkpoints").absolute()),
-        save_decision_policy=saves.FixedIntervalPolicy(1),
-        preservation_policy=keep.AnyPreservationPolicy(
-            [
-                keep.LatestN(3),
-                *(
-                    keep.BestN(get_metric_fn=worth, n=1, keep_checkpoints_without_metrics=False)
-                    for worth in (_worth, _unsettled_worth)
-                ),
-            ]
-        ),
-        cleanup_tmp_directories=True,
-    )
-
-
-def _worth(metrics: dict[str, float]) -> float:
-    """What checkpoints are ranked by: validation NDCG@10, and settled ones before all others."""
-    return metrics["ndcg@10"] + metrics.get("settled", 0.0)
-
-
-def _unsettled_worth(metrics: dict[str, float]) -> float:
-    return metrics["ndcg@10"] - metrics.get("settled", 0.0)
-
-
-def latest_step(run: Path) -> int:
-    """The step of the latest checkpoint that has been written to its end; 0 without any."""
-    names = (path.name for path in (run / "checkpoints").glob("*"))
-    return max((int(name) for name in names if name.isdigit()), default=0)
-
-
-def has_checkpoint(run: Path, step: int) -> bool:
-    """Whether the checkpoint of a step has been written to its end: only then has it its name."""
-    return (run / "checkpoints" / str(step)).is_dir()
-
-
-def best_step(run: Path) -> int:
-    """The step of the best checkpoint by validation NDCG@10, the later of equals; InputError if none has
-    been evaluated."""
-    path = run / "checkpoints"
-    if not path.exists():
-        raise InputError(f"{run}: no checkpoint yet; run jaxdecay train again to go on")
-    try:
-        with ocp.training.Checkpointer(str(path.absolute())) as checkpoints:
-            scored = [(_worth(c.metrics), c.step) for c in checkpoints.checkpoints if c.metrics]
-    except Exception as error:
-        raise InputError(
-            f"{path}: a checkpoint is damaged ({type(error).__name__});"
-            " delete it to use another, or train again"
-        ) from error
-    if not scored:
-        raise InputError(f"{run}: no checkpoint has been evaluated yet; run jaxdecay train again to go on")
-    return max(scored)[1]
-
-
-def load_average(run: Path, step: int, abstract: Any) -> Any:
-    """The averaged parameters of a checkpoint, on this machine's default device whatever trained them.
-
-    ``abstract``: their shapes and dtypes, as `jaxdecay.model.abstract_params` gives them.
-    """
-    path = run / "checkpoints"
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-    def here(array: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=device)
-
-    try:
-        with ocp.training.Checkpointer(str(path.absolute())) as checkpoints:
-            wanted = {"average": jax.tree.map(here, abstract)}
-            return checkpoints.load_checkpointables(step, abstract_checkpointables=wanted)["average"]
-    except Exception as error:
-        raise InputError(
-            f"{path}: checkpoint {step} is damaged ({type(error).__name__});"
-            " delete it and run the same jaxdecay train again, which makes it anew"
-        ) from error
 
 
 _EVALUATION = {"step", "epoch", "loss", "ndcg@10", "settled", "kept"}

@@ -18,7 +18,7 @@ import pytest
 import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import runs
+from jaxdecay import checkpointing
 from jaxdecay.errors import InputError
 from jaxdecay.model import abstract_params
 from jaxdecay.train import State
@@ -41,11 +41,11 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 
 def average(run: Path, step: int) -> Any:
-    return runs.load_average(run, step, abstract_params(toys.training()[0].model))
+    return checkpointing.load_average(run, step, abstract_params(toys.training()[0].model))
 
 
 def steps(run: Path) -> list[int]:
-    with runs.checkpointer(run) as checkpoints:
+    with checkpointing.checkpointer(run) as checkpoints:
         return sorted(checkpoint.step for checkpoint in checkpoints.checkpoints)
 
 
@@ -60,8 +60,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
 def agree(run: Path, state: State, whole: tuple[Path, State]) -> None:
     assert same_bits(state, whole[1])
     assert lines(run) == lines(whole[0])
-    best = runs.best_step(run)
-    assert best == runs.best_step(whole[0])
+    best = checkpointing.best_step(run)
+    assert best == checkpointing.best_step(whole[0])
     assert same_bits(average(run, best), average(whole[0], best))
 
 
@@ -80,8 +80,8 @@ def test_an_undisturbed_run_has_a_line_an_epoch_and_all_its_steps(whole: tuple[P
     assert [line["epoch"] for line in lines(run)] == [1, 2, 3]
     scores = [line["ndcg@10"] for line in lines(run)]
     assert len(set(scores)) == 3
-    assert runs.best_step(run) == lines(run)[int(np.argmax(scores))]["step"]
-    assert toys.how_far(average(run, runs.best_step(run)))[0] == pytest.approx(max(scores), abs=1e-6)
+    assert checkpointing.best_step(run) == lines(run)[int(np.argmax(scores))]["step"]
+    assert toys.how_far(average(run, checkpointing.best_step(run)))[0] == pytest.approx(max(scores), abs=1e-6)
 
 
 def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(
@@ -176,7 +176,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last_three(tmp_path: Path) -> No
 
     toys.train(tmp_path, evaluate, epochs=7)
     assert steps(tmp_path) == [6, 15, 18, 21]
-    assert runs.best_step(tmp_path) == 6
+    assert checkpointing.best_step(tmp_path) == 6
     assert same_bits(average(tmp_path, 6), seen[6])
 
 
@@ -185,13 +185,13 @@ def test_patience_ends_with_scores_that_do_not_rise(score: float, tmp_path: Path
     state = toys.train(tmp_path, scripted(*[score] * 9), patience=2, epochs=9)
     assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9]
     assert int(state.best_step) == 9  # of equals the latest
-    assert runs.best_step(tmp_path) == 9
+    assert checkpointing.best_step(tmp_path) == 9
     assert int(toys.train(tmp_path, scripted(), patience=2, epochs=9).step) == 9
 
 
 def test_equal_scores_that_have_grown_old_leave_one_to_serve(tmp_path: Path) -> None:
     state = toys.train(tmp_path, scripted(0.7, 0.7, 0.2, 0.2, 0.2, 0.2), epochs=6)
-    best = runs.best_step(tmp_path)
+    best = checkpointing.best_step(tmp_path)
     assert best in (3, 6)
     assert int(state.best_step) in steps(tmp_path)
     assert average(tmp_path, best).keys() == state.params.keys()
@@ -215,7 +215,7 @@ def test_settling_starts_from_the_best_and_survives_a_stop(tmp_path: Path) -> No
     best = seen[1]
     np.testing.assert_array_equal(state.params["similarity"]["embedding"], best["similarity"]["embedding"])
     assert not same_bits(state.params["revisit"]["decay"], best["revisit"]["decay"])
-    assert runs.best_step(whole) == 15  # a little worse, within one standard error
+    assert checkpointing.best_step(whole) == 15  # a little worse, within one standard error
     assert 6 in steps(whole)  # the best before settling stays beside it
     evaluate = scripted(*scores, 0.79, error=0.05)
     stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
@@ -223,18 +223,18 @@ def test_settling_starts_from_the_best_and_survives_a_stop(tmp_path: Path) -> No
     again = toys.train(stopped, evaluate, **options)
     assert same_bits(again, state)
     assert lines(stopped) == lines(whole)
-    assert runs.best_step(stopped) == 15
+    assert checkpointing.best_step(stopped) == 15
 
 
 def test_settling_follows_the_last_epoch_too(tmp_path: Path) -> None:
     state = toys.train(tmp_path, scripted(0.2, 0.5), epochs=1, settle_epochs=1)
     assert (int(state.settling), int(state.step)) == (3, 6)
-    assert runs.best_step(tmp_path) == 6
+    assert checkpointing.best_step(tmp_path) == 6
 
 
 def test_settling_that_harms_is_not_kept(tmp_path: Path) -> None:
     toys.train(tmp_path, scripted(0.2, 0.8, 0.5, 0.5, 0.7, error=0.05), patience=2, epochs=9, settle_epochs=1)
-    assert runs.best_step(tmp_path) == 6
+    assert checkpointing.best_step(tmp_path) == 6
 
 
 FULL_DISK = """
@@ -275,7 +275,7 @@ def test_a_disk_that_is_full_at_once_is_one_line_too(tmp_path: Path, monkeypatch
     def fail(*args: Any, **options: Any) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(runs.ocp.training.Checkpointer, "save_checkpointables_async", fail)
+    monkeypatch.setattr(checkpointing.ocp.training.Checkpointer, "save_checkpointables_async", fail)
     with pytest.raises(InputError, match=r"could not be saved \(No space left on device\)") as caught:
         toys.train(tmp_path, **OPTIONS)
     assert "\n" not in str(caught.value)
@@ -306,10 +306,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(
 @LEAVES_COROUTINES
 def test_a_run_without_checkpoints_has_no_best_and_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run jaxdecay train again to go on"):
-        runs.best_step(tmp_path)
+        checkpointing.best_step(tmp_path)
     toys.train(tmp_path, report=at_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)), **OPTIONS)
     with pytest.raises(InputError, match="no checkpoint has been evaluated yet"):
-        runs.best_step(tmp_path)
+        checkpointing.best_step(tmp_path)
     with pytest.raises(InputError, match="checkpoint 77 is damaged"):
         average(tmp_path, 77)
     gc.collect()

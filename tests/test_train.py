@@ -12,7 +12,7 @@ import pytest
 import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import loop, runs
+from jaxdecay import checkpointing, loop, runs
 from jaxdecay.assembly import Pieces, assemble
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_batch_and_users(
     assert str(users) in message
     assert user in users
     # what was saved before it is whole, nothing of it was saved
-    with runs.checkpointer(tmp_path) as checkpoints:
+    with checkpointing.checkpointer(tmp_path) as checkpoints:
         assert checkpoints.latest.step == place
     assert len(runs.HistoryLog.lines(tmp_path)) == 0
 
@@ -208,7 +208,7 @@ def test_a_loss_that_is_not_finite_at_the_last_step_of_an_epoch_is_not_saved(tmp
         )
     assert runs.HistoryLog.lines(tmp_path) == []
     with pytest.raises(InputError, match="no checkpoint"):
-        runs.best_step(tmp_path)
+        checkpointing.best_step(tmp_path)
 
 
 HALF_LIFE = 6.0

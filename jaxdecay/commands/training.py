@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxdecay import runs
+from jaxdecay import checkpointing, runs
 from jaxdecay.assess import finished
 from jaxdecay.commands import Command
 from jaxdecay.configure import ModelOptions
@@ -41,7 +41,7 @@ class Train(Command):
             "run": str(out),
             "finished": done,
             "half_lives": runs.read_config(out)["half_lives"],
-            "steps": runs.latest_step(out),
+            "steps": checkpointing.latest_step(out),
             "epochs": lines[-1]["epoch"] if lines else 0,
             "best": best,
         }
