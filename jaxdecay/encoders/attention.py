@@ -44,8 +44,8 @@ class Attention(nn.Module):
         logits = jnp.einsum("qhd,khd->hqk", query, key, preferred_element_type=jnp.float32)
         logits = logits / split[2] ** 0.5 + near[:, distance(len(x), self.reach)]
         visible = seen(places)
-        weights = jax.nn.softmax(jnp.where(visible, logits, _LOWEST), axis=-1)
-        weights = jnp.where(visible, weights, 0.0).astype(self.dtype)
+        weights = jax.nn.softmax(jnp.where(visible[None], logits, _LOWEST), axis=-1)
+        weights = jnp.where(visible[None], weights, 0.0).astype(self.dtype)
         mixed = jnp.einsum("hqk,khd->qhd", weights, value).reshape(x.shape)
         return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(mixed)
 

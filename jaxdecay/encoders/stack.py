@@ -15,7 +15,6 @@ from jaxdecay.encoders.attention import Attention
 from jaxdecay.encoders.bank import DecayMixer
 from jaxdecay.encoders.events import Places
 from jaxdecay.encoders.timed import TimedAttention
-from jaxdecay.errors import InputError
 
 Kind = Literal["bank", "transformer", "hstu"]
 
@@ -54,10 +53,8 @@ class Block(nn.Module):
             mixer: nn.Module = DecayMixer(self.half_lives, self.steps, dtype=self.dtype, name="mixer")
         elif self.kind == "transformer":
             mixer = Attention(self.heads, dtype=self.dtype, name="mixer")
-        elif self.kind == "hstu":
-            mixer = TimedAttention(self.heads, dtype=self.dtype, name="mixer")
         else:
-            raise InputError(f"kind={self.kind!r}: give bank, transformer or hstu")
+            mixer = TimedAttention(self.heads, dtype=self.dtype, name="mixer")
         added = mixer(nn.RMSNorm(dtype=self.dtype, name="norm")(x), places)
         x = x + nn.Dropout(self.dropout)(added, deterministic=not training).astype(x.dtype)
         return FeedForward(dropout=self.dropout, dtype=self.dtype, name="forward")(x, training=training)

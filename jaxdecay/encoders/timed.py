@@ -45,7 +45,7 @@ class TimedAttention(nn.Module):
         logits += near[:, distance(len(x), self.reach)] + ago[:, _bucket(places)]
         visible = seen(places)
         count = jnp.maximum(visible.sum(1), 1).astype(jnp.float32)
-        weights = jnp.where(visible, nn.silu(logits), 0.0) / count[:, None]
+        weights = jnp.where(visible[None], nn.silu(logits), 0.0) / count[None, :, None]
         mixed = jnp.einsum("hqk,khd->qhd", weights.astype(self.dtype), value).reshape(x.shape)
         mixed = nn.LayerNorm(use_bias=False, use_scale=False, dtype=self.dtype, name="norm")(mixed)
         mixed *= gate.reshape(x.shape)
