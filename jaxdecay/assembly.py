@@ -25,6 +25,8 @@ from jaxdecay.predict import Predictor, items_of, shares_of
 from jaxdecay.priors import half_life_priors
 from jaxdecay.train import Constants, TrainOptions
 
+# Targets of one user in a row: pairs of them cost little, and an encoder reads the past anew for each row.
+_SHORT, _LONG = 64, 256
 _GRID = 256  # points of the catalogue's time grid that training reads at each step
 
 
@@ -55,7 +57,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         histories,
         catalogue,
         reference,
-        window=train.window,
+        window=train.window or (_LONG if spec.encoder.blocks else _SHORT),
         tokens=train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096)),
         seed=train.seed,
         epochs=train.epochs + train.settle_epochs,
@@ -75,7 +77,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         train.learning_rate,
         train.decay_learning_rate,
         weight_decay=train.weight_decay,
-        freeze_paces=model.half_lives == "fixed",
+        freeze_paces=model.half_lives in ("fixed", "initial"),
     )
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
 

@@ -5,7 +5,7 @@ Everything is taken from the training part.
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -13,25 +13,33 @@ from jaxdecay import fading
 from jaxdecay.data.histories import Histories
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
-from jaxdecay.model import Spec, Table
+from jaxdecay.model import Encoder, Spec, Table
+from jaxdecay.presets import PRESETS, Mixer, Precision, Preset
 
 _DAY = 86_400.0
+_STEPS = (0.5, 2.0, 8.0, 32.0)  # events: half-lives of the heads that count them
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelOptions:
     """What the model is made of."""
 
-    features: int = 32
-    """Length of item vectors."""
+    preset: Literal["small", "base", "large"] = "small"
+    """small: vectors of 32 numbers and no encoder. base: 64 numbers, two blocks of decayed states, dropout.
+    large: 128 numbers, four blocks, half precision, recomputed. Options that are given win."""
+    features: int | None = None
+    """Length of item vectors; default: the preset's."""
     modes: int = 8
     """Half-lives in each bank, beside the mode that never fades."""
     periods: tuple[str, ...] = ("1d", "7d")
     """Rhythms of coming back, as durations; learning starts from them. Those the log cannot show are left
     out."""
-    half_lives: Literal["learned", "fixed", "cross-validated", "none"] = "learned"
-    """learned: trained with everything else. fixed: as given by --half-life. cross-validated: one for all
-    heads, chosen over rolling folds. none: nothing ever fades (the same model without decay)."""
+    floor: bool = True
+    """Whether each bank also has a mode that never fades."""
+    half_lives: Literal["learned", "initial", "fixed", "cross-validated", "none"] = "learned"
+    """learned: trained with everything else. initial: kept where they would start, their weights learned.
+    fixed: as given by --half-life. cross-validated: one for all heads, chosen over rolling folds. none:
+    nothing ever fades (the same model without decay)."""
     half_life: tuple[str, ...] = ()
     """Half-lives to start from (learned) or to keep (fixed), as durations such as 12h or 30d; default:
     spread over the log's own ages."""
@@ -40,6 +48,24 @@ class ModelOptions:
     group_by: str | None = None
     """The item column by whose values decay may differ; default: the only categorical one with at most 64
     values, if there is one. "none" for no groups."""
+    encoder: Mixer | None = None
+    """What an event means after those before it. bank: blocks of decayed states. transformer, hstu:
+    attention, without and with time, as references. none: the vector of its item. Default: the preset's."""
+    blocks: int | None = None
+    """Blocks of the encoder; default: the preset's."""
+    heads: int = 4
+    """Heads of attention."""
+    read: Literal["bank", "last"] = "bank"
+    """bank: the query is read from a bank that all events write into, faded to the request. last: it is what
+    the encoder makes of the last event."""
+    dropout: float | None = None
+    """Share of what each block adds that is dropped in training; default: the preset's."""
+    context: int = 256
+    """Most events that attention goes back from the first one it is asked about."""
+    precision: Precision | None = None
+    """Of the encoder's activations (clocks, gates and states are float32); default: the preset's."""
+    remat: bool | None = None
+    """Compute a block's inside again for the gradient: less memory, more time. Default: the preset's."""
     revisit: bool = True
     """The head for coming back to the same item; left out by itself where fewer than 1 in 1,000 events
     repeat an item."""
@@ -63,15 +89,30 @@ class ModelOptions:
     """ignored: requests are read at the time of the last event before them."""
 
     def __post_init__(self) -> None:
-        for name, least in (("features", 1), ("modes", 0)):
-            if not (value := getattr(self, name)) >= least:
+        for name, least in (("features", 1), ("modes", 0), ("blocks", 1), ("heads", 1), ("context", 1)):
+            if (value := getattr(self, name)) is not None and not value >= least:
                 raise InputError(f"{name}={value}: give a whole number from {least}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise InputError(f"dropout={self.dropout}: give a share from 0 to below 1")
         for name, known in (
-            ("half_lives", ("learned", "fixed", "cross-validated", "none")),
+            ("preset", tuple(PRESETS)),
+            ("half_lives", ("learned", "initial", "fixed", "cross-validated", "none")),
+            ("encoder", (None, *get_args(Mixer))),
+            ("read", ("bank", "last")),
+            ("precision", (None, *get_args(Precision))),
             ("request_time", ("used", "ignored")),
         ):
             if (value := getattr(self, name)) not in known:
-                raise InputError(f"{name}={value!r}: give one of {', '.join(known)}")
+                raise InputError(f"{name}={value!r}: give one of {', '.join(filter(None, known))}")
+        if self.read == "last" and self.size.encoder == "none":
+            raise InputError("read='last' needs an encoder, such as --encoder transformer")
+
+    @property
+    def size(self) -> Preset:
+        """The preset, with those options in its place that are given."""
+        preset = PRESETS[self.preset]
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(preset)}
+        return dataclasses.replace(preset, **{k: v for k, v in given.items() if v is not None})
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ModelOptions":
@@ -86,7 +127,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
     group_column, groups = _groups(histories, options)
     still = options.half_lives == "none"
     own = tuple(days(text) for text in options.half_life)
-    if options.half_lives in ("fixed", "none") and options.half_life_prior:
+    if options.half_lives in ("initial", "fixed", "none") and options.half_life_prior:
         raise InputError(
             f"half_life_prior: half_lives={options.half_lives!r} learns none; leave one of them out"
         )
@@ -101,7 +142,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         items=histories.known_items,
         users=histories.known_users,
         behaviours=max(1, len(histories.config["behaviours"])),
-        features=options.features,
+        features=options.size.features,
         similarity_half_lives=half_lives,
         revisit_half_lives=half_lives if revisit else (),
         revisit_periods=() if still or fixed or not revisit else _visible_periods(histories, options),
@@ -118,8 +159,29 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         user_columns=_table(encoders, "user", options.columns),
         context_columns=_table(encoders, "context", options.columns),
         request_time=options.request_time,
-        floor=not fixed,
+        floor=options.floor and not fixed,
         recovery=_recovery(histories, still) if revisit and options.satiation else 0.0,
+        encoder=_encoder(histories, options),
+    )
+
+
+def _encoder(histories: Histories, options: ModelOptions) -> Encoder:
+    size, never = options.size, (float("inf"),)
+    if size.encoder == "none":
+        return Encoder()
+    still = options.half_lives == "none"
+    decayed = size.encoder == "bank"
+    return Encoder(
+        kind=size.encoder,
+        blocks=size.blocks,
+        heads=options.heads,
+        half_lives=() if not decayed else 4 * never if still else (*spread(histories, 3), *never),
+        steps=() if not decayed else 4 * never if still else _STEPS,
+        dropout=size.dropout,
+        context=0 if decayed else options.context,
+        bank=options.read == "bank",
+        precision=size.precision,
+        remat=size.remat,
     )
 
 

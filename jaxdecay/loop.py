@@ -63,6 +63,7 @@ def train(
         targets=batches.targets,
         average_steps=options.average * batches.per_epoch,
         settle_steps=settle_steps,
+        seed=options.seed,
     )
 
     @jax.jit

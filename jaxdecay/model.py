@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout, visibility
+from jaxdecay.encoders import Stack
+from jaxdecay.encoders.stack import Kind
 from jaxdecay.errors import InputError
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity
@@ -28,6 +30,40 @@ class Table:
     cardinalities: tuple[int, ...] = ()
     widths: tuple[int, ...] = ()
     numeric: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """The shape of the similarity head's encoder of events (`jaxdecay.encoders`); no blocks, no encoder."""
+
+    kind: Kind = "bank"
+    blocks: int = 0
+    heads: int = 1
+    """Of attention."""
+    half_lives: tuple[float, ...] = ()
+    """Days: where those of the heads of decayed states begin, infinite for one that never fades."""
+    steps: tuple[float, ...] = ()
+    """Likewise, in events."""
+    dropout: float = 0.0
+    context: int = 0
+    """Events that it goes back; 0 for all."""
+    bank: bool = True
+    """Whether the query is read from a bank that all events write into, or is the last event alone."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of activations; clocks, gates and states are float32."""
+    remat: bool = False
+
+    def stack(self) -> Stack:
+        return Stack(
+            self.kind,
+            self.blocks,
+            self.heads,
+            self.half_lives,
+            self.steps,
+            self.dropout,
+            jnp.dtype(self.precision),
+            self.remat,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +97,7 @@ class Spec:
     """Whether a bank starts with weight on the mode that never fades."""
     recovery: float = 0.0
     """Days from which on the half-life of satiation is learned; infinite for one that stays, 0 for none."""
+    encoder: Encoder = Encoder()
 
     def __post_init__(self) -> None:
         if self.request_time not in ("used", "ignored"):
@@ -74,7 +111,9 @@ class Spec:
         A single exponential would not do for the interest alone (a scalar changes no ranking); beside the
         unfaded item bias one half-life is enough.
         """
-        moving = (*self.similarity_half_lives, *self.popularity_half_lives)
+        moving = (*self.popularity_half_lives, *(self.similarity_half_lives if self.encoder.bank else ()))
+        if self.encoder.blocks and self.encoder.kind == "hstu":
+            return True
         if self.revisit:
             moving += (*self.revisit_half_lives, *self.revisit_periods)
         return self.calendar or any(length < float("inf") for length in moving)
@@ -86,11 +125,16 @@ class Spec:
     def from_json(cls, values: dict[str, Any]) -> "Spec":
         def read(name: str, value: Any) -> Any:
             if name.endswith("_columns"):
-                table: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
-                return Table(**table)
+                return Table(**_tuples(value))
+            if name == "encoder":
+                return Encoder(**_tuples(value))
             return tuple(value) if isinstance(value, list) else value
 
         return cls(**{name: read(name, value) for name, value in values.items()})
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def abstract_params(model: "Interest") -> Any:
@@ -150,8 +194,11 @@ class Interest(nn.Module):
             item_columns=columns(spec.item_columns),
             user_columns=columns(spec.user_columns),
             context_columns=columns(spec.context_columns),
+            encoder=spec.encoder.stack(),
             behaviours=spec.behaviours,
             calendar=spec.calendar,
+            bank=spec.encoder.bank,
+            context=spec.encoder.context,
         )
         self.revisit = (
             Revisit(
@@ -196,9 +243,11 @@ class Interest(nn.Module):
         target: Int[Array, " r"],
         items: Items,
         vectors: Float[Array, "v d"],
+        *,
+        training: bool = False,
     ) -> Read:
         """The query of each request and the excitation of its target: the R requests are made at the last R
-        events, each before its own."""
+        events, each before its own. ``training`` drops out, by the key named ``dropout``."""
         ages = self._ages(history, requests, history.item.shape[0] - requests.at.shape[0])
         query = self.similarity.query(
             history,
@@ -206,6 +255,7 @@ class Interest(nn.Module):
             ages,
             vectors[history.item],
             self._writes(self.similarity.decay, history, items),
+            training=training,
         )
         if self.revisit is None:
             return Read(query, None)

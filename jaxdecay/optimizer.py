@@ -9,6 +9,10 @@ import optax
 
 # A handful of scalars that set how the heads stand to each other: as well determined as the half-lives.
 _LEVELS = {"level", "group_strength", "behaviour_strength", "exponent"}
+_PACES = {
+    *("log_half_life", "log_envelope", "period_shift", "decay_recovery"),
+    *("decay_days_shift", "decay_steps_shift"),
+}
 # Another handful that set how loudly the item vectors speak, and belong to them.
 _SCALES = {"amplitude", "log_temperature", "log_softness"}
 
@@ -25,7 +29,7 @@ def is_level(path: tuple[Any, ...]) -> bool:
 
 def is_pace(path: tuple[Any, ...]) -> bool:
     """Whether a parameter is a half-life or a period itself, and not how much of each is written or read."""
-    return path[-1].key in ("log_half_life", "log_envelope", "period_shift", "decay_recovery")
+    return path[-1].key in _PACES
 
 
 def groups_of(params: Any) -> Any:

@@ -41,6 +41,8 @@ SHRINKAGE = {
     "amplitude": 1.0,
     "decay_satiation": 2.0,
     "decay_recovery": 1.5,
+    "decay_days_shift": 0.5,
+    "decay_steps_shift": 0.5,
 }
 """Standard deviation of the prior of each kind of deviation, in units of a logit (of `Bank`'s own for
 periods; of an item vector's own part for each of its numbers)."""

@@ -43,8 +43,9 @@ class TrainOptions:
     """Of embeddings and linear maps (decoupled); decay parameters take none."""
     batch_targets: int | None = None
     """Targets in a batch, about; default: a hundredth of the training events, from 512 to 4096."""
-    window: int = 64
-    """Most targets of one user in a row of a batch; the past before them is never cut."""
+    window: int | None = None
+    """Most targets of one user in a row of a batch; the past before them is never cut. Default: 64, or 256
+    with an encoder."""
     average: float = 1.0
     """Epochs over which parameters are averaged; the average is evaluated and kept."""
     validation_requests: int = 4000
@@ -60,9 +61,9 @@ class TrainOptions:
     """Of initialisation, batches and samples."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "window", "validation_requests"):
+        for name in ("epochs", "patience", "validation_requests"):
             _expect(name, getattr(self, name), 1, whole=True)
-        for name in ("batch_targets", "checkpoint_steps"):
+        for name in ("batch_targets", "checkpoint_steps", "window"):
             if getattr(self, name) is not None:
                 _expect(name, getattr(self, name), 1, whole=True)
         _expect("settle_epochs", self.settle_epochs, 0, whole=True)
@@ -132,16 +133,20 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> State:
 
 
 def batch_log_likelihood(
-    model: Interest, params: Any, batch: Batch, constants: Constants
+    model: Interest, params: Any, batch: Batch, constants: Constants, key: Array | None = None
 ) -> Float[Array, "b w"]:
-    """Log-likelihood of every target of a batch; 0 where the place is padding."""
+    """Log-likelihood of every target of a batch; 0 where the place is padding. With a ``key`` as in training:
+    what drops out is drawn by it."""
     variables = {"params": params}
     scorer, vectors = model.apply(variables, constants.items, constants.shares, method=Interest.scorer)
 
-    def user(history: Any, requests: Any, target: Array) -> Any:
-        return model.apply(variables, history, requests, target, constants.items, vectors)
+    def user(history: Any, requests: Any, target: Array, key: Array | None) -> Any:
+        given = (history, requests, target, constants.items, vectors)
+        drawn = None if key is None else {"dropout": key}
+        return model.apply(variables, *given, training=key is not None, rngs=drawn)
 
-    read = jax.vmap(user)(batch.history, batch.requests, batch.target)
+    keys = None if key is None else jax.random.split(key, len(batch.target))
+    read = jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
     flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
     result = log_likelihood(
         flat(read.query), flat(batch.grid), flat(batch.target), scorer, flat(read.excitation)
@@ -157,6 +162,7 @@ def make_train_step(
     targets: int,
     average_steps: float,
     settle_steps: int = 1,
+    seed: int = 0,
 ) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
     """The step: a gradient, compiled for each shape of batch, and an update, compiled once; donates the
     state.
@@ -171,9 +177,11 @@ def make_train_step(
     """
 
     @jax.jit
-    def differentiate(params: Any, batch: Batch, constants: Constants) -> tuple[Array, Any]:
+    def differentiate(params: Any, step: Array, batch: Batch, constants: Constants) -> tuple[Array, Any]:
+        key = jax.random.fold_in(jax.random.key(seed), step) if model.spec.encoder.dropout else None
+
         def loss_fn(params: Any) -> Array:
-            return -batch_log_likelihood(model, params, batch, constants).sum() / batch_targets
+            return -batch_log_likelihood(model, params, batch, constants, key).sum() / batch_targets
 
         return jax.value_and_grad(loss_fn)(params)
 
@@ -201,7 +209,7 @@ def make_train_step(
         return moved, loss
 
     def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
-        loss, gradient = differentiate(state.params, batch, constants)
+        loss, gradient = differentiate(state.params, state.step, batch, constants)
         return update(state, loss, gradient, constants.priors)
 
     return step

@@ -132,7 +132,7 @@ def main() -> None:
         "jaxdecay_train_events": ours.events,
         "jaxdecay_batches_per_epoch": ours.batches,
         "jaxdecay_batch_targets": arguments.batch_targets,
-        "jaxdecay_settings": {"features": ours.model.features, "modes": ours.model.modes} | ours.size,
+        "jaxdecay_settings": {"features": ours.model.size.features, "modes": ours.model.modes} | ours.size,
         "cores": arguments.cores,
         "machine": platform.machine(),
         "python": platform.python_version(),

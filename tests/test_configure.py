@@ -1,15 +1,18 @@
 """From a log to a spec: half-lives over its own ages, rhythms it can show, groups, heads that make sense."""
 
+import functools
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import toys
+from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.configure import ModelOptions, configure, group_levels, spread
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
-from jaxdecay.model import Table
+from jaxdecay.model import Interest, Table, abstract_params
 
 DAY = 86_400
 
@@ -102,6 +105,87 @@ def test_options_switch_heads_and_levels() -> None:
     assert less.revisit_half_lives == less.revisit_periods == less.popularity_half_lives == ()
     assert less.item_columns == less.user_columns == less.context_columns == Table()
     assert len(less.similarity_half_lives) == 2
+
+
+@functools.cache
+def all_parameters() -> set[str]:
+    return parameters()
+
+
+def parameters(**options: Any) -> set[str]:
+    """Names of all parameters of the model that these options make of a log."""
+    params = abstract_params(Interest(configure(toys.log(), ModelOptions(**({"preset": "base"} | options)))))
+    return {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)}
+
+
+@pytest.mark.parametrize(
+    ("options", "gone"),
+    [
+        ({"encoder": "none"}, ("encoder", "forward", "'last'", "event_calendar", "'behaviour'")),
+        ({"read": "last"}, ("'last'",)),
+        ({"revisit": False}, ("revisit",)),
+        ({"satiation": False}, ("satiation", "recovery")),
+        ({"popularity": False}, ("popularity",)),
+        ({"calendar": False}, ("calendar",)),
+        ({"per_item": False}, ("item_write",)),
+        ({"per_user": False}, ("user_read",)),
+        ({"per_behaviour": False}, ("behaviour_write",)),
+        ({"periods": ()}, ("period_shift", "log_envelope")),
+        ({"columns": False}, ("columns",)),
+        ({"group_by": "none"}, ("group_write", "group_strength")),
+        (
+            {"half_lives": "none"},
+            *[("log_half_life", "_shift", "envelope", "_write", "user_read", "recovery")],
+        ),
+    ],
+)
+def test_what_is_switched_off_has_no_parameters(options: dict[str, Any], gone: tuple[str, ...]) -> None:
+    full, less = all_parameters(), parameters(**options)
+    removed = full - less
+    for part in gone:
+        assert any(part in name for name in removed), part
+        assert not any(part in name for name in less), part
+    assert less <= full
+    assert {name for name in removed if not any(part in name for part in gone)} <= {
+        name for name in full if "decay_half_life" in name
+    }
+
+
+def test_presets_give_way_to_options() -> None:
+    assert configure(toys.log(), ModelOptions()).encoder.blocks == 0
+    base = configure(toys.log(), ModelOptions(preset="base"))
+    assert (base.features, base.encoder.kind, base.encoder.blocks) == (64, "bank", 2)
+    assert base.encoder.half_lives[-1] == float("inf")
+    assert not 64 % (len(base.encoder.half_lives) + len(base.encoder.steps))
+    large = configure(toys.log(), ModelOptions(preset="large"))
+    assert (large.encoder.precision, large.encoder.remat) == ("bfloat16", True)
+    own = ModelOptions(preset="large", features=8, blocks=1, dropout=0.0, precision="float32", remat=False)
+    spec = configure(toys.log(), own)
+    assert (spec.features, spec.encoder.blocks, spec.encoder.dropout) == (8, 1, 0.0)
+    assert (spec.encoder.precision, spec.encoder.remat) == ("float32", False)
+    reference = configure(toys.log(), ModelOptions(encoder="hstu", read="last", blocks=1, context=30))
+    assert (reference.encoder.kind, reference.encoder.bank, reference.encoder.context) == ("hstu", False, 30)
+    assert reference.encoder.half_lives == reference.encoder.steps == ()
+
+
+def test_initial_half_lives_are_those_that_learning_starts_from() -> None:
+    for preset in ("small", "base"):
+        kept = configure(toys.log(), ModelOptions(preset=preset, half_lives="initial"))
+        assert kept == configure(toys.log(), ModelOptions(preset=preset))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"read": "last"}, "needs an encoder"),
+        ({"dropout": 1.0}, "give a share"),
+        ({"blocks": 0}, "blocks=0"),
+        ({"half_lives": "initial", "half_life_prior": ("7d±2x",)}, "learns none"),
+    ],
+)
+def test_options_that_make_no_model_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        configure(toys.log(), ModelOptions(**options))
 
 
 def test_a_log_without_repeats_has_no_revisit_head() -> None:

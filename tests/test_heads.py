@@ -11,6 +11,7 @@ import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import readout
+from jaxdecay.encoders import Stack
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity
 from jaxdecay.heads.revisit import Revisit, with_excitation
@@ -168,7 +169,7 @@ NONE = Columns((), (), 0, 2)
 
 class TestSimilarity:
     HEAD = Similarity(
-        items=3, features=2, decay=Bank((2.0,)), behaviours=2, calendar=True,
+        items=3, features=2, decay=Bank((2.0,)), behaviours=2, calendar=True, encoder=Stack("bank", 0),
         item_columns=NONE, user_columns=NONE, context_columns=NONE,
     )  # fmt: skip
 

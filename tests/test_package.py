@@ -25,7 +25,7 @@ FLOORS = (
     "losses metrics rank lists bootstrap priors",
     "data",
     "train optimizer configure loop assembly fitting runs checkpointing predict evaluate outcomes"
-    " groups figures results protocol assess"
+    " groups figures results protocol assess presets"
     " curves influence half_lives refit tune crossvalidate baselines distributed privacy",
     "ids moments asked serving parts generations arrivals update trained recommend rerank explain drift",
     "cli commands settings progress serve plots report export doctor __main__",

@@ -14,9 +14,10 @@ the data say little of stays short and is close to nothing.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout
+from jaxdecay.encoders import FeedForward, Places, Stack
 from jaxdecay.heads.features import Columns
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
@@ -27,7 +28,13 @@ _DAY, _WEEK = 86_400, 604_800
 
 
 class Similarity(nn.Module):
-    """Item vectors, the bank they are written into, and the query that is read from it."""
+    """Item vectors, the encoder of events, the bank they are written into, and the query that is read.
+
+    Without an encoder (``encoder.blocks`` 0) events write the vectors of their items. With one they write
+    what it makes of them, the last of them is part of the query as it is, and the query passes a
+    feed-forward of its own. ``bank`` False leaves the bank out: the query is the last event alone.
+    ``context``: events that an encoder goes back from the first one that is asked about, 0 for all.
+    """
 
     items: int
     features: int
@@ -35,8 +42,11 @@ class Similarity(nn.Module):
     item_columns: Columns
     user_columns: Columns
     context_columns: Columns
+    encoder: Stack
     behaviours: int = 1
     calendar: bool = True
+    bank: bool = True
+    context: int = 0
 
     def setup(self) -> None:
         normal, zeros = nn.initializers.normal, nn.initializers.zeros
@@ -46,6 +56,13 @@ class Similarity(nn.Module):
         self.log_softness = self.param("log_softness", nn.initializers.constant(-2.3), ())
         self.amplitude = self.param("amplitude", zeros, (self.behaviours,))
         self.hours = self.param("calendar", zeros, (8, self.features)) if self.calendar else None
+        if not self.encoder.blocks:
+            return
+        several = self.behaviours > 1
+        self.kind = self.param("behaviour", zeros, (self.behaviours, self.features)) if several else None
+        self.event_hours = self.param("event_calendar", zeros, (8, self.features)) if self.calendar else None
+        self.last = nn.Dense(self.features, use_bias=False, kernel_init=zeros) if self.bank else None
+        self.forward = FeedForward(dropout=self.encoder.dropout, dtype=self.encoder.dtype)
 
     def vectors(self, items: Items) -> Float[Array, "v d"]:
         """Item vectors before normalisation; an item without an embedding of its own has its columns
@@ -71,25 +88,60 @@ class Similarity(nn.Module):
         ages: readout.Ages,
         vectors: Float[Array, "n d"],
         writes: Float[Array, "n c"],
+        *,
+        training: bool = False,
     ) -> Float[Array, "r d"]:
         """The faded interest at each request, normalised and scaled: its inner product with an item's
         target vector is the score.
 
         ``vectors`` and ``writes`` are those of the history's events.
         """
-        modes = self.decay.modes()
-        reads = self.decay.read_weights(history.user, ages)
         values = (1.0 + self.amplitude[history.behaviour]) * history.weight
         written = values[:, None] * self._in_context(vectors, history)
-        query = readout.read(
-            modes, self.decay.expand_writes(writes), written, self.decay.expand_reads(reads), ages
-        )
+        query = jnp.zeros((len(requests.at), self.features), jnp.float32)
+        if self.encoder.blocks:
+            seen = ages.past.shape[0] + requests.seen
+            written = self._encoded(history, requests, written, seen, training)
+            last = jnp.where((seen > 0)[:, None], written[jnp.maximum(seen - 1, 0)], 0.0)
+            query += last if self.last is None else self.last(last)
+        if self.bank:
+            modes = self.decay.modes()
+            reads = self.decay.read_weights(history.user, ages)
+            writes, reads = self.decay.expand_writes(writes), self.decay.expand_reads(reads)
+            query += readout.read(modes, writes, written, reads, ages)
         query += self.user_columns(history.user_categorical, history.user_numeric)
         query = self._in_context(query, requests)
         if self.hours is not None:
             query += calendar(requests.at) @ self.hours
+        if self.encoder.blocks:
+            query = self.forward(query, training=training)
         length = jnp.sqrt(jnp.square(query).sum(-1, keepdims=True) + jnp.exp(2.0 * self.log_softness))
         return jnp.exp(self.log_temperature) * query / length
+
+    def _encoded(
+        self,
+        history: History,
+        requests: Requests,
+        written: Float[Array, "n d"],
+        seen: Int[Array, " r"],
+        training: bool,
+    ) -> Float[Array, "n d"]:
+        """What each event writes, by the encoder; ``seen``: rows before each request."""
+        if self.kind is not None:
+            written += self.kind[history.behaviour]
+        if self.event_hours is not None:
+            written += calendar(history.time) @ self.event_hours
+        # What follows an event is asked for when the next one comes, or at the request.
+        until = jnp.concatenate([history.time[1:], history.time[-1:]])
+        until = until.at[seen - 1].set(requests.at, mode="drop", wrap_negative_indices=False)
+        skipped = max(0, len(history.item) - len(requests.at) - self.context) if self.context else 0
+        places = Places(history.time[skipped:], until[skipped:], history.mask[skipped:])
+        encoded = self.encoder(
+            jnp.where(history.mask[:, None], written, 0.0)[skipped:], places, training=training
+        )
+        encoded = jnp.concatenate([written[:skipped], encoded])
+        # Nobody reads what does not count, but zeros times NaN would be.
+        return jnp.where(history.mask[:, None], encoded, 0.0)
 
     def _in_context(self, vectors: Float[Array, "n d"], where: History | Requests) -> Float[Array, "n d"]:
         return vectors + self.context_columns(where.context_categorical, where.context_numeric)

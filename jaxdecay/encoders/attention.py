@@ -1,0 +1,61 @@
+r"""Softmax attention over the events before, with a learned bias for each distance in the row of events: the
+mixer of SASRec with relative places.
+
+$$ y_j = W_o \sum_{i \le j} \mathrm{softmax}_i\Bigl( \frac{\langle q_j, k_i \rangle}{\sqrt{d_h}} + b_h(j - i)
+\Bigr)\, v_i $$
+
+Distances are counted in events and shared beyond the longest, so that histories of any length are read; no
+time enters.
+
+References:
+    Kang, McAuley: Self-attentive sequential recommendation (2018); Raffel et al.: Exploring the limits of
+    transfer learning (2020), for places as biases of distances.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxdecay.encoders.events import Places
+from jaxdecay.errors import InputError
+
+_LOWEST = -1e30
+
+
+class Attention(nn.Module):
+    """``heads`` of equal width; ``reach``: distances with a bias of their own."""
+
+    heads: int
+    reach: int = 64
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], places: Places) -> Float[Array, "n d"]:
+        width = x.shape[1]
+        if width % self.heads:
+            raise InputError(f"{self.heads} heads for {width} dimensions: give a divisor of it")
+        split = (len(x), self.heads, width // self.heads)
+        query, key, value = (
+            nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)(x).reshape(split)
+            for name in ("query", "key", "value")
+        )
+        near = self.param("distance", nn.initializers.zeros, (self.heads, self.reach))
+        logits = jnp.einsum("qhd,khd->hqk", query, key, preferred_element_type=jnp.float32)
+        logits = logits / split[2] ** 0.5 + near[:, distance(len(x), self.reach)]
+        visible = seen(places)
+        weights = jax.nn.softmax(jnp.where(visible[None], logits, _LOWEST), axis=-1)
+        weights = jnp.where(visible[None], weights, 0.0).astype(self.dtype)
+        mixed = jnp.einsum("hqk,khd->qhd", weights, value).reshape(x.shape)
+        return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(mixed)
+
+
+def distance(length: int, reach: int) -> Int[Array, "n n"]:
+    """Events from each column to each row, at most ``reach`` - 1; 0 for later ones."""
+    place = jnp.arange(length)
+    return jnp.clip(place[:, None] - place[None], 0, reach - 1)
+
+
+def seen(places: Places) -> Array:
+    """(n, n) whether the row's event sees the column's: its own and earlier ones."""
+    return jnp.tril(jnp.ones((len(places.mask),) * 2, bool)) & places.mask[None]

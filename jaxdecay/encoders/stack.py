@@ -1,0 +1,88 @@
+"""A stack of blocks over a history: mix, then transform each event, both beside what was there before.
+
+Every block starts as the identity (what it adds begins at zero), so that a stack starts as the model without
+it and learns what the data ask for.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdecay.encoders.attention import Attention
+from jaxdecay.encoders.bank import DecayMixer
+from jaxdecay.encoders.events import Places
+from jaxdecay.encoders.timed import TimedAttention
+
+Kind = Literal["bank", "transformer", "hstu"]
+
+
+class FeedForward(nn.Module):
+    """Two layers with a gate (SwiGLU; Shazeer 2020), of ``ratio`` times the width, beside the input."""
+
+    ratio: int = 2
+    dropout: float = 0.0
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], *, training: bool = False) -> Float[Array, "n d"]:
+        width = x.shape[-1]
+        normed = nn.RMSNorm(dtype=self.dtype, name="norm")(x)
+        inner = nn.Dense(2 * self.ratio * width, use_bias=False, dtype=self.dtype, name="in")(normed)
+        value, gate = jnp.split(inner, 2, axis=-1)
+        zeros = nn.initializers.zeros
+        added = nn.Dense(width, dtype=self.dtype, kernel_init=zeros, name="out")(value * nn.silu(gate))
+        return x + nn.Dropout(self.dropout)(added, deterministic=not training).astype(x.dtype)
+
+
+class Block(nn.Module):
+    """One mixer and one `FeedForward`, each on normalised input and beside it."""
+
+    kind: Kind
+    heads: int = 1
+    half_lives: tuple[float, ...] = ()
+    steps: tuple[float, ...] = ()
+    dropout: float = 0.0
+    dtype: jax.typing.DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"], places: Places, training: bool) -> Float[Array, "n d"]:
+        if self.kind == "bank":
+            mixer: nn.Module = DecayMixer(self.half_lives, self.steps, dtype=self.dtype, name="mixer")
+        elif self.kind == "transformer":
+            mixer = Attention(self.heads, dtype=self.dtype, name="mixer")
+        else:
+            mixer = TimedAttention(self.heads, dtype=self.dtype, name="mixer")
+        added = mixer(nn.RMSNorm(dtype=self.dtype, name="norm")(x), places)
+        x = x + nn.Dropout(self.dropout)(added, deterministic=not training).astype(x.dtype)
+        return FeedForward(dropout=self.dropout, dtype=self.dtype, name="forward")(x, training=training)
+
+
+class Stack(nn.Module):
+    """``blocks`` blocks of one kind. ``remat``: what is inside a block is computed again for the gradient."""
+
+    kind: Kind
+    blocks: int
+    heads: int = 1
+    half_lives: tuple[float, ...] = ()
+    steps: tuple[float, ...] = ()
+    dropout: float = 0.0
+    dtype: jax.typing.DTypeLike = jnp.float32
+    remat: bool = False
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n d"], places: Places, *, training: bool = False
+    ) -> Float[Array, "n d"]:
+        """What each event means after those before it; the row of an event that does not count is nobody's
+        to read."""
+        block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
+        for number in range(self.blocks):
+            one = block(
+                self.kind, self.heads, self.half_lives, self.steps, self.dropout, self.dtype,
+                name=f"block_{number}",
+            )  # fmt: skip
+            x = one(x, places, training)
+        return x

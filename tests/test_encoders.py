@@ -1,0 +1,288 @@
+"""Encoders of events: blind to the future and to padding, against loops in float64, and inside the model the
+same however a history is cut and whether it is trained or served."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toys
+from toys import any_rank  # noqa: F401 - a fixture for every test here
+
+from jaxdecay.data.requests import Requests
+from jaxdecay.encoders import Places, Stack
+from jaxdecay.errors import InputError
+from jaxdecay.model import Encoder, Spec
+from jaxdecay.predict import Predictor
+
+DAY = 86_400
+N, D = 7, 4
+KINDS = ("bank", "transformer", "hstu")
+PACES: dict[str, Any] = {"half_lives": (3.0, float("inf")), "steps": (2.0, float("inf"))}
+
+
+def stack(kind: Any, **changes: Any) -> Stack:
+    return Stack(kind, 1, 2, **(PACES if kind == "bank" else {}), **changes)
+
+
+def places(seed: int = 0, left: int = 1, right: int = 1) -> tuple[jax.Array, Places]:
+    random = np.random.default_rng(seed)
+    mask = (np.arange(N) >= left) & (np.arange(N) < N - right)
+    time = np.cumsum(np.where(random.random(N) < 0.3, 0, random.integers(1, 3 * DAY, N)))
+    until = np.append(time[1:], time[-1] + 5 * DAY)
+    given = Places(jnp.asarray(time, jnp.int32), jnp.asarray(until, jnp.int32), jnp.asarray(mask))
+    return jnp.asarray(np.where(mask[:, None], random.normal(size=(N, D)), 0.0), jnp.float32), given
+
+
+def params_of(module: Stack, scale: float = 0.5) -> Any:
+    """Parameters none of which stands where it started."""
+    start = module.init(jax.random.key(0), *places())
+    random = np.random.default_rng(1)
+    return jax.tree.map(lambda x: x + scale * random.normal(size=x.shape).astype(np.float32), start)
+
+
+PARAMS = {kind: params_of(stack(kind)) for kind in KINDS}
+
+
+@jax.jit
+def run_bank(params: Any, x: Any, given: Any) -> Any:
+    return stack("bank").apply(params, x, given)
+
+
+@jax.jit
+def run_transformer(params: Any, x: Any, given: Any) -> Any:
+    return stack("transformer").apply(params, x, given)
+
+
+@jax.jit
+def run_hstu(params: Any, x: Any, given: Any) -> Any:
+    return stack("hstu").apply(params, x, given)
+
+
+RUN = {"bank": run_bank, "transformer": run_transformer, "hstu": run_hstu}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fresh_stack_changes_nothing(kind: str) -> None:
+    x, given = places()
+    start = stack(kind).init(jax.random.key(0), x, given)
+    np.testing.assert_array_equal(RUN[kind](start, x, given), x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_slope_leads_to_later_events_or_to_padding(kind: str) -> None:
+    x, given = places()
+    slopes = jax.jit(jax.jacrev(lambda x: RUN[kind](PARAMS[kind], x, given)))(x)
+    reached = np.abs(slopes).sum((1, 3)) > 0
+    counts = np.asarray(given.mask)
+    expected = np.tril(np.ones((N, N), bool)) & counts[None]
+    np.testing.assert_array_equal(reached[counts], expected[counts])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_and_the_origin_of_time_change_nothing(kind: str) -> None:
+    x, given = places()
+    found = np.asarray(RUN[kind](PARAMS[kind], x, given))[1:-1]
+    wild = jnp.where(given.mask, given.time, 2**31 - 1)
+    moved = jnp.roll(x, -1, 0), Places(*(jnp.roll(field, -1) for field in (wild, given.until, given.mask)))
+    np.testing.assert_allclose(RUN[kind](PARAMS[kind], *moved)[: N - 2], found, rtol=1e-6, atol=1e-6)
+    later = given._replace(time=given.time + 10**9, until=given.until + 10**9)
+    np.testing.assert_array_equal(np.asarray(RUN[kind](PARAMS[kind], x, later))[1:-1], found)
+
+
+def test_time_reaches_decayed_states_and_timed_attention_but_not_the_plain_one() -> None:
+    x, given = places()
+    slower = given._replace(time=3 * given.time, until=3 * given.until)
+    idle = given._replace(until=given.until + 300 * DAY)
+    for kind, by_time, by_idling in (
+        ("bank", True, False),
+        ("transformer", False, False),
+        ("hstu", True, True),
+    ):
+        found = RUN[kind](PARAMS[kind], x, given)
+        assert np.array_equal(RUN[kind](PARAMS[kind], x, slower), found) != by_time
+        assert np.array_equal(RUN[kind](PARAMS[kind], x, idle), found) != by_idling
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    return x / (1 + np.exp(-x))
+
+
+def rms(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+def forward(x: np.ndarray, p: Any) -> np.ndarray:
+    value, gate = np.split(rms(x, p["norm"]["scale"]) @ p["in"]["kernel"], 2, axis=-1)
+    return x + value * silu(gate) @ p["out"]["kernel"] + p["out"]["bias"]
+
+
+def bank(x: np.ndarray, p: Any, given: Any) -> np.ndarray:
+    """Every pair of events, in float64."""
+    value, gate = x @ p["value"]["kernel"], silu(x @ p["gate"]["kernel"] + p["gate"]["bias"])
+    days, steps = 3.0 * np.exp(p["decay_days_shift"][0]), 2.0 * np.exp(p["decay_steps_shift"][0])
+    state, counts = np.zeros((N, D)), np.asarray(given.mask)
+    for row in np.flatnonzero(counts):
+        for other in np.flatnonzero(counts[: row + 1]):
+            age = (int(given.time[row]) - int(given.time[other])) / DAY
+            after = counts[other + 1 : row + 1].sum()
+            state[row] += np.array([0.5 ** (age / days), 1.0, 0.5 ** (after / steps), 1.0]) * value[other]
+    state /= np.sqrt((state**2).mean(1, keepdims=True) + np.exp(2 * p["log_softness"]))
+    return state * gate @ p["out"]["kernel"] + p["out"]["bias"]
+
+
+def transformer(x: np.ndarray, p: Any, given: Any) -> np.ndarray:
+    query, key, value = (x @ p[name]["kernel"] for name in ("query", "key", "value"))
+    mixed = np.zeros((N, D))
+    for head in range(2):
+        own = slice(2 * head, 2 * head + 2)
+        for row in range(N):
+            seen = [j for j in range(row + 1) if given.mask[j]]
+            near = np.array([p["distance"][head, row - j] for j in seen])
+            weight = np.exp([query[row, own] @ key[j, own] / np.sqrt(2) for j in seen] + near)
+            if seen:
+                mixed[row, own] = weight / weight.sum() @ value[seen, own]
+    return mixed @ p["out"]["kernel"] + p["out"]["bias"]
+
+
+def hstu(x: np.ndarray, p: Any, given: Any) -> np.ndarray:
+    query, key, value, gate = np.split(silu(x @ p["in"]["kernel"]), 4, axis=1)
+    mixed = np.zeros((N, D))
+    for head in range(2):
+        own = slice(2 * head, 2 * head + 2)
+        for row in range(N):
+            seen = [j for j in range(row + 1) if given.mask[j]]
+            for j in seen:
+                gap = max(1, int(given.until[row]) - int(given.time[j]))
+                bias = p["distance"][head, row - j] + p["age"][head, int(np.log(gap) / 0.301)]
+                mixed[row, own] += silu(query[row, own] @ key[j, own] + bias) * value[j, own] / len(seen)
+    centred = mixed - mixed.mean(1, keepdims=True)
+    normed = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-6)
+    return normed * gate @ p["out"]["kernel"] + p["out"]["bias"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_block_is_what_its_formula_says(kind: str) -> None:
+    x, given = places(3)
+    p = jax.tree.map(lambda v: np.asarray(v, np.float64), PARAMS[kind])["params"]["block_0"]
+    mixer = {"bank": bank, "transformer": transformer, "hstu": hstu}[kind]
+    wide = np.asarray(x, np.float64)
+    expected = forward(wide + mixer(rms(wide, p["norm"]["scale"]), p["mixer"], given), p["forward"])
+    found, counts = RUN[kind](PARAMS[kind], x, given), np.asarray(given.mask)
+    np.testing.assert_allclose(found[counts], expected[counts], rtol=2e-5, atol=2e-5)
+
+
+def test_half_precision_is_near_and_recomputing_is_the_same() -> None:
+    x, given = places()
+
+    def loss(params: Any, module: Stack) -> Any:
+        found: Any = module.apply(params, x, given)
+        return jnp.sin(found).sum(), found
+
+    slopes = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
+    (_, full), slope = slopes(PARAMS["bank"], stack("bank"))
+    (_, again), same = slopes(PARAMS["bank"], stack("bank", remat=True))
+    np.testing.assert_allclose(again, full, rtol=1e-5, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), slope, same)
+    (_, half), _ = slopes(PARAMS["bank"], stack("bank", dtype=jnp.dtype("bfloat16")))
+    assert half.dtype == jnp.float32
+    assert not np.array_equal(half, full)
+    np.testing.assert_allclose(half, full, rtol=0.05, atol=0.05 * float(jnp.abs(full).max()))
+
+
+def test_what_drops_out_is_drawn_by_the_key_and_only_in_training() -> None:
+    x, given = places()
+    module = stack("bank", dropout=0.5)
+    drop = jax.jit(lambda key: module.apply(PARAMS["bank"], x, given, training=True, rngs={"dropout": key}))
+    one, two, other = (drop(jax.random.key(seed)) for seed in (0, 0, 1))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+    still = jax.jit(module.apply)(PARAMS["bank"], x, given)
+    np.testing.assert_allclose(still, run_bank(PARAMS["bank"], x, given), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (Stack("bank", 1, half_lives=(1.0,), steps=(1.0, 2.0)), "3 heads for 4 dimensions"),
+        (Stack("bank", 1), "give at least one head"),
+        (Stack("bank", 1, half_lives=(0.0,)), "half_lives=0"),
+        (Stack("transformer", 1, 3), "3 heads for 4 dimensions"),
+        (Stack("hstu", 1, 3), "3 heads for 4 dimensions"),
+    ],
+)
+def test_what_cannot_be_is_refused(module: Stack, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        module.init(jax.random.key(0), *places())
+
+
+# In the model
+
+
+def encoded(kind: Any, **changes: Any) -> tuple[Any, Any]:
+    """Pieces and parameters of a small model whose events pass an encoder."""
+    histories = toys.log()
+    paces = PACES if kind == "bank" else {"context": 64}
+    spec = toys.bare(
+        histories, behaviours=2, features=4, calendar=True,
+        encoder=Encoder(kind, blocks=1, heads=2, **paces, **changes),
+    )  # fmt: skip
+    made = toys.pieces(histories, spec, window=32, batch_targets=64)
+    return made, toys.random_params(made)
+
+
+with jax.numpy_rank_promotion("allow"):
+    MODELS = {"bank": encoded("bank"), "hstu": encoded("hstu", bank=False)}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
+    made, params = MODELS[kind]
+    found = []
+    for window in (32, 6):
+        batches = dataclasses.replace(made.batches, window=window)
+        values: dict[int, float] = {}
+        for step in range(batches.per_epoch):
+            batch = batches[step]
+            likelihood = np.asarray(toys.log_likelihood(made.model, params, batch, made.constants))
+            event = batch.requests.context_numeric[..., 0].astype(int)[batch.valid]
+            values |= dict(zip(event.tolist(), likelihood[batch.valid].tolist(), strict=True))
+        found.append(values)
+    assert found[0].keys() == found[1].keys() == set(range(made.histories.events))
+    for event, value in found[0].items():
+        assert found[1][event] == pytest.approx(value, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_what_is_served_is_what_was_trained(kind: str) -> None:
+    made, params = MODELS[kind]
+    histories = made.histories
+    user, place = 1, 15
+    event = int(histories.offsets[user]) + place
+    asked = Requests(
+        np.array([user], np.int32), np.array([event]), np.asarray(histories.time)[[event]], np.array([0, 1]),
+        np.asarray(histories.item)[[event]], np.array([event]),
+    )  # fmt: skip
+    scores = Predictor(made.model, params, histories, made.catalogue, made.reference).scores(asked)[0]
+    served = jax.nn.log_softmax(scores)[histories.item[event]]
+    batch = next(
+        b for step in range(made.batches.per_epoch) if user in (b := made.batches[step]).history.user
+    )
+    row = int(np.flatnonzero(batch.history.user == user)[0])
+    assert batch.history.mask[row].sum() == 20
+    trained = np.asarray(toys.log_likelihood(made.model, params, batch, made.constants))[row, place]
+    assert trained == pytest.approx(float(served), rel=1e-4, abs=1e-4)
+
+
+def test_the_spec_survives_json_and_knows_whether_time_matters() -> None:
+    made, _ = MODELS["bank"]
+    assert Spec.from_json(made.model.spec.to_json()) == made.model.spec
+    quiet = {
+        "calendar": False, "revisit": False, "revisit_half_lives": (), "popularity_half_lives": (),
+    }  # fmt: skip
+    alone = Encoder("hstu", blocks=1, bank=False)
+    assert dataclasses.replace(made.model.spec, **quiet, encoder=alone).request_time_matters()
+    with pytest.raises(InputError, match="fades"):
+        dataclasses.replace(made.model.spec, **quiet, encoder=dataclasses.replace(alone, kind="transformer"))
