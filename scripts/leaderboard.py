@@ -65,7 +65,7 @@ class Options:
     bootstrap: int = 1000
     """Replicates behind the intervals."""
     override: tuple[str, ...] = ()
-    """NAME=VALUE over every model's options, such as features=8 or train.epochs=2, for a quick look."""
+    """NAME=VALUE over every system's options, such as features=8, train.epochs=2 or peer.epochs=1."""
     json: Path | None = None
     """Where the rows go."""
     markdown: Path | None = None

@@ -63,8 +63,8 @@ def _summaries(board: Board, standing: Standing, bootstrap: int) -> list[dict[Ti
     """Of each seed, by time."""
     how: Row = {"k": (CUT,), "labels": board.labels, "replicates": bootstrap, "seed": 0}
     found = []
-    for one in standing.trials:
-        outcomes, table = load(one.outcomes, board.test)
+    for trial in standing.trials:
+        outcomes, table = load(trial.outcomes, board.test)
         found.append(
             {time: summarise(each, table, board.histories, **how) for time, each in outcomes.items()}
         )

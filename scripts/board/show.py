@@ -12,6 +12,7 @@ from jaxdecay.evaluate import rules
 Row = dict[str, Any]
 Table = dict[str, dict[str, Row]]
 """By system and metric."""
+_WORDS = ("repeats", "novelties", "warm", "time withheld")
 
 
 def table_of(rows: Sequence[Row]) -> Table:
@@ -52,20 +53,12 @@ def _users(asked: Requests) -> int:
 def quality(table: Table) -> Iterator[str]:
     """How good they are."""
     heads = ["system", "HR@10", "NDCG@10", f"NDCG@10 minus {FLAGSHIP}", "MRR@10", "coverage@10"]
-    heads += [
-        "debiased NDCG@10",
-        "NDCG@10 repeats",
-        "NDCG@10 novelties",
-        "NDCG@10 warm",
-        "NDCG@10 time withheld",
-        "seeds",
-    ]
-    yield from _head(heads)
+    heads += [f"NDCG@10 {word}" for word in ("debiased", *_WORDS)]
+    yield from _head([*heads, "seeds"])
     for name, one in table.items():
         cells = [_interval(one.get("hr@10")), _interval(one.get("ndcg@10")), _difference(one.get("ndcg@10"))]
         cells += [_interval(one.get(metric)) for metric in ("mrr@10", "coverage@10", "debiased_ndcg@10")]
-        words = ("repeats", "novelties", "warm", "time withheld")
-        cells += [_value(one.get(f"ndcg@10 ({word})")) for word in words]
+        cells += [_value(one.get(f"ndcg@10 ({word})")) for word in _WORDS]
         yield _line([name, *cells, _seeds(one.get("ndcg@10"))])
 
 

@@ -99,7 +99,8 @@ def configurations(
 ) -> list[dict[str, Any]]:
     """The configurations of a system that tuning tries, different ones only; what caches are keyed by.
 
-    ``overrides``: over every model's own, ``features`` for a model's and ``train.epochs`` for its training.
+    ``overrides``: over every system's own, ``features`` of models, ``train.epochs`` of their training,
+    ``peer.epochs`` of peers.
     Raises InputError when this version lacks an option.
     """
     found: list[dict[str, Any]] = []
@@ -114,21 +115,23 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
     if entry.kind == "baseline":
         return {"kind": "baseline", "baseline": entry.name}
     if entry.kind == "peer":
-        return {"kind": "peer", "peer": {**entry.peer, **candidate.peer}}
-    model = {k: v for k, v in overrides.items() if not k.startswith("train.")}
-    train = {k.removeprefix("train."): v for k, v in overrides.items() if k.startswith("train.")}
+        return {"kind": "peer", "peer": {**entry.peer, **candidate.peer, **_under("peer.", overrides)}}
+    model = {name: value for name, value in overrides.items() if "." not in name}
+    train = _under("train.", overrides)
     model = {**entry.model, **candidate.model, **model}
     if model.get("half_lives") == "none" and (clock == "relative" or not model.get("calendar", True)):
         model["request_time"] = "ignored"  # nothing is left that moves with time
     train = {**entry.train, **candidate.train, **train}
     try:
-        made: dict[str, Any] = {
-            "model": asdict(ModelOptions(**model)),
-            "train": asdict(TrainOptions(**train)),
-        }
+        made = asdict(ModelOptions(**model))
+        how = asdict(TrainOptions(**train))
     except (TypeError, InputError) as error:
         raise InputError(f"system {entry.name!r}: this version cannot make it ({error})") from None
-    return {"kind": "model", "model": made[0], "train": {k: v for k, v in made[1].items() if k != "seed"}}
+    return {"kind": "model", "model": made, "train": {k: v for k, v in how.items() if k != "seed"}}
+
+
+def _under(prefix: str, overrides: Overrides) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in overrides.items() if k.startswith(prefix)}
 
 
 def choose(names: Sequence[str], *, peers: bool) -> list[Entry]:
