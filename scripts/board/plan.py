@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -67,13 +68,13 @@ class Plan:
         if not self.done(one, scored=scored):
             self.say(f"{one.board.log} {one.board.protocol}: {what}, seed {one.seed}")
             status = self._run(one, scored=scored)
-            if status == UNFINISHED or status < 0:
+            if status in (UNFINISHED, -signal.SIGINT, -signal.SIGTERM):
                 raise KeyboardInterrupt
             if status:
-                lines = (one.folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()
-                raise Failed(
-                    f"{what}: {lines[-1] if lines else 'no reason given'} (see {one.folder}/log.txt)"
-                )
+                log = one.folder / "log.txt"
+                lines = log.read_text(encoding="utf-8").strip().splitlines()
+                why = f"killed by signal {-status}" if status < 0 else (lines or ["no reason given"])[-1]
+                raise Failed(f"{what}: {why} (see {log})")
         found = one.trained()
         assert found is not None
         return found

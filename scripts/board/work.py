@@ -3,7 +3,8 @@
     python -m board.work JOB.json
 
 Wall time and peak memory are those of training alone: both are taken before anything is scored. A run that is
-killed goes on from its last checkpoint, and its seconds from those at that checkpoint.
+killed goes on from its last checkpoint, and its seconds from those at that checkpoint; loading and compiling
+again are counted again.
 """
 
 import json

@@ -18,7 +18,8 @@ parameters of the best epoch then rank the validation and the test requests.
 ``--out`` then holds ``lists.parquet`` (user_id, item_id, rank, request) and ``peer.json``: ``seconds`` of
 training (without ranking), seconds per epoch, peak memory of training and ranking, parameters, the validation
 curve (seconds of training, NDCG@10). After each epoch all of it stands in ``state.pt``: a killed run goes on
-from there, if not bit for bit. ``events_per_second`` counts the events it trains on, at most ``--length`` + 1 of each user.
+from there, if not bit for bit. ``events_per_second`` counts the events it trains on, at most ``--length`` + 1
+of each user.
 """
 
 import argparse
