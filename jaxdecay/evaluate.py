@@ -161,7 +161,7 @@ def evaluate(
     requests = requests.take(order)
     labels = None if labels is None else np.asarray(labels, np.float64)[order]
     applied = rules(histories, exclude_history)
-    outcomes, table = _score(systems, applied, requests, max(k))
+    outcomes, table = score(systems, applied, requests, max(k))
     summaries = {
         key: summarise(outcome, table, histories, k=k, labels=labels, replicates=bootstrap, seed=seed)
         for key, outcome in outcomes.items()
@@ -205,10 +205,14 @@ def _check(
         raise ValueError(f"k={list(k)}: give list lengths from 1 to the {histories.items} items of the log")
 
 
-def _score(
+def score(
     systems: Sequence[System], applied: Rules, requests: Requests, k: int
 ) -> tuple[dict[tuple[str, Time], Outcome], Table]:
-    """What every system did, time given and withheld, and what the requests were like."""
+    """What every system did, time given and withheld, and what the requests were like.
+
+    Requests in order of time are scored fastest. What is returned can be kept, and gives `summarise` and
+    `compare` of `jaxdecay.figures` all they need without scoring again.
+    """
     told: dict[Time, Requests] = {"given": requests, "withheld": withheld(requests, applied.histories)}
     outcomes: dict[tuple[str, Time], Outcome] = {}
     for system in systems:

@@ -27,7 +27,8 @@ FLOORS = (
     "train optimizer configure loop assembly fitting runs checkpointing predict evaluate outcomes"
     " groups figures results protocol assess presets"
     " curves influence half_lives refit tune crossvalidate baselines distributed privacy",
-    "ids moments asked serving parts generations arrivals update trained recommend rerank explain drift",
+    "ids listed moments asked serving parts generations arrivals update trained recommend rerank explain"
+    " drift",
     "cli commands settings progress serve plots report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

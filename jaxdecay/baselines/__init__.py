@@ -5,6 +5,9 @@ like are chosen by NDCG@10 on validation requests. Histories and catalogue count
 parameters do not.
 """
 
+import functools
+from collections.abc import Callable, Collection
+
 from jaxdecay.baselines.choose import Judge
 from jaxdecay.baselines.counts import OwnCounts, fit_decayed_own_counts, own_counts
 from jaxdecay.baselines.factorisation import Factorisation, fit_factorisation
@@ -13,13 +16,33 @@ from jaxdecay.baselines.popularity import Popularity, fit_decayed, fit_windowed,
 from jaxdecay.data.catalogue import timeline
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
+from jaxdecay.errors import InputError
 
-__all__ = ["Factorisation", "Neighbours", "OwnCounts", "Popularity", "fit_baselines"]
+__all__ = ["BASELINES", "Factorisation", "Neighbours", "OwnCounts", "Popularity", "fit_baselines"]
+
+Baseline = Popularity | OwnCounts | Neighbours | Factorisation
+
+BASELINES = (
+    "popularity",
+    "windowed popularity",
+    "decayed popularity",
+    "most recent",
+    "own counts",
+    "decayed own counts",
+    "item neighbours",
+    "matrix factorisation",
+)
+"""Their names, in the order of the table."""
 
 
 def fit_baselines(
-    histories: Histories, validation: Requests, *, exclude_history: bool | None = None, seed: int = 0
-) -> list[Popularity | OwnCounts | Neighbours | Factorisation]:
+    histories: Histories,
+    validation: Requests,
+    *,
+    exclude_history: bool | None = None,
+    seed: int = 0,
+    names: Collection[str] = BASELINES,
+) -> list[Baseline]:
     """All baselines, fitted.
 
     Args:
@@ -27,25 +50,28 @@ def fit_baselines(
         any, nothing
             fades and windows are the longest.
         exclude_history: as it will be in the evaluation.
+        names: only these; the others are not fitted, but for what these stand on.
 
     With a relative clock there is no popularity at a time, and so neither a windowed nor a decayed one.
+    Raises InputError for a name that is no baseline.
     """
+    unknown = [name for name in names if name not in BASELINES]
+    if unknown:
+        raise InputError(f"names: {unknown[0]!r} is no baseline; there are {', '.join(BASELINES)}")
     judge = Judge.of(histories, validation, seed=seed, exclude_history=exclude_history)
     events = timeline(histories)
-    plain = popularity(events)
-    own = own_counts(histories, float("inf"), plain, name="own counts")
-    recent = own_counts(histories, 0.0, plain, name="most recent")
+    plain = functools.cache(lambda: popularity(events))
+    decayed = plain if events.relative else functools.cache(lambda: fit_decayed(judge, events))
+    makers: dict[str, Callable[[], Baseline]] = {
+        "popularity": plain,
+        "windowed popularity": lambda: fit_windowed(judge, events),
+        "decayed popularity": decayed,
+        "most recent": lambda: own_counts(histories, 0.0, plain(), name="most recent"),
+        "own counts": lambda: own_counts(histories, float("inf"), plain(), name="own counts"),
+        "decayed own counts": lambda: fit_decayed_own_counts(judge, decayed()),
+        "item neighbours": lambda: fit_neighbours(judge, decayed()),
+        "matrix factorisation": lambda: fit_factorisation(judge, decayed(), seed=seed),
+    }
     if events.relative:
-        decayed, by_time = plain, []
-    else:
-        decayed = fit_decayed(judge, events)
-        by_time = [fit_windowed(judge, events), decayed]
-    return [
-        plain,
-        *by_time,
-        recent,
-        own,
-        fit_decayed_own_counts(judge, decayed),
-        fit_neighbours(judge, decayed),
-        fit_factorisation(judge, decayed, seed=seed),
-    ]
+        del makers["windowed popularity"], makers["decayed popularity"]
+    return [make() for name, make in makers.items() if name in names]

@@ -1,0 +1,1 @@
+"""What `scripts/leaderboard.py` is made of, one concept a file."""

@@ -1,0 +1,174 @@
+"""The systems of the table, a line each: what they change of the flagship's options, and what is tuned.
+
+A model is ``ModelOptions(**model)`` and ``TrainOptions(**train)``; everything not named keeps its default. A
+line may name options that this version does not have: it is then shown as such and cannot be chosen.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from jaxdecay.baselines import BASELINES
+from jaxdecay.configure import ModelOptions
+from jaxdecay.errors import InputError
+from jaxdecay.train import TrainOptions
+
+Overrides = Mapping[str, Any]
+_NONE: Overrides = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One point of a tuning grid, over a system's own overrides."""
+
+    model: Overrides = field(default_factory=dict)
+    train: Overrides = field(default_factory=dict)
+    peer: Overrides = field(default_factory=dict)
+
+
+GRID = (
+    Candidate(),
+    Candidate(model={"features": 64}),
+    Candidate(train={"learning_rate": 1e-3}),
+    Candidate(model={"features": 64}, train={"learning_rate": 1e-3}),
+)
+"""Every trained system has as many candidates; the first ``--budget`` of them are tried."""
+PEER_GRID = (
+    Candidate(peer={"factors": 64, "rate": 1e-3}),
+    Candidate(peer={"factors": 128, "rate": 1e-3}),
+    Candidate(peer={"factors": 64, "rate": 3e-3}),
+    Candidate(peer={"factors": 128, "rate": 3e-4}),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One system of the table."""
+
+    name: str
+    kind: Literal["model", "baseline", "peer", "lists"] = "model"
+    group: Literal["flagship", "ablations", "references", "baselines", "peers"] = "ablations"
+    model: Overrides = field(default_factory=dict)
+    train: Overrides = field(default_factory=dict)
+    peer: Overrides = field(default_factory=dict)
+    """Options of scripts/peers/rectools_rank.py."""
+    grid: tuple[Candidate, ...] = GRID
+    lists: str = ""
+    """Parquet file of lists that somebody else made."""
+
+    @property
+    def rival(self) -> bool:
+        """Whether it stands against the flagship, and is no part of it."""
+        return self.group in ("references", "baselines", "peers")
+
+
+FLAGSHIP = "jaxdecay"
+_BANK = {"per_item": False, "per_user": False, "periods": ()}
+_BARE = {"revisit": False, "popularity": False, "half_lives": "none", "request_time": "ignored"}
+
+ENTRIES = (
+    Entry(FLAGSHIP, group="flagship"),
+    # What each piece of it adds.
+    Entry("no decay", model={"half_lives": "none"}),
+    Entry("fixed decay", model={"half_lives": "frozen"}),
+    Entry("one learned rate", model={"modes": 1}),
+    Entry("bank", model=_BANK),
+    Entry("bank + per item", model={"per_user": False, "periods": ()}),
+    Entry("bank + per user", model={"per_item": False, "periods": ()}),
+    Entry("bank + per item + per user", model={"periods": ()}),
+    Entry("bank + per item + per user + periods"),
+    Entry("request time withheld", model={"request_time": "ignored"}),
+    # Other encoders in the same framework, bare and with the same heads.
+    Entry("SASRec, bare", group="references", model={"encoder": "transformer", **_BARE}),
+    Entry("SASRec, same heads", group="references", model={"encoder": "transformer"}),
+    Entry(
+        "HSTU, bare",
+        group="references",
+        model={"encoder": "hstu", **_BARE, "request_time": "used"},
+    ),
+    Entry("HSTU, same heads", group="references", model={"encoder": "hstu"}),
+    *(Entry(name, "baseline", "baselines", grid=(Candidate(),)) for name in BASELINES),
+    Entry("RecTools SASRec", "peer", "peers", peer={"model": "sasrec"}, grid=PEER_GRID),
+    Entry("RecTools HSTU", "peer", "peers", peer={"model": "hstu"}, grid=PEER_GRID),
+)
+
+
+def configurations(
+    entry: Entry, *, clock: str, budget: int, overrides: Overrides = _NONE
+) -> list[dict[str, Any]]:
+    """The configurations of a system that tuning tries, different ones only; what caches are keyed by.
+
+    ``overrides``: over every system's own, ``features`` of models, ``train.epochs`` of their training,
+    ``peer.epochs`` of peers.
+    Raises InputError when this version lacks an option.
+    """
+    found: list[dict[str, Any]] = []
+    for candidate in entry.grid[:budget]:
+        one = _configuration(entry, candidate, clock, overrides)
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Overrides) -> dict[str, Any]:
+    if entry.kind == "baseline":
+        return {"kind": "baseline", "baseline": entry.name}
+    if entry.kind == "peer":
+        return {"kind": "peer", "peer": {**entry.peer, **candidate.peer, **_under("peer.", overrides)}}
+    model = {name: value for name, value in overrides.items() if "." not in name}
+    train = _under("train.", overrides)
+    model = {**entry.model, **candidate.model, **model}
+    if model.get("half_lives") == "none" and (clock == "relative" or not model.get("calendar", True)):
+        model["request_time"] = "ignored"  # nothing is left that moves with time
+    train = {**entry.train, **candidate.train, **train}
+    try:
+        made = asdict(ModelOptions(**model))
+        how = asdict(TrainOptions(**train))
+    except (TypeError, InputError) as error:
+        raise InputError(f"system {entry.name!r}: this version cannot make it ({error})") from None
+    return {"kind": "model", "model": made, "train": {k: v for k, v in how.items() if k != "seed"}}
+
+
+def _under(prefix: str, overrides: Overrides) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in overrides.items() if k.startswith(prefix)}
+
+
+def choose(names: Sequence[str], *, peers: bool) -> list[Entry]:
+    """The entries of these names or groups, in the order of the table; "all" is all but peers, which need
+    ``peers``."""
+    by_group: dict[str, list[Entry]] = {}
+    for entry in ENTRIES:
+        by_group.setdefault(entry.group, []).append(entry)
+    chosen: set[str] = set()
+    for name in names:
+        if name == "all":
+            chosen |= {entry.name for entry in ENTRIES if peers or entry.kind != "peer"}
+        elif name in by_group:
+            chosen |= {entry.name for entry in by_group[name]}
+        elif any(entry.name == name for entry in ENTRIES):
+            chosen.add(name)
+        else:
+            words = ", ".join(["all", *by_group, *(entry.name for entry in ENTRIES)])
+            raise InputError(f"--systems {name!r}: there is no such system; there are {words}")
+    return [entry for entry in ENTRIES if entry.name in chosen]
+
+
+def available(entry: Entry) -> str | None:
+    """Why this version cannot make a system, or None."""
+    try:
+        configurations(entry, clock="utc", budget=1)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def listed_entries(lists: Sequence[str]) -> Iterator[Entry]:
+    """Entries of ``NAME=FILE`` words."""
+    for word in lists:
+        name, equals, file = word.partition("=")
+        if not (name and equals and file):
+            raise InputError(f"--lists {word!r}: give NAME=FILE, a Parquet file of ranked lists")
+        if any(entry.name == name for entry in ENTRIES):
+            raise InputError(f"--lists {word!r}: {name!r} is a system of the table; give another name")
+        yield Entry(name, "lists", "peers", grid=(Candidate(),), lists=file)

@@ -1,0 +1,185 @@
+"""The honest table: every system on the same splits, each tuned with the same budget on validation only.
+
+    python scripts/leaderboard.py --logs foursquare beauty --json board.json --markdown board.md
+
+Every candidate trains in a process of its own; wall time and peak memory are its own. Everything found is
+kept in --cache by data, protocol, configuration and seed: the same command again goes on where it was killed,
+and a later one with more logs, systems or seeds only adds to the table. Differences between rows made on
+different days need no scoring again.
+
+--json has a row for each figure: log, protocol, system, metric (``ndcg@10``; ``ndcg@10 (repeats)``,
+(novelties), (warm); ``ndcg@10 (time withheld)``), value, low, high (95 % over users), seconds and peak_mib of
+training (means over seeds); and group, time, seeds, seed_low, seed_high (their range), difference,
+difference_low, difference_high (system minus flagship, paired over users), events_per_second, parameters,
+validation, candidates, tuning_seconds, configuration, versions, device, and reach (by peer: its best
+validation NDCG@10, its seconds to there, and the seconds of this system to be as good).
+
+A peer is trained by its own script in its own environment (--venv; scripts/peers/rectools_rank.py makes it on
+the first call), or has its ranked lists read from Parquet: --lists 'NAME=FILE' (see jaxdecay/listed.py).
+"""
+
+import dataclasses
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import tyro
+from board.logs import KNOWN, Board, board, find
+from board.plan import Plan, fill, overview
+from board.rows import rows
+from board.show import markdown, plot, table_of
+from board.systems import Entry, available, choose, listed_entries
+
+from jaxdecay.data.times import Clock
+from jaxdecay.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Trains, or takes from the cache, and compares."""
+
+    logs: tuple[str, ...] = ("foursquare",)
+    """Names of folders under --data, or paths to logs."""
+    systems: tuple[str, ...] = ("all",)
+    """Names, or flagship, ablations, references, baselines, peers, or all (peers only with --venv)."""
+    protocol: tuple[str, ...] = ()
+    """leave-one-out, global-time, per-user-time, last-day, next-category; default: those of each log."""
+    data: Path = Path("../shared/data")
+    """Folder of logs by name."""
+    cache: Path = Path(".leaderboard")
+    """Folder that keeps what was prepared, trained and scored."""
+    budget: int = 4
+    """Candidates that are tried of each trained system."""
+    seeds: int = 3
+    """Seeds of the flagship and its best rival; the others have one."""
+    lists: tuple[str, ...] = ()
+    """Ranked lists of somebody else's, NAME=FILE, for one log under one protocol."""
+    venv: str | None = None
+    """Environment of the peers; made on the first call if it is not there."""
+    clock: Clock | None = None
+    """Clock of logs given by path: utc, or relative to each user's first event."""
+    max_requests: int | None = None
+    """Judge by a seeded sample of so many test requests."""
+    bootstrap: int = 1000
+    """Replicates behind the intervals."""
+    override: tuple[str, ...] = ()
+    """NAME=VALUE over every system's options, such as features=8, train.epochs=2 or peer.epochs=1."""
+    json: Path | None = None
+    """Where the rows go."""
+    markdown: Path | None = None
+    """Where the table goes; standard output has it in any case."""
+    plot: Path | None = None
+    """Where the picture goes."""
+    list: bool = False
+    """Only say what is cached and what would be run."""
+
+
+def main(options: Options) -> int:
+    """Fills the table and writes it; 0, or 2 if a system could not be made."""
+    plan = Plan(options.cache, options.budget, options.seeds, options.venv, _overrides(options.override), say)
+    for name in ("budget", "seeds"):
+        if getattr(options, name) < 1:
+            raise InputError(f"--{name} {getattr(options, name)}: give at least 1")
+    entries, boards = _entries(options), _boards(options)
+    if options.lists and len(boards) > 1:
+        raise InputError(
+            "--lists: lists are of one log under one protocol; give one --logs and one --protocol"
+        )
+    if options.list:
+        for one in boards:
+            print(*overview(plan, one, entries), sep="\n")
+        return 0
+    written, texts, tables, failures = [], [], {}, []
+    for one in boards:
+        standings, failed = fill(plan, one, entries)
+        failures += failed
+        found = rows(one, standings, bootstrap=options.bootstrap)
+        if not found:
+            continue
+        written += found
+        texts.append(markdown(one, found))
+        tables[f"{one.log}, {one.protocol}"] = table_of(found)
+        _write(options, written, texts)  # after each board, so that a long run can be looked at
+    print("\n".join(texts))
+    if options.plot and tables:
+        plot(tables, options.plot)
+    if failures:
+        say(f"{len(failures)} could not be made: {'; '.join(failures)}")
+    return 2 if failures else 0
+
+
+def _entries(options: Options) -> list[Entry]:
+    """The systems asked for; of a group, those that this version can make."""
+    named = [*choose(options.systems, peers=options.venv is not None), *listed_entries(options.lists)]
+    found = []
+    for entry in named:
+        missing = available(entry) if entry.kind == "model" else None
+        if missing and entry.name in options.systems:
+            raise InputError(missing)
+        if missing:
+            say(f"left out: {missing}")
+        else:
+            found.append(entry)
+    return found
+
+
+def _boards(options: Options) -> list[Board]:
+    boards = []
+    for log in options.logs:
+        name, file = find(log, options.data)
+        known = KNOWN[name].protocols if name in KNOWN else ("global-time",)
+        for protocol in options.protocol or known:
+            boards.append(
+                board(name, file, protocol, options.cache, clock=options.clock, most=options.max_requests)
+            )
+    return boards
+
+
+def _overrides(words: tuple[str, ...]) -> dict[str, Any]:
+    """NAME=VALUE words; a value is JSON or else text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"--override {word}: give NAME=VALUE, such as features=8 or train.epochs=2")
+        try:
+            parsed = json.loads(value)
+        except ValueError:
+            parsed = value
+        found[name.replace("-", "_")] = tuple(parsed) if isinstance(parsed, list) else parsed
+    return found
+
+
+def _write(options: Options, written: list[dict[str, Any]], texts: list[str]) -> None:
+    for path, text in ((options.json, json.dumps(written, indent=1)), (options.markdown, "\n".join(texts))):
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+def say(text: str) -> None:
+    """A line of progress on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(options: Options) -> int:
+    """`main` for a shell: one line and status 2 for what cannot be used, 130 after a signal."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        return main(options)
+    except InputError as error:
+        say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(run(tyro.cli(Options)))
