@@ -114,7 +114,9 @@ def all_parameters() -> set[str]:
 
 def parameters(**options: Any) -> set[str]:
     """Names of all parameters of the model that these options make of a log."""
-    params = abstract_params(Interest(configure(toys.log(), ModelOptions(**({"preset": "base"} | options)))))
+    params = abstract_params(
+        Interest(configure(toys.log(), ModelOptions.from_json({"preset": "base", **options})))
+    )
     return {jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)}
 
 

@@ -1,5 +1,6 @@
 """What is run, and in what order: every candidate once, the best by validation scored, more seeds for two."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,10 +16,11 @@ import numpy as np
 
 from board.logs import Board
 from board.stored import load
-from board.systems import Entry, Overrides, configurations
+from board.systems import Candidate, Entry, Overrides, candidate_of, configurations
 from board.trials import CUT, Trial, trial
 from board.work import UNFINISHED
 from jaxdecay import metrics, runs
+from jaxdecay.configure import ModelOptions
 from jaxdecay.errors import InputError
 from jaxdecay.groups import padded
 
@@ -114,7 +116,10 @@ class Standing:
 def fill(plan: Plan, board: Board, entries: Sequence[Entry]) -> tuple[list[Standing], list[str]]:
     """Does all that a board's table lacks; the standings, and a line for each system that failed."""
     standings, failures = [], []
+    chosen: Candidate | None = None
     for entry in entries:
+        if entry.group == "ablations" and chosen:
+            entry = dataclasses.replace(entry, grid=(chosen,))
         try:
             standing = _tuned(plan, board, entry)
         except (Failed, InputError) as error:
@@ -123,6 +128,9 @@ def fill(plan: Plan, board: Board, entries: Sequence[Entry]) -> tuple[list[Stand
             continue
         if standing:
             standings.append(standing)
+            if entry.group == "flagship":
+                made = {"clock": board.histories.clock, "overrides": plan.overrides}
+                chosen = candidate_of(entry, standing.trials[0].configuration, **made)
     for place in _seeded(standings, board):
         try:
             standings[place] = _more_seeds(plan, board, standings[place])
@@ -183,7 +191,7 @@ def _more_seeds(plan: Plan, board: Board, standing: Standing) -> Standing:
         one = trial(plan.cache, board, trials[0].configuration, seed)
         trained.append(plan.do(one, standing.entry.name, scored=True))
         trials.append(one)
-    return Standing(standing.entry, trials, trained, standing.tuning)
+    return dataclasses.replace(standing, trials=trials, trained=trained)
 
 
 def overview(plan: Plan, board: Board, entries: Sequence[Entry]) -> Iterator[str]:
@@ -211,7 +219,9 @@ def _brief(one: Trial) -> str:
     """What a candidate varies."""
     told = one.configuration
     if told["kind"] == "model":
-        return f"features {told['model']['features']}, learning rate {told['train']['learning_rate']:g}"
+        size = ModelOptions.from_json(told["model"]).size
+        words = f"{size.features} features, encoder {size.encoder}, dropout {size.dropout:g}"
+        return f"{words}, learning rate {told['train']['learning_rate']:g}"
     if told["kind"] == "peer":
         return json.dumps(told["peer"])
     return told.get("baseline") or Path(told["file"]).name

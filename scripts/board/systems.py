@@ -28,12 +28,19 @@ class Candidate:
 
 
 GRID = (
+    Candidate(model={"preset": "base"}),
     Candidate(),
+    Candidate(model={"preset": "base", "features": 32, "dropout": 0.3}),
     Candidate(model={"features": 64}),
-    Candidate(train={"learning_rate": 1e-3}),
-    Candidate(model={"features": 64}, train={"learning_rate": 1e-3}),
 )
-"""Every trained system has as many candidates; the first ``--budget`` of them are tried."""
+"""Every trained system has as many candidates; the first ``--budget`` of them are tried. Ablations beside
+the flagship take the one that it has chosen."""
+REFERENCE_GRID = (
+    Candidate(model={"preset": "base"}),
+    Candidate(model={"preset": "base", "features": 32, "dropout": 0.3}),
+    Candidate(model={"preset": "base"}, train={"learning_rate": 1e-3}),
+    Candidate(model={"preset": "base", "dropout": 0.3}),
+)
 PEER_GRID = (
     Candidate(peer={"factors": 64, "rate": 1e-3}),
     Candidate(peer={"factors": 128, "rate": 1e-3}),
@@ -65,29 +72,33 @@ class Entry:
 
 FLAGSHIP = "jaxdecay"
 _BANK = {"per_item": False, "per_user": False, "periods": ()}
-_BARE = {"revisit": False, "popularity": False, "half_lives": "none", "request_time": "ignored"}
+_BARE = {
+    "revisit": False,
+    "popularity": False,
+    "calendar": False,
+    "half_lives": "none",
+    "request_time": "ignored",
+}
+_TIMED = {"request_time": "used"}
+_SASREC, _HSTU = ({"encoder": kind, "read": "last"} for kind in ("transformer", "hstu"))
 
 ENTRIES = (
     Entry(FLAGSHIP, group="flagship"),
     # What each piece of it adds.
     Entry("no decay", model={"half_lives": "none"}),
-    Entry("fixed decay", model={"half_lives": "frozen"}),
-    Entry("one learned rate", model={"modes": 1}),
+    Entry("fixed decay", model={"half_lives": "initial"}),
+    Entry("one learned rate", model={"modes": 1, "floor": False} | _BANK),
     Entry("bank", model=_BANK),
     Entry("bank + per item", model={"per_user": False, "periods": ()}),
     Entry("bank + per user", model={"per_item": False, "periods": ()}),
     Entry("bank + per item + per user", model={"periods": ()}),
-    Entry("bank + per item + per user + periods"),
+    Entry("no encoder", model={"encoder": "none"}),
     Entry("request time withheld", model={"request_time": "ignored"}),
     # Other encoders in the same framework, bare and with the same heads.
-    Entry("SASRec, bare", group="references", model={"encoder": "transformer", **_BARE}),
-    Entry("SASRec, same heads", group="references", model={"encoder": "transformer"}),
-    Entry(
-        "HSTU, bare",
-        group="references",
-        model={"encoder": "hstu", **_BARE, "request_time": "used"},
-    ),
-    Entry("HSTU, same heads", group="references", model={"encoder": "hstu"}),
+    Entry("SASRec, bare", group="references", model=_SASREC | _BARE, grid=REFERENCE_GRID),
+    Entry("SASRec, same heads", group="references", model=_SASREC, grid=REFERENCE_GRID),
+    Entry("HSTU, bare", group="references", model=_HSTU | _BARE | _TIMED, grid=REFERENCE_GRID),
+    Entry("HSTU, same heads", group="references", model=_HSTU, grid=REFERENCE_GRID),
     *(Entry(name, "baseline", "baselines", grid=(Candidate(),)) for name in BASELINES),
     Entry("RecTools SASRec", "peer", "peers", peer={"model": "sasrec"}, grid=PEER_GRID),
     Entry("RecTools HSTU", "peer", "peers", peer={"model": "hstu"}, grid=PEER_GRID),
@@ -111,6 +122,13 @@ def configurations(
     return found
 
 
+def candidate_of(
+    entry: Entry, configuration: dict[str, Any], *, clock: str, overrides: Overrides = _NONE
+) -> Candidate:
+    """The point of the grid that makes this configuration."""
+    return next(c for c in entry.grid if _configuration(entry, c, clock, overrides) == configuration)
+
+
 def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Overrides) -> dict[str, Any]:
     if entry.kind == "baseline":
         return {"kind": "baseline", "baseline": entry.name}
@@ -119,7 +137,8 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
     model = {name: value for name, value in overrides.items() if "." not in name}
     train = _under("train.", overrides)
     model = {**entry.model, **candidate.model, **model}
-    if model.get("half_lives") == "none" and (clock == "relative" or not model.get("calendar", True)):
+    still = model.get("half_lives") == "none" and model.get("encoder") != "hstu"
+    if still and (clock == "relative" or not model.get("calendar", True)):
         model["request_time"] = "ignored"  # nothing is left that moves with time
     train = {**entry.train, **candidate.train, **train}
     try:
