@@ -164,7 +164,7 @@ def make_train_step(
     negative log-posterior per target. What is drawn for it depends on the seed and ``state.step`` alone.
 
     Once ``state.settling`` is set, item vectors, linear maps and their scales rest, and the decay parameters
-    and levels follow the likelihood for ``settle_steps``, first with a learning rate that falls along a
+    and levels follow the loss for ``settle_steps``, first with a learning rate that falls along a
     cosine, then averaged.
     """
 
