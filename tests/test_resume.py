@@ -99,7 +99,7 @@ def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(
 
 
 def test_negatives_are_drawn_again_as_they_were(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"epochs": 1, "loss": "sampled-softmax", "negatives": 4}
+    options: dict[str, Any] = {"epochs": 1, "loss": "bce", "negatives": 4}
     whole = toys.train(tmp_path / "whole", **options)
     stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
     toys.train(tmp_path / "stopped", report=at_step(1, stop), **options)
