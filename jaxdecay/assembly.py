@@ -20,10 +20,11 @@ from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rank_requests
 from jaxdecay.metrics import ndcg
 from jaxdecay.model import Interest, Spec, abstract_params
+from jaxdecay.objective import Constants
 from jaxdecay.optimizer import optimizer
 from jaxdecay.predict import Predictor, items_of, shares_of
 from jaxdecay.priors import half_life_priors
-from jaxdecay.train import Constants, TrainOptions
+from jaxdecay.train import TrainOptions
 
 # Targets of one user in a row: pairs of them cost little, and an encoder reads the past anew for each row.
 _SHORT, _LONG = 64, 256
@@ -72,6 +73,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         items=jax.tree.map(jnp.asarray, items_of(histories, module, known_only=True)),
         shares=jnp.asarray(shares),
         priors=half_life_priors(priors, group_levels(histories, spec), spec),
+        taken=jnp.asarray(taken(histories, spec)),
     )
     tx = optimizer(
         train.learning_rate,
@@ -80,6 +82,14 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         freeze_paces=model.half_lives in ("fixed", "initial"),
     )
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
+
+
+def taken(histories: Histories, spec: Spec) -> np.ndarray:
+    """(V,) int32: how often each of the model's items and all those before it were targets of training."""
+    item = np.asarray(histories.item)[histories.chosen & (histories.part == 0)]
+    if len(item) > np.iinfo(np.int32).max:
+        raise InputError(f"{len(item):,} training targets: negatives are drawn from at most 2,147,483,647")
+    return np.cumsum(np.bincount(item, minlength=spec.items)).astype(np.int32)
 
 
 def validation(pieces: Pieces, options: TrainOptions) -> loop.Evaluate:

@@ -24,7 +24,8 @@ from jaxdecay import checkpointing, runs
 from jaxdecay.data.batches import Batches
 from jaxdecay.errors import InputError
 from jaxdecay.model import Interest
-from jaxdecay.train import Constants, State, TrainOptions, init_params, init_state, make_train_step
+from jaxdecay.objective import Constants
+from jaxdecay.train import State, TrainOptions, init_params, init_state, make_train_step
 
 Evaluate = Callable[[Any], tuple[float, float]]
 """Averaged parameters in, validation score (higher is better) and its standard error out."""
@@ -63,7 +64,7 @@ def train(
         targets=batches.targets,
         average_steps=options.average * batches.per_epoch,
         settle_steps=settle_steps,
-        seed=options.seed,
+        objective=options.objective,
     )
 
     @jax.jit

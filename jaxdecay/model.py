@@ -19,7 +19,7 @@ from jaxdecay.heads.revisit import Revisit
 from jaxdecay.heads.similarity import Similarity
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
-from jaxdecay.scorer import Scorer
+from jaxdecay.scorer import Excitation, Scorer, SparseScorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +160,9 @@ class Read(NamedTuple):
     """What one user's R requests read from the history."""
 
     query: Float[Array, "r d"]
-    excitation: tuple[Float[Array, " r"], Float[Array, " r"]] | None
-    """Log intensity added to the target and to all items together; None without the revisit head."""
+    excitation: Excitation | None
+    """What is added for the target, for all items together and, if asked for, for each negative; None without
+    the revisit head."""
 
 
 class Interest(nn.Module):
@@ -228,13 +229,19 @@ class Interest(nn.Module):
     def scorer(self, items: Items, shares: Float[Array, "g v r"]) -> tuple[Scorer, Float[Array, "v d"]]:
         """What scores every item, and the vectors that events of these items write: the same for all
         users."""
+        sparse, vectors = self.sparse_scorer(items, shares)
+        return sparse.dense(), vectors
+
+    def sparse_scorer(
+        self, items: Items, shares: Float[Array, "g v r"]
+    ) -> tuple[SparseScorer, Float[Array, "v d"]]:
+        """The same, with popularity to be worked out for the items that are asked for."""
         vectors = self.similarity.vectors(items)
-        popularity = (
-            jnp.zeros((shares.shape[0], items.index.shape[0]), jnp.float32)
-            if self.popularity is None
-            else self.popularity.scores(shares)
-        )
-        return Scorer(self.similarity.targets(vectors), self.similarity.bias(items), popularity), vectors
+        targets, bias = self.similarity.targets(vectors), self.similarity.bias(items)
+        if self.popularity is None:  # the logarithm of anything, times nothing
+            return SparseScorer(targets, bias, shares[..., :0], jnp.ones(1), jnp.zeros(())), vectors
+        weights, exponent = self.popularity.weights(), self.popularity.exponent
+        return SparseScorer(targets, bias, shares, weights, exponent), vectors
 
     def __call__(
         self,
@@ -243,11 +250,13 @@ class Interest(nn.Module):
         target: Int[Array, " r"],
         items: Items,
         vectors: Float[Array, "v d"],
+        negatives: Int[Array, " k"] | None = None,
         *,
         training: bool = False,
     ) -> Read:
-        """The query of each request and the excitation of its target: the R requests are made at the last R
-        events, each before its own. ``training`` drops out, by the key named ``dropout``."""
+        """The query of each request and the excitation of its target, and of ``negatives`` if given: the R
+        requests are made at the last R events, each before its own. ``training`` drops out, by the key named
+        ``dropout``."""
         ages = self._ages(history, requests, history.item.shape[0] - requests.at.shape[0])
         query = self.similarity.query(
             history,
@@ -259,10 +268,11 @@ class Interest(nn.Module):
         )
         if self.revisit is None:
             return Read(query, None)
-        counts = self.revisit.counts(
-            history, requests, ages, self._revisit_weights(history, items, ages), target
-        )
-        return Read(query, (self.revisit.excitation(counts[0]), self.revisit.excitation(counts[1])))
+        weights = self._revisit_weights(history, items, ages)
+        counts = self.revisit.counts(history, requests, ages, weights, target)
+        if negatives is not None:
+            counts += (self.revisit.counts_of(history, requests, ages, weights, negatives),)
+        return Read(query, Excitation(*(self.revisit.excitation(count) for count in counts)))
 
     def serve(
         self, history: History, requests: Requests, items: Items, vectors: Float[Array, "v d"]

@@ -23,9 +23,9 @@ from jaxtyping import Array
 
 from jaxdecay.data.batches import Batch, Batches
 from jaxdecay.model import Interest
+from jaxdecay.objective import Constants, batch_log_likelihood
 from jaxdecay.optimizer import is_decay, is_level
 from jaxdecay.priors import penalty
-from jaxdecay.train import Constants, batch_log_likelihood
 
 _OWN = ("item_write", "user_read")
 # Added to the information, in units of a logit or a log half-life: on the way to the centre, where steps in

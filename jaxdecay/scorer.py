@@ -1,9 +1,12 @@
-"""What gives every item its base score: an inner product, a bias, and popularity at a point of time."""
+r"""What gives every item its intensity: a base score (an inner product, a bias, and popularity at a point of
+time), and what the revisit head adds for the items of the user's own history."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from jaxdecay.heads.popularity import popularity
 
 
 class Scorer(NamedTuple):
@@ -23,3 +26,59 @@ class Scorer(NamedTuple):
         """The base score of one item for each query."""
         inner = jnp.einsum("td,td->t", query, self.targets[item])
         return inner + self.bias[item] + self.popularity[grid, item]
+
+    def among(
+        self, query: Float[Array, "t d"], grid: Int[Array, " t"], items: Int[Array, " n"]
+    ) -> Float[Array, "t n"]:
+        """The base scores of the same N items for each query."""
+        return query @ self.targets[items].T + self.bias[items][None] + self.popularity[:, items][grid]
+
+    def dense(self) -> "Scorer":
+        return self
+
+
+class SparseScorer(NamedTuple):
+    """The same for losses that ask for few items: popularity is worked out from R shares for those alone, so
+    that nothing as large as points of time by items is computed."""
+
+    targets: Float[Array, "v d"]
+    bias: Float[Array, " v"]
+    shares: Float[Array, "g v r"]
+    mixture: Float[Array, " r1"]
+    exponent: Float[Array, ""]
+
+    def score(
+        self, query: Float[Array, "t d"], grid: Int[Array, " t"], item: Int[Array, " t"]
+    ) -> Float[Array, " t"]:
+        """As that of `Scorer`."""
+        inner = jnp.einsum("td,td->t", query, self.targets[item])
+        return inner + self.bias[item] + self._popularity(self.shares[grid, item])
+
+    def among(
+        self, query: Float[Array, "t d"], grid: Int[Array, " t"], items: Int[Array, " n"]
+    ) -> Float[Array, "t n"]:
+        """As that of `Scorer`."""
+        trend = self._popularity(self.shares[:, items])[grid]
+        return query @ self.targets[items].T + self.bias[items][None] + trend
+
+    def dense(self) -> Scorer:
+        """All of it worked out."""
+        return Scorer(self.targets, self.bias, self._popularity(self.shares))
+
+    def _popularity(self, shares: Float[Array, "*n r"]) -> Float[Array, "*n"]:
+        return popularity(shares, self.mixture, self.exponent, items=self.bias.shape[0])
+
+
+AnyScorer: TypeAlias = Scorer | SparseScorer
+
+
+class Excitation(NamedTuple):
+    r"""What the revisit head adds to intensities, as logarithms $\theta + \log n$; very negative where
+    nothing."""
+
+    target: Float[Array, " t"]
+    """Of the target."""
+    total: Float[Array, " t"]
+    """Of all items together."""
+    negatives: Float[Array, "t n"] | None = None
+    """Of each of the negatives that all targets share, for losses that ask for it."""

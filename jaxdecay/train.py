@@ -1,4 +1,4 @@
-"""One training step: the likelihood of what was chosen next plus the priors, differentiated and applied.
+"""One training step: the loss of what was chosen next plus the priors, differentiated and applied.
 Pure functions of arrays.
 
 The loop that feeds it, evaluates, saves and resumes is in `jaxdecay.loop`.
@@ -7,20 +7,19 @@ The loop that feeds it, evaluates, saves and resumes is in `jaxdecay.loop`.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxdecay.data.batches import Batch
 from jaxdecay.errors import InputError
-from jaxdecay.history import Items
-from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
+from jaxdecay.objective import Constants, Loss, Objective, batch_loss
 from jaxdecay.optimizer import groups_of
 from jaxdecay.priors import Priors, penalty
 
@@ -57,8 +56,18 @@ class TrainOptions:
     falls to a fifth over the first half, and what is kept is the mean over the second, if validation is not
     worse by more than one standard error. They start from the last parameters if those are as good in that
     sense, and else from the best. 0: no settling."""
+    loss: Loss = "softmax"
+    """What is made small: the softmax over all items, or one over negatives drawn anew for every batch and
+    shared by its targets (with the logQ correction), or binary cross-entropy against them, generalised or
+    plain. Half-lives are refitted with the softmax over all items in any case."""
+    negatives: int = 256
+    """Negatives in a batch, for the losses that draw some."""
+    uniform_negatives: float = 0.5
+    """Share of the negatives that are drawn from all items alike; the others as often as they are taken."""
+    calibration: float = 0.75
+    """Of gbce: from 0 (as bce) to 1 (the logits of few negatives become those of all items)."""
     seed: int = 0
-    """Of initialisation, batches and samples."""
+    """Of initialisation, batches, negatives and samples."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "patience", "validation_requests"):
@@ -69,20 +78,25 @@ class TrainOptions:
         _expect("settle_epochs", self.settle_epochs, 0, whole=True)
         for name in ("learning_rate", "decay_learning_rate", "weight_decay", "average"):
             _expect(name, getattr(self, name), 0)
+        if self.loss not in get_args(Loss):
+            raise InputError(f"loss={self.loss!r}: give one of {', '.join(get_args(Loss))}")
+        _expect("negatives", self.negatives, 1, whole=True)
+        for name in ("uniform_negatives", "calibration"):
+            _expect(name, getattr(self, name), 0, most=1)
+
+    @property
+    def objective(self) -> Objective:
+        """What of these a step depends on."""
+        if self.loss == "softmax":
+            return Objective(seed=self.seed)
+        return Objective(self.loss, self.negatives, self.uniform_negatives, self.calibration, self.seed)
 
 
-def _expect(name: str, value: float, least: int, *, whole: bool = False) -> None:
-    if not (np.isfinite(value) and value >= least and (not whole or value == int(value))):
+def _expect(name: str, value: float, least: int, *, most: float = np.inf, whole: bool = False) -> None:
+    if not (np.isfinite(value) and least <= value <= most and (not whole or value == int(value))):
         kind = "a whole number" if whole else "a number"
-        raise InputError(f"{name}={value}: give {kind} from {least}")
-
-
-class Constants(struct.PyTreeNode):
-    """What every step reads and no step changes."""
-
-    items: Items
-    shares: Float[Array, "g v r"]
-    priors: Priors
+        upto = f" to {most}" if np.isfinite(most) else ""
+        raise InputError(f"{name}={value}: give {kind} from {least}{upto}")
 
 
 class State(struct.PyTreeNode):
@@ -132,28 +146,6 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> State:
     )
 
 
-def batch_log_likelihood(
-    model: Interest, params: Any, batch: Batch, constants: Constants, key: Array | None = None
-) -> Float[Array, "b w"]:
-    """Log-likelihood of every target of a batch; 0 where the place is padding. With a ``key`` as in training:
-    what drops out is drawn by it."""
-    variables = {"params": params}
-    scorer, vectors = model.apply(variables, constants.items, constants.shares, method=Interest.scorer)
-
-    def user(history: Any, requests: Any, target: Array, key: Array | None) -> Any:
-        given = (history, requests, target, constants.items, vectors)
-        drawn = None if key is None else {"dropout": key}
-        return model.apply(variables, *given, training=key is not None, rngs=drawn)
-
-    keys = None if key is None else jax.random.split(key, len(batch.target))
-    read = jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
-    flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
-    result = log_likelihood(
-        flat(read.query), flat(batch.grid), flat(batch.target), scorer, flat(read.excitation)
-    )
-    return jnp.where(batch.valid, result.reshape(batch.valid.shape), 0.0)
-
-
 def make_train_step(
     model: Interest,
     tx: optax.GradientTransformation,
@@ -162,26 +154,25 @@ def make_train_step(
     targets: int,
     average_steps: float,
     settle_steps: int = 1,
-    seed: int = 0,
+    objective: Objective = Objective(),  # noqa: B008 - it cannot be changed
 ) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
     """The step: a gradient, compiled for each shape of batch, and an update, compiled once; donates the
     state.
 
-    The loss is the negative log-likelihood of the batch over ``batch_targets`` (the mean number of targets in
-    a batch, so that every target of an epoch counts alike), plus the negative log-density of the priors over
-    ``targets`` (those of an epoch): in expectation the mean negative log-posterior per target.
+    The loss is that of the batch by ``objective``, the negative log-likelihood unless it says otherwise, over
+    ``batch_targets`` (the mean number of targets in a batch, so that every target of an epoch counts alike),
+    plus the negative log-density of the priors over ``targets`` (those of an epoch): in expectation the mean
+    negative log-posterior per target. What is drawn for it depends on the seed and ``state.step`` alone.
 
     Once ``state.settling`` is set, item vectors, linear maps and their scales rest, and the decay parameters
-    and levels follow the likelihood for ``settle_steps``, first with a learning rate that falls along a
+    and levels follow the loss for ``settle_steps``, first with a learning rate that falls along a
     cosine, then averaged.
     """
 
     @jax.jit
-    def differentiate(params: Any, step: Array, batch: Batch, constants: Constants) -> tuple[Array, Any]:
-        key = jax.random.fold_in(jax.random.key(seed), step) if model.spec.encoder.dropout else None
-
+    def differentiate(params: Any, batch: Batch, constants: Constants, step: Array) -> tuple[Array, Any]:
         def loss_fn(params: Any) -> Array:
-            return -batch_log_likelihood(model, params, batch, constants, key).sum() / batch_targets
+            return batch_loss(model, params, batch, constants, objective, step).sum() / batch_targets
 
         return jax.value_and_grad(loss_fn)(params)
 
@@ -209,7 +200,7 @@ def make_train_step(
         return moved, loss
 
     def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
-        loss, gradient = differentiate(state.params, state.step, batch, constants)
+        loss, gradient = differentiate(state.params, batch, constants, state.step)
         return update(state, loss, gradient, constants.priors)
 
     return step

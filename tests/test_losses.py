@@ -10,9 +10,8 @@ from jax.test_util import check_grads
 from scipy.special import logsumexp
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import losses
-from jaxdecay.losses import log_likelihood, log_partition
-from jaxdecay.scorer import Scorer
+from jaxdecay.losses import log_likelihood, log_partition, partition
+from jaxdecay.scorer import Excitation, Scorer
 
 T, V, D, G = 11, 13, 3, 2  # queries, items, features, points of time
 # Scores held at a time and items in a chunk. With 4 scores the queries go in blocks of eight, the last one
@@ -42,7 +41,7 @@ def dense(query: Any, grid: Any, scorer: Scorer) -> np.ndarray:
 def small_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of eight queries, unless the test says otherwise."""
     monkeypatch.setattr(
-        losses, "_TILE", request.getfixturevalue("tile") if "tile" in request.fixturenames else 4
+        partition, "_TILE", request.getfixturevalue("tile") if "tile" in request.fixturenames else 4
     )
 
 
@@ -112,7 +111,7 @@ def likelihoods(item_chunk: int, *, with_counts: bool = True) -> np.ndarray:
     @jax.vmap
     def likelihood(item: Any, gained: Any) -> jax.Array:
         target = jnp.broadcast_to(item, T)
-        excitation = (gained, of_all) if with_counts else None
+        excitation = Excitation(gained, of_all) if with_counts else None
         return log_likelihood(query, grid, target, scorer, excitation, item_chunk=item_chunk)
 
     return np.asarray(likelihood(jnp.arange(V, dtype=jnp.int32), log_of(gained.T))).T
@@ -136,11 +135,11 @@ def test_the_probabilities_of_all_items_add_up_to_one(with_counts: bool) -> None
 def test_nobody_without_a_history_is_excited() -> None:
     query, grid, scorer = problem(seed=6)
     target, nothing = jnp.arange(T, dtype=jnp.int32), jnp.full(T, -1e9, jnp.float32)
-    found = log_likelihood(query, grid, target, scorer, (nothing, nothing))
+    found = log_likelihood(query, grid, target, scorer, Excitation(nothing, nothing))
     np.testing.assert_allclose(found, log_likelihood(query, grid, target, scorer), rtol=1e-6)
 
     def slope(query: Any) -> Any:
-        return log_likelihood(query, grid, target, scorer, (nothing, nothing)).sum()
+        return log_likelihood(query, grid, target, scorer, Excitation(nothing, nothing)).sum()
 
     assert np.isfinite(jax.grad(slope)(query)).all()
 

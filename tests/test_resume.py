@@ -98,6 +98,15 @@ def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(
     agree(tmp_path, toys.train(tmp_path, **OPTIONS), whole)
 
 
+def test_negatives_are_drawn_again_as_they_were(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 1, "loss": "bce", "negatives": 4}
+    whole = toys.train(tmp_path / "whole", **options)
+    stop = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    toys.train(tmp_path / "stopped", report=at_step(1, stop), **options)
+    again = toys.train(tmp_path / "stopped", **options)
+    assert same_bits(again, whole)
+
+
 def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)

@@ -17,7 +17,8 @@ from jaxdecay.assembly import Pieces, assemble
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.model import Spec, Table
-from jaxdecay.train import State, TrainOptions, batch_log_likelihood, init_params, make_train_step
+from jaxdecay.objective import batch_log_likelihood
+from jaxdecay.train import State, TrainOptions, init_params, make_train_step
 
 DAY = 86_400
 START = 1_700_000_000  # a Tuesday in November 2023
@@ -172,7 +173,8 @@ def quick() -> Pieces:
 
 
 def training(*, epochs: int = 3, **train: Any) -> tuple[Pieces, TrainOptions]:
-    return quick(), TrainOptions(**{"epochs": epochs, "patience": 99, "settle_epochs": 0, **train})
+    options: dict[str, Any] = {"epochs": epochs, "patience": 99, "settle_epochs": 0, **train}
+    return quick(), TrainOptions(**options)
 
 
 def how_far(params: Any) -> tuple[float, float]:

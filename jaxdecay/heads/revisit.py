@@ -82,6 +82,24 @@ class Revisit(nn.Module):
             own *= jnp.where(target == last, left, 1.0)
         return jnp.maximum(own, 0.0), jnp.maximum(everything, 0.0)
 
+    def counts_of(
+        self,
+        history: History,
+        requests: Requests,
+        ages: readout.Ages,
+        kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
+        items: Int[Array, " k"],
+    ) -> Float[Array, "r k"]:
+        """The faded count of each of the given items at each request (never negative); an item may be named
+        twice."""
+        same = (history.item[:, None] == items[None]).astype(jnp.float32)
+        writes, reads = kernel_weights
+        found = readout.read(self.decay.modes(), writes, same, reads, ages)
+        if self.recovery:
+            last, left = self.satiated(history, requests, ages)
+            found *= jnp.where(items[None] == last[:, None], left[:, None], 1.0)
+        return jnp.maximum(found, 0.0)
+
     def satiated(
         self, history: History, requests: Requests, ages: readout.Ages
     ) -> tuple[Int[Array, " r"], Float[Array, " r"]]:

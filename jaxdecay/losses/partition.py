@@ -1,10 +1,4 @@
-r"""The likelihood of what was chosen next, over the whole catalogue.
-
-A request takes item $i$ with intensity $p_i + e^{\theta} n_i$: the base probability $p_i = e^{s_i} /
-\sum_{i'} e^{s_{i'}}$, with the base score $s_i = \langle q, v_i\rangle + b_i + \mathrm{pop}_i(t)$, and a
-faded count $n_i$ for the few items of the user's own history. The log-likelihood of the target $y$ is
-$\log(p_y + e^{\theta} n_y) - \log(1 + e^{\theta} \sum_i n_i)$.
-"""
+"""The normaliser of the full softmax, in tiles: memory does not grow with targets times items."""
 
 from functools import partial
 
@@ -112,24 +106,3 @@ def _backward(item_chunk: int, residuals: tuple, cotangent: Array) -> tuple[Arra
 
 
 log_partition.defvjp(_forward, _backward)
-
-
-def log_likelihood(
-    query: Float[Array, "t d"],
-    grid: Int[Array, " t"],
-    target: Int[Array, " t"],
-    scorer: Scorer,
-    excitation: tuple[Float[Array, " t"], Float[Array, " t"]] | None = None,
-    *,
-    item_chunk: int = 20_000,
-) -> Float[Array, " t"]:
-    """Log-likelihood of each target item among all items.
-
-    ``excitation``: the logarithm of what the revisit head adds to the intensity of the target and of all
-    items together; None without it.
-    """
-    base = scorer.score(query, grid, target) - log_partition(query, grid, scorer, item_chunk)
-    if excitation is None:
-        return base
-    own, everything = excitation
-    return jnp.logaddexp(base, own) - jax.nn.softplus(everything)
