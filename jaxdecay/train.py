@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxdecay.data.batches import Batch
 from jaxdecay.errors import InputError
 from jaxdecay.history import Items
+from jaxdecay.layout import Layout
 from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
 from jaxdecay.optimizer import groups_of
@@ -132,20 +133,27 @@ def init_state(params: Any, tx: optax.GradientTransformation) -> State:
 
 
 def batch_log_likelihood(
-    model: Interest, params: Any, batch: Batch, constants: Constants
+    model: Interest,
+    params: Any,
+    batch: Batch,
+    constants: Constants,
+    layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> Float[Array, "b w"]:
     """Log-likelihood of every target of a batch; 0 where the place is padding."""
     variables = {"params": params}
     scorer, vectors = model.apply(variables, constants.items, constants.shares, method=Interest.scorer)
+    scorer = layout.by_items(scorer)
 
     def user(history: Any, requests: Any, target: Array) -> Any:
         return model.apply(variables, history, requests, target, constants.items, vectors)
 
     read = jax.vmap(user)(batch.history, batch.requests, batch.target)
     flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
-    result = log_likelihood(
-        flat(read.query), flat(batch.grid), flat(batch.target), scorer, flat(read.excitation)
-    )
+
+    def likelihood(query: Array, grid: Array, target: Array, excitation: Any) -> Array:
+        return log_likelihood(query, grid, target, scorer, excitation)
+
+    result = layout.by_rows(likelihood)(*map(flat, (read.query, batch.grid, batch.target, read.excitation)))
     return jnp.where(batch.valid, result.reshape(batch.valid.shape), 0.0)
 
 
@@ -157,6 +165,7 @@ def make_train_step(
     targets: int,
     average_steps: float,
     settle_steps: int = 1,
+    layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
     """The step: a gradient, compiled for each shape of batch, and an update, compiled once; donates the
     state.
@@ -168,14 +177,18 @@ def make_train_step(
     Once ``state.settling`` is set, item vectors, linear maps and their scales rest, and the decay parameters
     and levels follow the likelihood for ``settle_steps``, first with a learning rate that falls along a
     cosine, then averaged.
+
+    ``layout``: where state, batches and constants lie, if they lie on several devices.
     """
 
     @jax.jit
     def differentiate(params: Any, batch: Batch, constants: Constants) -> tuple[Array, Any]:
         def loss_fn(params: Any) -> Array:
-            return -batch_log_likelihood(model, params, batch, constants).sum() / batch_targets
+            params = layout.trimmed(params)
+            return -batch_log_likelihood(model, params, batch, constants, layout).sum() / batch_targets
 
-        return jax.value_and_grad(loss_fn)(params)
+        loss, gradient = jax.value_and_grad(loss_fn)(params)
+        return loss, layout.kept(gradient)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state: State, loss: Array, gradient: Any, priors: Priors) -> tuple[State, Array]:
@@ -198,7 +211,7 @@ def make_train_step(
             optimizer=optimizer,
             loss=state.loss + loss,
         )
-        return moved, loss
+        return layout.kept(moved), loss
 
     def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
         loss, gradient = differentiate(state.params, batch, constants)
