@@ -40,8 +40,8 @@ class MeshOptions:
     devices: int | None = None
     """Devices to train on; default: all."""
     model_parallel: int = 1
-    """Devices that share one item table (its vectors, their optimiser state, and the scoring of items);
-    histories are shared out over the others."""
+    """Devices that share one item table, with its average and optimiser state; histories are shared out over
+    the others."""
 
 
 def initialise() -> None:

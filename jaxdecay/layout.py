@@ -2,18 +2,20 @@
 
 | what | along ``data`` | along ``model`` |
 |---|---|---|
-| a batch's rows | shared out | the same |
+| a batch's rows, and what is read of their histories | shared out | the same |
 | parameters with a row per item, their average and optimiser state | the same | shared out |
 | all other parameters and state, the constants | the same | the same |
-| scores of the catalogue in the likelihood | by rows of the batch | by items |
+| scoring the catalogue for the targets of a batch | shared out | shared out |
 
 Where numbers do not divide, a batch is given empty rows and an item table rows of zeros. The latter stay
-zeros: nothing reads them, so that nothing moves them. They are in checkpoints too,
-and are cut or added where those are read (`jaxdecay.checkpointing`), so that every layout goes on from every
-other. A batch holds the same targets in all of them; only the order of sums differs.
+zeros: nothing reads them, so that nothing moves them. They are in checkpoints too, and are cut or added where
+those are read (`jaxdecay.checkpointing`), so that every layout goes on from every other. A batch holds the
+same targets in all of them; only the order of sums differs.
 
-A step gathers the item vectors once, and validation holds one whole copy of the parameters on a device of
-each process: what ``model`` saves is the four copies that learning needs, and the work of scoring all items.
+What ``model`` saves is the memory of what lasts: parameters, average and moments. A step puts the item table
+together on every device, for histories name items of all parts (when left to partition these reads by items, XLA lost
+part of a gradient on a mesh with both axes), and validation holds one whole copy on a device of each process. So a
+table, its gradient and the scores of a tile must fit on one device.
 """
 
 import dataclasses
@@ -29,7 +31,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxdecay.data.batches import Batch, Batches
 from jaxdecay.distributed import DATA, MODEL
 from jaxdecay.model import Interest, abstract_params
-from jaxdecay.scorer import Scorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Layout:
         if self.mesh is None:
             return batches
         host, hosts = self._place()
-        return dataclasses.replace(batches, host=host, hosts=hosts, multiple=self.shards)
+        return dataclasses.replace(batches, host=host, hosts=hosts, multiple=self.mesh.size)
 
     def batch(self, batch: Batch) -> Batch:
         """A batch (or this process's rows of it) on the devices."""
@@ -93,10 +94,19 @@ class Layout:
         return self._put(jax.tree.map_with_path(pad, params), self._spec)
 
     def trimmed(self, params: Any) -> Any:
-        """Inside `jax.jit`: the parameters as the model knows them, without the rows of zeros."""
+        """Inside `jax.jit`: the parameters as the model knows them, without the rows of zeros, each whole on
+        every device."""
         if not self.tables:
             return params
-        return jax.tree.map_with_path(lambda path, x: x[: self.items] if self._is_table(path) else x, params)
+        assert self.mesh is not None
+        whole = NamedSharding(self.mesh, PartitionSpec())
+
+        def trim(path: Any, x: Any) -> Any:
+            if not self._is_table(path):
+                return x
+            return jax.lax.with_sharding_constraint(x, whole)[: self.items]
+
+        return jax.tree.map_with_path(trim, params)
 
     def whole(self, params: Any) -> Any:
         """Parameters on one device of this process, as the model knows them."""
@@ -115,31 +125,19 @@ class Layout:
 
         return jax.tree.map_with_path(keep, tree)
 
-    def by_items(self, scorer: Scorer) -> Scorer:
-        """Inside `jax.jit`: each device along ``model`` scores its items."""
-        if not self.tables:
-            return scorer
-        mesh, first, second = self.mesh, PartitionSpec(MODEL), PartitionSpec(None, MODEL)
-        assert mesh is not None
-
-        def lie(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-            return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
-
-        return Scorer(lie(scorer.targets, first), lie(scorer.bias, first), lie(scorer.popularity, second))
-
     def by_rows(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Inside `jax.jit`: a function of arrays with a row per target, called for each device's rows.
 
         Loops over blocks of rows then run over each device's own, and what they sum is added up once at the
         end instead of in every turn.
         """
-        mesh, shards = self.mesh, self.shards
-        if mesh is None or shards == 1:
+        mesh = self.mesh
+        if mesh is None:
             return f
+        devices = NamedSharding(mesh, PartitionSpec((DATA, MODEL)))
 
         def split(x: jax.Array) -> jax.Array:
-            parts = x.reshape(shards, -1, *x.shape[1:])
-            return jax.lax.with_sharding_constraint(parts, NamedSharding(mesh, PartitionSpec(DATA)))
+            return jax.lax.with_sharding_constraint(x.reshape(mesh.size, -1, *x.shape[1:]), devices)
 
         def sharded(*rows: Any) -> Any:
             found = jax.vmap(f)(*jax.tree.map(split, rows))

@@ -39,10 +39,7 @@ def log_partition(
 def _tiles(
     query: Array, grid: Array, scorer: Scorer, item_chunk: int, *more: Array
 ) -> tuple[tuple[Array, ...], Scorer]:
-    """Queries in blocks (padded with zeros) and items in chunks (padded with a bias of minus infinity).
-
-    A chunk takes every so many-th item: where items lie on several devices, all have a share of each chunk.
-    """
+    """Queries in blocks (padded with zeros) and items in chunks (padded with a bias of minus infinity)."""
     items = scorer.bias.shape[0]
     chunk = min(item_chunk, items)
     chunks = -(-items // chunk)
@@ -53,10 +50,10 @@ def _tiles(
         for x in (query, grid, *more)
     )
     spare = chunks * chunk - items
-    targets = jnp.pad(scorer.targets, ((0, spare), (0, 0))).reshape(chunk, chunks, -1).swapaxes(0, 1)
-    bias = jnp.pad(scorer.bias, (0, spare), constant_values=-jnp.inf).reshape(chunk, chunks).T
+    targets = jnp.pad(scorer.targets, ((0, spare), (0, 0))).reshape(chunks, chunk, -1)
+    bias = jnp.pad(scorer.bias, (0, spare), constant_values=-jnp.inf).reshape(chunks, chunk)
     popularity = jnp.pad(scorer.popularity, ((0, 0), (0, spare)))
-    popularity = jnp.moveaxis(popularity.reshape(-1, chunk, chunks), -1, 0)
+    popularity = popularity.reshape(-1, chunks, chunk).swapaxes(0, 1)
     return blocks, Scorer(targets, bias, popularity)
 
 
@@ -103,9 +100,9 @@ def _backward(item_chunk: int, residuals: tuple, cotangent: Array) -> tuple[Arra
     total, towards = jax.lax.scan(block, jax.tree.map(jnp.zeros_like, chunks), blocks)
     items = scorer.bias.shape[0]
     gradient = Scorer(
-        total.targets.swapaxes(0, 1).reshape(-1, query.shape[1])[:items],
-        total.bias.T.reshape(-1)[:items],
-        jnp.moveaxis(total.popularity, 0, -1).reshape(scorer.popularity.shape[0], -1)[:, :items],
+        total.targets.reshape(-1, query.shape[1])[:items],
+        total.bias.reshape(-1)[:items],
+        total.popularity.swapaxes(0, 1).reshape(scorer.popularity.shape[0], -1)[:, :items],
     )
     return (
         towards.reshape(-1, query.shape[1])[: len(query)],

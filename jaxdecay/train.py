@@ -142,7 +142,6 @@ def batch_log_likelihood(
     """Log-likelihood of every target of a batch; 0 where the place is padding."""
     variables = {"params": params}
     scorer, vectors = model.apply(variables, constants.items, constants.shares, method=Interest.scorer)
-    scorer = layout.by_items(scorer)
 
     def user(history: Any, requests: Any, target: Array) -> Any:
         return model.apply(variables, history, requests, target, constants.items, vectors)

@@ -67,7 +67,6 @@ def main(options: Options) -> None:
         """Sum of the log-likelihoods of a batch's targets."""
         params = layout.trimmed(params)
         scorer, vectors = model.apply({"params": params}, items, shares, method=Interest.scorer)
-        scorer = layout.by_items(scorer)
         read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, vectors))(
             batch.history, batch.requests, batch.target
         )
