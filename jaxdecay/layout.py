@@ -13,9 +13,9 @@ those are read (`jaxdecay.checkpointing`), so that every layout goes on from eve
 same targets in all of them; only the order of sums differs.
 
 What ``model`` saves is the memory of what lasts: parameters, average and moments. A step puts the item table
-together on every device, for histories name items of all parts (when left to partition these reads by items, XLA lost
-part of a gradient on a mesh with both axes), and validation holds one whole copy on a device of each process. So a
-table, its gradient and the scores of a tile must fit on one device.
+together on every device, for histories name items of all parts (when left to partition these reads by items,
+XLA lost part of a gradient on a mesh with both axes), and validation holds one whole copy on a device of each
+process. So a table, its gradient and the scores of a tile must fit on one device.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Trains on this process's share of the devices, for `test_distributed`: `on_devices.py FOLDER RUN ...`.
 
-A run called `x-after-y` goes on from the first epoch of `y`, whoever trained that; `x-stopped` gets a
-signal on the way and is begun again.
+A run called `x-after-y` goes on from the first epoch of `y`, whoever trained that; `two` gets a signal
+on the way and is begun again.
 """
 
 import json
@@ -57,7 +57,7 @@ def main(folder: Path, runs: list[str]) -> None:
         _, after, source = run.partition("-after-")
         if after:
             distributed.by_first(lambda run=run, source=source: go_on(folder, run, source))
-        if run.endswith("-stopped"):
+        if run == "two":
             train(folder, run, signal_at=3)
             stopped = {"signalled": 3, "saved": checkpointing.latest_step(folder / run)}
             (folder / f"stopped-{jax.process_index()}.json").write_text(json.dumps(stopped))

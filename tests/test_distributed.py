@@ -27,17 +27,18 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay import checkpointing, distributed, loop
 from jaxdecay.data.prepare import prepare
 from jaxdecay.errors import InputError
-from jaxdecay.layout import Layout, item_tables
-from jaxdecay.model import abstract_params
+from jaxdecay.layout import Layout
+from jaxdecay.model import Interest, Spec, abstract_params
 from jaxdecay.train import init_params
 
 EPOCHS = 3  # two, and one of settling
 JOBS = {
-    "one": ["one", "one-after-four", "one-after-two"],
-    "four": ["four", "four-after-one", "square", "square-after-two"],
-    "two": ["two", "two-after-square", "two-stopped"],
+    "one": ["one", "one-after-square", "one-after-two"],
+    "four": ["square", "four-after-one", "square-after-two"],
+    "two": ["two", "two-after-square"],
 }
-"""What each group of processes trains, one after another; `after` goes on from the first epoch of that run."""
+"""What each group of processes trains, one after another: four devices as a `square` of two by two, or `four`
+along ``data``. `after` goes on from the first epoch of that run."""
 TIMEOUT = 240
 
 
@@ -73,7 +74,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except OSError as error:
         pytest.skip(f"two processes need a local port to meet at, and there is none here ({error})")
     folder = tmp_path_factory.mktemp("layouts")
-    prepare(tiny_events(), folder / "prepared")
+    prepare(tiny_events().drop("behaviour", "device"), folder / "prepared")
     started = {name: start(name, folder, port) for name in JOBS}
     try:
         for name, processes in started.items():
@@ -106,10 +107,10 @@ def test_every_layout_has_the_losses_and_scores_of_one_device(trained: Path, run
 
 def test_every_checkpoint_serves_on_one_device(trained: Path) -> None:
     config = json.loads((trained / "one" / "config.json").read_text())
-    model = toys.Interest(toys.Spec.from_json(config["spec"]))
+    model = Interest(Spec.from_json(config["spec"]))
     step = checkpointing.best_step(trained / "one")
     wanted = checkpointing.load_average(trained / "one", step, abstract_params(model))
-    for run in ("four", "square", "two"):
+    for run in ("four-after-one", "square", "two"):
         assert checkpointing.best_step(trained / run) == step
         found = checkpointing.load_average(trained / run, step, abstract_params(model))
         for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
@@ -128,27 +129,22 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(trained: Path) ->
     assert stopped[0]["saved"] < lines(trained / "one")[0]["step"]
 
 
-def small() -> tuple[toys.Pieces, Any]:
-    return toys.training(epochs=2, patience=1, settle_epochs=1)
-
-
 def square(model: int = 2) -> jax.sharding.Mesh:
     if jax.device_count() < 2:
         pytest.skip("one device: XLA_FLAGS was set to something else before these tests began")
     return distributed.mesh(2 // model, model)
 
 
-def test_the_rows_that_fill_up_an_item_table_stay_zero(tmp_path: Path) -> None:
-    made, options = small()
-    mesh = square()
-    state = loop.train(
-        tmp_path, made.model, made.optimizer, made.batches, made.constants, scripted(0.5, 0.3, 0.6), options,
-        mesh=mesh,
-    )  # fmt: skip
+def test_a_shared_item_table_settles_from_the_best_and_its_rows_of_zeros_stay(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 2, "patience": 1, "settle_epochs": 1}
+    script = (0.5, 0.3, 0.6)
+    one = toys.train(tmp_path / "one", scripted(*script), **options)
+    (made, chosen), mesh = toys.training(**options), square()
     items = made.model.spec.items
     assert items % 2 == 1
-    tables = item_tables(made.model)
-    assert ("similarity", "embedding") in tables
+    parts = (made.model, made.optimizer, made.batches, made.constants)
+    state = loop.train(tmp_path / "mesh", *parts, scripted(*script), chosen, mesh=mesh)
+    assert int(one.settling) == int(state.settling) == 6
     for tree in (state.params, state.average):
         for name in ("embedding", "bias"):
             table = tree["similarity"][name]
@@ -158,26 +154,15 @@ def test_the_rows_that_fill_up_an_item_table_stay_zero(tmp_path: Path) -> None:
             assert np.asarray(table)[:items].all()
     moments = [x for x in jax.tree.leaves(state.optimizer) if x.shape[:1] == (items + 1,)]
     assert len(moments) >= 4  # two for each table
-    assert all(
-        not np.asarray(x)[items:].any() and x.addressable_shards[0].data.shape[0] < items for x in moments
-    )
-
-
-def test_settling_goes_back_to_the_best_on_a_mesh_as_on_one_device(tmp_path: Path) -> None:
-    made, options = small()
-    parts = (made.model, made.optimizer, made.batches, made.constants)
-    states = [
-        loop.train(tmp_path / str(i), *parts, scripted(0.5, 0.3, 0.6), options, mesh=mesh)
-        for i, mesh in enumerate((None, square()))
-    ]
-    assert [int(state.settling) for state in states] == [6, 6]
-    whole = Layout.of(square(), made.model).whole(states[1].average)
-    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(states[0].average), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert not any(np.asarray(x)[items:].any() for x in moments)
+    assert all(x.addressable_shards[0].data.shape[0] < items for x in moments)
+    whole = Layout.of(mesh, made.model).whole(state.average)
+    for found, wanted in zip(jax.tree.leaves(whole), jax.tree.leaves(one.average), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_a_layout_puts_together_what_it_took_apart() -> None:
-    made, _ = small()
+    made = toys.quick()
     params = jax.jit(lambda constants: init_params(made.model, constants, 0))(made.constants)
     for model in (1, 2):
         layout = Layout.of(square(model), made.model)
@@ -258,7 +243,7 @@ def test_devices_that_are_not_there_are_refused(options: dict[str, int], words: 
 
 
 def test_a_mesh_of_one_device_is_none() -> None:
-    made, _ = small()
+    made = toys.quick()
     layout = Layout.of(distributed.mesh(1), made.model)
     assert layout == Layout()
     assert layout.batches(made.batches) is made.batches
