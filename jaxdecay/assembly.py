@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdecay import checkpointing, loop, runs
+from jaxdecay import checkpointing, distributed, loop, runs
 from jaxdecay.configure import ModelOptions, group_levels
 from jaxdecay.data.batches import Batches, Reference
 from jaxdecay.data.catalogue import Catalogue, build_catalogue
@@ -62,8 +62,6 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         tokens=train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096)),
         seed=train.seed,
         epochs=train.epochs + train.settle_epochs,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
         request_time=spec.request_time,
     )
     last = int(np.asarray(histories.time)[histories.part == 0].max())
@@ -94,13 +92,15 @@ def taken(histories: Histories, spec: Spec) -> np.ndarray:
 
 def validation(pieces: Pieces, options: TrainOptions) -> loop.Evaluate:
     """NDCG@10 on a seeded sample of the validation requests, under the rules of evaluation, and its standard
-    error."""
+    error; each of several processes ranks its share of the requests."""
     asked = sample(requests(pieces.histories, 1, chosen=True), options.validation_requests, options.seed)
+    own = asked.take(distributed.own_share())
     if not len(asked):
         raise InputError("the validation part holds no events; prepare with a larger --split.validation")
 
     def score(params: Any) -> tuple[float, float]:
-        values = ndcg_at_10(predictor(pieces, params), asked)
+        values = ndcg_at_10(predictor(pieces, params), own) if len(own) else np.zeros(0)
+        values = distributed.gathered(values, len(asked))
         return float(values.mean()), float(values.std() / np.sqrt(len(values)))
 
     return score

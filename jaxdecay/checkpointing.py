@@ -1,5 +1,13 @@
-"""Checkpoints of a run (Orbax): which are kept, which is the best, and the parameters of one."""
+"""Checkpoints of a run (Orbax): which are kept, which is the best, and the parameters of one.
 
+One that was written on some devices and by some processes is read on and by any others: each array lies
+where the reader wants it, item tables are given or lose the rows of zeros that `jaxdecay.layout` adds, and
+the data position is that of all processes.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +36,42 @@ def checkpointer(run: Path) -> ocp.training.Checkpointer:
         ),
         cleanup_tmp_directories=True,
     )
+
+
+def any_rows() -> ocp.Context:
+    """Within it, an array is read with as many rows as are asked for, of zeros where there are no more."""
+    context = ocp.Context(ocp.Context())
+    context.array_options.loading.enable_padding_and_truncation = True
+    return context
+
+
+class Position:
+    """How far a Grain iterator has come, as part of a checkpoint.
+
+    Batches are numbered alike in all processes, so that one file holds for any number of them, where Grain's
+    own would be one for each. It has the name that Grain gives that of a single process.
+    """
+
+    _FILE = "process_0-of-1.json"
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    async def save(self, directory: Any) -> Awaitable[None]:
+        """The position of now, written in the background."""
+        return self._write(directory, json.dumps(self.stream.get_state(), indent=4))
+
+    async def load(self, directory: Any) -> Awaitable[None]:
+        """Moves the iterator to where it was."""
+        return self._read(directory)
+
+    async def _write(self, directory: Any, state: str) -> None:
+        path = await directory.await_creation()
+        if jax.process_index() == 0:
+            await asyncio.to_thread((path / self._FILE).write_text, state)
+
+    async def _read(self, directory: Any) -> None:
+        self.stream.set_state(json.loads(await asyncio.to_thread((directory / self._FILE).read_text)))
 
 
 def _worth(metrics: dict[str, float]) -> float:
@@ -70,20 +114,23 @@ def best_step(run: Path) -> int:
 
 
 def load_average(run: Path, step: int, abstract: Any) -> Any:
-    """The averaged parameters of a checkpoint, on this machine's default device whatever trained them.
+    """The averaged parameters of a checkpoint, whatever trained them.
 
-    ``abstract``: their shapes and dtypes, as `jaxdecay.model.abstract_params` gives them.
+    ``abstract``: their shapes and dtypes, as `jaxdecay.model.abstract_params` gives them, for this machine's
+    default device; or arrays, to lie as these do.
     """
     path = run / "checkpoints"
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
     def here(array: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=device)
+        there = getattr(array, "sharding", None)
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=device if there is None else there)
 
     try:
         with ocp.training.Checkpointer(str(path.absolute())) as checkpoints:
             wanted = {"average": jax.tree.map(here, abstract)}
-            return checkpoints.load_checkpointables(step, abstract_checkpointables=wanted)["average"]
+            with any_rows():
+                return checkpoints.load_checkpointables(step, abstract_checkpointables=wanted)["average"]
     except Exception as error:
         raise InputError(
             f"{path}: checkpoint {step} is damaged ({type(error).__name__});"

@@ -5,14 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
+from jax.sharding import Mesh
 
-from jaxdecay import loop, runs
+from jaxdecay import distributed, loop, runs
 from jaxdecay.assembly import assemble, validation
 from jaxdecay.configure import ModelOptions, configure
 from jaxdecay.crossvalidate import choose_half_life
 from jaxdecay.data.batches import Reference
 from jaxdecay.data.histories import Histories
+from jaxdecay.distributed import MeshOptions
 from jaxdecay.errors import InputError
 from jaxdecay.train import TrainOptions
 
@@ -23,17 +24,22 @@ def train_run(
     *,
     model: ModelOptions | None = None,
     train: TrainOptions | None = None,
+    mesh: MeshOptions | None = None,
     report: loop.Report = lambda line: None,
 ) -> Path:
     """Trains on a prepared directory into a run directory, resuming what is there; returns the run
-    directory."""
+    directory.
+
+    Several processes that `jaxdecay.distributed.initialise` has joined all call it alike, with ``out`` on a
+    file system that they share.
+    """
     asked, train, out = model or ModelOptions(), train or TrainOptions(), Path(out)
-    if jax.process_count() > 1:
-        raise InputError("training runs in one process; several hosts are not supported")
+    devices = distributed.mesh_of(mesh or MeshOptions())
     histories = Histories.load(prepared, verify=True)
     data = {"fingerprint": histories.config["fingerprint"], "split": histories.config["split"]}
-    runs.refuse_occupied(out, Path(prepared))  # before hours of cross-validation
-    model, how = _half_lives(histories, out, data, asked, train, report)
+    # before hours of cross-validation
+    distributed.by_first(lambda: runs.refuse_occupied(out, Path(prepared)))
+    model, how = _half_lives(histories, out, data, asked, train, devices, report)
     spec = configure(histories, model)
     config = {
         "data": data,
@@ -45,7 +51,8 @@ def train_run(
     }
     pieces = assemble(histories, spec, model, train)
     score = validation(pieces, train)
-    runs.create(out, Path(prepared), config)  # only now: what the above refuses leaves nothing behind
+    # only now: what the above refuses leaves nothing behind
+    distributed.by_first(lambda: runs.create(out, Path(prepared), config))
     loop.train(
         out,
         pieces.model,
@@ -54,6 +61,7 @@ def train_run(
         pieces.constants,
         score,
         train,
+        mesh=devices,
         report=report,
     )
     return out
@@ -65,6 +73,7 @@ def _half_lives(
     data: dict[str, Any],
     asked: ModelOptions,
     train: TrainOptions,
+    devices: Mesh,
     report: loop.Report,
 ) -> tuple[ModelOptions, dict[str, Any]]:
     """The model options with cross-validation done (or found done in the run to go on with), and how
@@ -74,9 +83,9 @@ def _half_lives(
     if asked.half_life_prior:
         raise InputError("half_life_prior: half_lives='cross-validated' learns none; leave one of them out")
     wanted = json.loads(json.dumps([data, dataclasses.asdict(asked), dataclasses.asdict(train)]))
-    there = runs.read_config(out) if (out / "config.json").exists() else {}
+    there = distributed.by_first(lambda: runs.read_config(out) if (out / "config.json").exists() else {})
     how = there.get("half_lives", {})
     if [there.get("data"), how.get("asked"), there.get("train")] != wanted:
-        found = choose_half_life(histories, asked, train, kept=out / runs.FOLDS, report=report)
+        found = choose_half_life(histories, asked, train, kept=out / runs.FOLDS, mesh=devices, report=report)
         how = {"how": "cross-validated", **found, "asked": dataclasses.asdict(asked)}
     return dataclasses.replace(asked, half_lives="fixed", half_life=(how["chosen"],)), how

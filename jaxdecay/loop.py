@@ -2,8 +2,8 @@
 leaves cleanly when asked to.
 
 A run killed at any moment and started again with the same options ends with the same parameters, bit for
-bit, on the same machine, versions and devices: batches are pure functions of their number, the data
-position is part of every checkpoint, and so is all that early stopping remembers.
+bit, on the same machine, versions and devices, and to rounding on others: batches are pure functions of their
+number, the data position is part of every checkpoint, and so is all that early stopping remembers.
 """
 
 import contextlib
@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdecay import checkpointing, runs
+from jaxdecay import checkpointing, distributed, runs
 from jaxdecay.data.batches import Batches
 from jaxdecay.errors import InputError
+from jaxdecay.layout import Layout
 from jaxdecay.model import Interest
 from jaxdecay.objective import Constants
 from jaxdecay.train import State, TrainOptions, init_params, init_state, make_train_step
@@ -41,6 +42,7 @@ def train(
     evaluate: Evaluate,
     options: TrainOptions,
     *,
+    mesh: jax.sharding.Mesh | None = None,
     asked_to_stop: Callable[[], bool] | None = None,
     report: Report = lambda line: None,
 ) -> State:
@@ -48,9 +50,14 @@ def train(
 
     Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with
     the line that goes into ``history.jsonl``, and after every step with ``{"step": ..., "steps": ...}``
-    alone. ``asked_to_stop``: tells whether a signal came, for a caller that listens itself (`stopping`).
+    alone. ``mesh``: the devices to train on; default: one, or all if there are several processes, which then
+    all call this alike. ``asked_to_stop``: tells whether a signal came, for a caller that listens itself
+    (`stopping`).
     Raises InputError when the loss is not finite, naming step and batch.
     """
+    mesh = distributed.mesh() if mesh is None and jax.process_count() > 1 else mesh
+    layout = Layout.of(mesh, model)
+    batches = layout.batches(batches)
     stream = iter(
         grain.MapDataset.source(batches).to_iter_dataset(
             grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
@@ -65,19 +72,26 @@ def train(
         average_steps=options.average * batches.per_epoch,
         settle_steps=settle_steps,
         objective=options.objective,
+        layout=layout,
     )
 
     @jax.jit
-    def fresh(constants: Constants) -> State:
-        return init_state(init_params(model, constants, options.seed), tx)
+    def first(constants: Constants) -> Any:
+        return init_params(model, constants, options.seed)
 
-    state = fresh(constants)
+    @jax.jit
+    def fresh(params: Any) -> State:
+        return layout.kept(init_state(params, tx))
+
+    state = fresh(layout.params(first(constants)))
+    constants = layout.everywhere(constants)
+    agreed = distributed.Agreement(layout.mesh)
     most = options.epochs * batches.per_epoch
     listening = stopping() if asked_to_stop is None else contextlib.nullcontext(asked_to_stop)
     with checkpointing.checkpointer(run) as checkpoints, listening as asked_to_stop:
         if checkpoints.latest is not None:
             state = _resume(run, checkpoints, state, stream)
-        log = runs.HistoryLog(run, resumed_at=int(state.step))
+        log = runs.HistoryLog(run, resumed_at=int(state.step)) if distributed.leading() else None
         began, before = time.perf_counter(), None
         # Kept on this side: to read them from the state would wait for the step under way.
         settling, stale = int(state.settling), int(state.stale)
@@ -85,23 +99,24 @@ def train(
             if settling < 0 and (stale >= options.patience or now > most):
                 if not settle_steps:
                     break
-                state, settling = _settle(run, checkpoints, state, tx), now - 1
+                state, settling = _settle(run, checkpoints, state, fresh, layout), now - 1
             last = settling + settle_steps if settling >= 0 else most
             if now > last:
                 break
-            state, loss = step(state, next(stream), constants)
+            state, loss = step(state, layout.batch(next(stream)), constants)
             _finite(before, now - 1, batches)
             before = loss
             report({"step": now, "steps": last})
             evaluated = now == last or (now % batches.per_epoch == 0 and settling < 0)
             if evaluated:
                 _finite(loss, now, batches)
-                state, line, metrics = _evaluated(state, evaluate, batches, now, began)
+                state, line, metrics = _evaluated(state, evaluate, batches, now, began, layout)
                 stale = int(state.stale)
-                log.add(line)
+                if log is not None:
+                    log.add(line)
                 report(line)
                 _save(run, checkpoints, now, state, stream, metrics)
-            stop = asked_to_stop()
+            stop = agreed(asked_to_stop())
             due = options.checkpoint_steps and now % options.checkpoint_steps == 0
             if (stop or due) and not evaluated:
                 _finite(loss, now, batches)
@@ -110,10 +125,13 @@ def train(
                 break
         with _saving(run):
             checkpoints.wait()
+    distributed.any_process(False)  # until process 0 has written the history to its end
     return state
 
 
-def _settle(run: Path, checkpoints: Any, state: State, tx: optax.GradientTransformation) -> State:
+def _settle(
+    run: Path, checkpoints: Any, state: State, fresh: Callable[[Any], State], layout: Layout
+) -> State:
     """Where the decay parameters go on from alone, with an optimiser without a past: the last parameters if
     validation cannot tell them from the best, since half-lives need vectors that have been learned well, and
     else the best."""
@@ -122,20 +140,22 @@ def _settle(run: Path, checkpoints: Any, state: State, tx: optax.GradientTransfo
         with _saving(run):
             checkpoints.wait()
         start = checkpointing.load_average(run, int(state.best_step), state.average)
-    # Arrays that are committed to a device, as loaded ones are, would have every step compiled anew.
-    fresh = jax.jit(lambda params: init_state(params, tx))(jax.tree.map(jnp.asarray, jax.device_get(start)))
+    if layout.mesh is None:
+        # Arrays that are committed to a device, as loaded ones are, would have every step compiled anew.
+        start = jax.tree.map(jnp.asarray, jax.device_get(start))
     kept = {name: getattr(state, name) for name in ("step", "best", "best_step", "stale")}
-    return fresh.replace(settling=jnp.copy(state.step), **kept)
+    return fresh(start).replace(settling=jnp.copy(state.step), **kept)
 
 
 def _evaluated(
-    state: State, evaluate: Evaluate, batches: Batches, now: int, began: float
+    state: State, evaluate: Evaluate, batches: Batches, now: int, began: float, layout: Layout
 ) -> tuple[State, dict[str, Any], dict[str, float]]:
     """The state after an evaluation, its line of the history, and the metrics of its checkpoint.
 
     Settled parameters are kept unless validation is worse by more than one standard error.
     """
-    score, error = evaluate(state.average)
+    found = evaluate(layout.whole(state.average))
+    score, error = distributed.by_first(lambda: list(found))  # all must go the same way
     score = float(np.float32(score))  # as the state remembers it: equal scores must stay equal
     settled = int(state.settling) >= 0
     better = score > float(state.best)
@@ -151,13 +171,14 @@ def _evaluated(
         "kept": kept,
         "seconds": round(time.perf_counter() - began, 1),
     }
-    updated = state.replace(
-        loss=jnp.zeros_like(state.loss),
-        best=jnp.maximum(state.best, jnp.float32(score)),
-        best_step=jnp.int32(now) if kept else state.best_step,
-        stale=jnp.where(better, 0, state.stale + 1).astype(jnp.int32),
-        near=jnp.int32(near),
-    )
+    told = {
+        "loss": np.float32(0),
+        "best": np.maximum(np.float32(state.best), np.float32(score)),
+        "best_step": np.int32(now) if kept else np.int32(state.best_step),
+        "stale": np.int32(0 if better else int(state.stale) + 1),
+        "near": np.int32(near),
+    }
+    updated = state.replace(**layout.everywhere(jax.tree.map(jnp.asarray, told)))
     return updated, line, {"ndcg@10": score, "settled": float(settled and kept)}
 
 
@@ -165,7 +186,8 @@ def _resume(run: Path, checkpoints: Any, state: State, stream: Any) -> State:
     tree = checkpointing.ocp.arrays.to_shape_dtype_struct
     abstract = _parts(jax.tree.map(tree, state), stream)
     try:
-        loaded = checkpoints.load_checkpointables(abstract_checkpointables=abstract)
+        with checkpointing.any_rows():
+            loaded = checkpoints.load_checkpointables(abstract_checkpointables=abstract)
         return loaded["state"].replace(average=loaded["average"])
     except Exception as error:
         raise InputError(
@@ -176,7 +198,11 @@ def _resume(run: Path, checkpoints: Any, state: State, stream: Any) -> State:
 
 def _parts(state: State, stream: Any) -> dict[str, Any]:
     """What a checkpoint holds: the averaged parameters apart, since they are all that serving loads."""
-    return {"state": state.replace(average=None), "average": state.average, "data": stream}
+    return {
+        "state": state.replace(average=None),
+        "average": state.average,
+        "data": checkpointing.Position(stream),
+    }
 
 
 def _save(run: Path, checkpoints: Any, now: int, state: State, stream: Any, metrics: Any) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from jaxdecay import losses
 from jaxdecay.data.batches import Batch
 from jaxdecay.history import Items
+from jaxdecay.layout import Layout
 from jaxdecay.model import Interest, Read
 from jaxdecay.priors import Priors
 
@@ -45,6 +46,7 @@ def batch_loss(
     constants: Constants,
     objective: Objective,
     step: Int[Array, ""],
+    layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> Float[Array, "b w"]:
     """The loss of every target of a batch; 0 where the place is padding.
 
@@ -54,7 +56,7 @@ def batch_loss(
     draws, drops = jax.random.split(jax.random.fold_in(jax.random.key(objective.seed), step))
     dropout = drops if model.spec.encoder.dropout else None
     if objective.loss == "softmax":
-        return -batch_log_likelihood(model, params, batch, constants, dropout)
+        return -batch_log_likelihood(model, params, batch, constants, dropout, layout)
     negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=objective.uniform_negatives)
     asked = negatives.item if objective.loss != "sampled-softmax" else None
     scorer, read = _read(model, params, batch, constants, Interest.sparse_scorer, asked, dropout)
@@ -63,17 +65,30 @@ def batch_loss(
         "gbce": functools.partial(losses.gbce, calibration=objective.calibration),
         "bce": losses.bce,
     }[objective.loss]
-    result = loss(*_flat(read, batch, scorer), negatives=negatives, where=batch.valid.reshape(-1))
+
+    def of_rows(query: Array, grid: Array, target: Array, excitation: Any, where: Array) -> Array:
+        return loss(query, grid, target, scorer, excitation, negatives=negatives, where=where)
+
+    result = layout.by_rows(of_rows)(*_flat(read, batch), batch.valid.reshape(-1))
     return result.reshape(batch.valid.shape)
 
 
 def batch_log_likelihood(
-    model: Interest, params: Any, batch: Batch, constants: Constants, dropout: Array | None = None
+    model: Interest,
+    params: Any,
+    batch: Batch,
+    constants: Constants,
+    dropout: Array | None = None,
+    layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> Float[Array, "b w"]:
     """Log-likelihood of every target of a batch among all items; 0 where the place is padding. ``dropout``:
     the key by which parts of the encoder drop out, as in training."""
     scorer, read = _read(model, params, batch, constants, Interest.scorer, None, dropout)
-    result = losses.log_likelihood(*_flat(read, batch, scorer))
+
+    def of_rows(query: Array, grid: Array, target: Array, excitation: Any) -> Array:
+        return losses.log_likelihood(query, grid, target, scorer, excitation)
+
+    result = layout.by_rows(of_rows)(*_flat(read, batch))
     return jnp.where(batch.valid, result.reshape(batch.valid.shape), 0.0)
 
 
@@ -95,11 +110,14 @@ def _read(
         drawn = None if key is None else {"dropout": key}
         return model.apply(variables, *given, training=key is not None, rngs=drawn)
 
-    keys = None if dropout is None else jax.random.split(dropout, len(batch.target))
+    keys = None
+    if dropout is not None:  # by whose row it is, not by where it stands in the batch: layouts differ in that
+        own = jax.vmap(jax.random.fold_in, (None, 0))(dropout, batch.history.user)
+        keys = jax.vmap(jax.random.fold_in)(own, batch.requests.at[:, 0])
     return scorer, jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
 
 
-def _flat(read: Read, batch: Batch, scorer: Any) -> tuple[Any, ...]:
-    """The arguments of every loss, rows and their places on one axis."""
+def _flat(read: Read, batch: Batch) -> tuple[Any, ...]:
+    """What every loss reads of its targets, rows and their places on one axis."""
     flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
-    return flat(read.query), flat(batch.grid), flat(batch.target), scorer, flat(read.excitation)
+    return flat(read.query), flat(batch.grid), flat(batch.target), flat(read.excitation)

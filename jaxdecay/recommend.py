@@ -13,6 +13,7 @@ from jaxdecay.assess import finished
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.prepare import PrepareOptions
 from jaxdecay.data.prepare import prepare as prepare_log
+from jaxdecay.distributed import MeshOptions
 from jaxdecay.errors import InputError
 from jaxdecay.fitting import train_run
 from jaxdecay.loop import Report
@@ -29,6 +30,7 @@ def fit(
     prepare: PrepareOptions | None = None,
     model: ModelOptions | None = None,
     train: TrainOptions | None = None,
+    mesh: MeshOptions | None = None,
     items: Any = None,
     users: Any = None,
     report: Report = lambda line: None,
@@ -38,6 +40,7 @@ def fit(
 
     Args:
         events: a path, a frame, or a directory that ``jaxdecay prepare`` has written.
+        mesh: the devices to train on (default: all).
         items, users: tables of item and user columns (paths or frames).
         report: called with a dictionary after every step and every evaluation.
 
@@ -51,7 +54,7 @@ def fit(
             raise InputError(
                 f"{events}: is prepared already; leave out prepare, items and users, or give the log itself"
             )
-        return _trained(events, out, model, train, report)
+        return _trained(events, out, model, train, mesh, report)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
@@ -59,7 +62,7 @@ def fit(
         raise InputError(f"{out}: cannot be written ({error.strerror}); give another out") from error
     with scratch as directory:
         prepare_log(events, Path(directory) / "prepared", prepare, items=items, users=users)
-        return _trained(Path(directory) / "prepared", out, model, train, report)
+        return _trained(Path(directory) / "prepared", out, model, train, mesh, report)
 
 
 def _trained(
@@ -67,10 +70,11 @@ def _trained(
     out: Path,
     model: ModelOptions | None,
     train: TrainOptions | None,
+    mesh: MeshOptions | None,
     report: Report,
 ) -> Run:
     """The finished run; a signal saves what has been trained and interrupts."""
-    path = train_run(prepared, out, model=model, train=train, report=report)
+    path = train_run(prepared, out, model=model, train=train, mesh=mesh, report=report)
     if not finished(path):
         raise KeyboardInterrupt
     run = Run(path)

@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from jaxdecay.data.batches import Batch
 from jaxdecay.errors import InputError
+from jaxdecay.layout import Layout
 from jaxdecay.model import Interest
 from jaxdecay.objective import Constants, Loss, Objective, batch_loss
 from jaxdecay.optimizer import groups_of
@@ -155,6 +156,7 @@ def make_train_step(
     average_steps: float,
     settle_steps: int = 1,
     objective: Objective = Objective(),  # noqa: B008 - it cannot be changed
+    layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> Callable[[State, Batch, Constants], tuple[State, Array]]:
     """The step: a gradient, compiled for each shape of batch, and an update, compiled once; donates the
     state.
@@ -167,14 +169,19 @@ def make_train_step(
     Once ``state.settling`` is set, item vectors, linear maps and their scales rest, and the decay parameters
     and levels follow the loss for ``settle_steps``, first with a learning rate that falls along a
     cosine, then averaged.
+
+    ``layout``: where state, batches and constants lie, if they lie on several devices.
     """
 
     @jax.jit
     def differentiate(params: Any, batch: Batch, constants: Constants, step: Array) -> tuple[Array, Any]:
         def loss_fn(params: Any) -> Array:
-            return batch_loss(model, params, batch, constants, objective, step).sum() / batch_targets
+            params = layout.trimmed(params)
+            losses = batch_loss(model, params, batch, constants, objective, step, layout)
+            return losses.sum() / batch_targets
 
-        return jax.value_and_grad(loss_fn)(params)
+        loss, gradient = jax.value_and_grad(loss_fn)(params)
+        return loss, layout.kept(gradient)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state: State, loss: Array, gradient: Any, priors: Priors) -> tuple[State, Array]:
@@ -197,7 +204,7 @@ def make_train_step(
             optimizer=optimizer,
             loss=state.loss + loss,
         )
-        return moved, loss
+        return layout.kept(moved), loss
 
     def step(state: State, batch: Batch, constants: Constants) -> tuple[State, Array]:
         loss, gradient = differentiate(state.params, batch, constants, state.step)

@@ -2,6 +2,9 @@
 
 jaxdecay prepare LOG --out DIR
 python scripts/train.py --prepared DIR --epochs 5
+
+The same page trains on one device, on all that there are, and in several processes, each started with
+JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (`jaxdecay.distributed`).
 """
 
 import dataclasses
@@ -13,11 +16,13 @@ import numpy as np
 import optax
 import tyro
 
+from jaxdecay import distributed
 from jaxdecay.assembly import catalogue_of, ndcg_at_10
 from jaxdecay.configure import ModelOptions, configure
 from jaxdecay.data.batches import Batch, Batches, Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests, sample
+from jaxdecay.layout import Layout
 from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
 from jaxdecay.optimizer import optimizer
@@ -37,9 +42,13 @@ class Options:
     learning_rate: float = 3e-3
     decay_learning_rate: float = 3e-2
     seed: int = 0
+    model_parallel: int = 1
+    """Devices that share one item table; histories are shared out over the others."""
 
 
 def main(options: Options) -> None:
+    distributed.initialise()
+
     # Data: flat arrays; batch i is a pure function of (seed, i).
     histories = Histories.load(options.prepared)
     spec = configure(histories, ModelOptions(features=options.features))
@@ -48,18 +57,23 @@ def main(options: Options) -> None:
 
     # Model: one user; items, popularity shares and priors are the same for all.
     model = Interest(spec)
+    layout = Layout.of(distributed.mesh(model=options.model_parallel), model)  # on one device: nothing
+    batches = layout.batches(batches)
     items = jax.tree.map(jnp.asarray, items_of(histories, model, known_only=True))
     shares = jnp.asarray(shares_of(catalogue.counts[:, : spec.items]))
     priors = half_life_priors([], [], spec)
 
     def likelihood(params: Any, batch: Batch) -> jax.Array:
         """Sum of the log-likelihoods of a batch's targets."""
+        params = layout.trimmed(params)
         scorer, vectors = model.apply({"params": params}, items, shares, method=Interest.scorer)
         read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, vectors))(
             batch.history, batch.requests, batch.target
         )
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (read, batch.grid, batch.target))
-        values = log_likelihood(flat[0].query, flat[1], flat[2], scorer, flat[0].excitation)
+        values = layout.by_rows(
+            lambda read, grid, target: log_likelihood(read.query, grid, target, scorer, read.excitation)
+        )(*flat)
         return jnp.where(batch.valid.reshape(-1), values, 0.0).sum()
 
     # Training: two learning rates, one jitted step.
@@ -73,26 +87,28 @@ def main(options: Options) -> None:
 
         value, gradient = jax.value_and_grad(loss)(params)
         updates, state = tx.update(gradient, state, params)
-        return optax.apply_updates(params, updates), state, value
+        return *layout.kept((optax.apply_updates(params, updates), state)), value
 
     @jax.jit
     def init(key: jax.Array) -> Any:
         return model.init(key, items, shares, method=Interest.everything)["params"]
 
-    params = init(jax.random.key(options.seed))
-    state = tx.init(params)
+    params = layout.params(init(jax.random.key(options.seed)))
+    state = jax.jit(lambda params: layout.kept(tx.init(params)))(params)
     asked = sample(requests(histories, 1, chosen=True), 2000, options.seed)
     for epoch in range(options.epochs):
         losses = []
         for i in range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch):
-            params, state, loss = step(params, state, batches[i])
+            params, state, loss = step(params, state, layout.batch(batches[i]))
             losses.append(loss)
-        score = ndcg_at_10(Predictor(model, params, histories, catalogue, reference), asked).mean()
-        print(
-            f"epoch {epoch + 1}: loss {np.mean(jax.device_get(losses)):.4f}, validation NDCG@10 {score:.4f}"
-        )
-    half_life = np.exp(params["similarity"]["decay"]["log_half_life"])
-    print("half-lives of the similarity bank, in days:", ", ".join(f"{h:.3g}" for h in half_life))
+        trained = layout.whole(params)
+        score = ndcg_at_10(Predictor(model, trained, histories, catalogue, reference), asked).mean()
+        loss = np.mean(jax.device_get(losses))
+        if distributed.leading():
+            print(f"epoch {epoch + 1}: loss {loss:.4f}, validation NDCG@10 {score:.4f}")
+    half_life = np.exp(layout.whole(params)["similarity"]["decay"]["log_half_life"])
+    if distributed.leading():
+        print("half-lives of the similarity bank, in days:", ", ".join(f"{h:.3g}" for h in half_life))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: dict[str, list[float]]) ->
     asked."""
     left, asked = {name: list(values) for name, values in scores.items()}, []
 
-    def score(fold: Histories, model: ModelOptions, train: TrainOptions, stop: Any) -> float:
+    def score(fold: Histories, model: ModelOptions, train: TrainOptions, mesh: Any, stop: Any) -> float:
         assert model.half_lives == "fixed"
         asked.append((model.half_life, fold, train))
         return left[model.half_life[0]].pop(0)
@@ -62,7 +62,7 @@ def test_without_candidates_they_lie_within_the_logs_own_ages(
 ) -> None:
     seen: set[float] = set()
 
-    def score(fold: Histories, model: ModelOptions, train: TrainOptions, stop: Any) -> float:
+    def score(fold: Histories, model: ModelOptions, train: TrainOptions, mesh: Any, stop: Any) -> float:
         seen.add(float(model.half_life[0].removesuffix("d")))
         return 0.0
 
@@ -100,7 +100,7 @@ def test_a_run_tells_what_was_chosen_and_goes_on_without_choosing_again(
     calls = []
 
     def once(
-        histories: Histories, model: ModelOptions, train: TrainOptions, *, kept: Path, report: Any
+        histories: Histories, model: ModelOptions, train: TrainOptions, *, kept: Path, **others: Any
     ) -> dict[str, Any]:
         calls.append(model)
         return {"chosen": "2d", "days": 2.0, "candidates": ["2d", "30d"], "ndcg@10": [[0.2], [0.1]]}
@@ -122,7 +122,7 @@ def test_what_was_interrupted_goes_on_where_it_was(
 ) -> None:
     histories, kept, asked, lines = Histories.load(prepared), tmp_path / "folds.jsonl", [], []
 
-    def score(fold: Histories, model: ModelOptions, train: TrainOptions, stop: Any) -> float:
+    def score(fold: Histories, model: ModelOptions, train: TrainOptions, mesh: Any, stop: Any) -> float:
         asked.append(model.half_life)
         if len(asked) == 4:
             signal.raise_signal(signal.SIGTERM)  # as if it came during this training
@@ -153,4 +153,4 @@ def test_a_signal_in_the_last_evaluation_of_a_candidate_stops_it_all(prepared: P
     fold = histories.replace(part=crossvalidate.rolling_folds(histories)[0])
     fixed = dataclasses.replace(MODEL, half_lives="fixed", half_life=("2d",))
     with pytest.raises(KeyboardInterrupt), jax.numpy_rank_promotion("allow"):
-        crossvalidate._score(fold, fixed, TRAIN, lambda: True)
+        crossvalidate._score(fold, fixed, TRAIN, None, lambda: True)

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxdecay import checkpointing, runs
+from jaxdecay import checkpointing, distributed, runs
 from jaxdecay.assess import finished
 from jaxdecay.commands import Command
 from jaxdecay.configure import ModelOptions
+from jaxdecay.distributed import MeshOptions
 from jaxdecay.fitting import train_run
 from jaxdecay.progress import Progress, note
 from jaxdecay.train import TrainOptions
@@ -19,7 +20,9 @@ from jaxdecay.train import TrainOptions
 class Train(Command):
     """Trains on a prepared log.
 
-    The same command goes on with a run that was killed or interrupted. Ctrl-C and SIGTERM save first.
+    The same command goes on with a run that was killed or interrupted. Ctrl-C and SIGTERM save first. It
+    trains on all devices, and in several processes where JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID are set; a run may go on with others than it began with.
     """
 
     prepared: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")]
@@ -28,10 +31,14 @@ class Train(Command):
     """Run directory to write, or to go on with."""
     model: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
     train: tyro.conf.OmitArgPrefixes[TrainOptions] = field(default_factory=TrainOptions)
+    mesh: tyro.conf.OmitArgPrefixes[MeshOptions] = field(default_factory=MeshOptions)
 
     def perform(self) -> dict[str, Any]:
+        distributed.initialise()
         with Progress() as progress:
-            out = train_run(self.prepared, self.out, model=self.model, train=self.train, report=progress)
+            out = train_run(
+                self.prepared, self.out, model=self.model, train=self.train, mesh=self.mesh, report=progress
+            )
         lines = runs.HistoryLog.lines(out)
         best = next((line for line in reversed(lines) if line["kept"]), None)
         done = finished(out)

@@ -7,6 +7,7 @@ are those that pad least.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -111,6 +112,9 @@ class Batches:
     epochs: int = 1_000
     host: int = 0
     hosts: int = 1
+    multiple: int = 1
+    """A batch is filled up with empty rows to a multiple of this and of ``hosts``; its targets are the same
+    whatever they are."""
     request_time: Literal["used", "ignored"] = "used"
     """ignored: a target is asked for at the time of the event before it."""
 
@@ -163,11 +167,11 @@ class Batches:
         return found
 
     def rows_per_batch(self, bucket: int) -> int:
-        """Rows of one batch, all hosts together: so many that it holds about ``tokens`` targets."""
+        """Rows of one batch, all hosts together and without those added to fill it up: so many that it holds
+        about ``tokens`` targets."""
         past, window, members = self.buckets[bucket]
         wanted = max(1, self.tokens // (window + past // 16))
-        wanted = min(wanted, len(members))
-        return -(-wanted // self.hosts) * self.hosts
+        return min(wanted, len(members))
 
     @functools.cached_property
     def per_epoch(self) -> int:
@@ -177,7 +181,8 @@ class Batches:
         epoch, place = divmod(index, self.per_epoch)
         bucket, members = self._plan(epoch)[place]
         past, window, _ = self.buckets[bucket]
-        size = self.rows_per_batch(bucket) // self.hosts
+        multiple = math.lcm(self.hosts, self.multiple)
+        size = -(-self.rows_per_batch(bucket) // multiple) * multiple // self.hosts
         return self.batch(members[self.host :: self.hosts], past, window, size)
 
     def _plan(self, epoch: int) -> list[tuple[int, np.ndarray]]:
