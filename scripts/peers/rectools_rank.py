@@ -60,8 +60,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--factors", type=int, default=64, help="width of the embeddings")
     add("--blocks", type=int, default=2)
     add("--heads", type=int, default=2)
-    add("--length", type=int, default=100, help="longest history")
-    add("--batch", type=int, default=128, help="users in a batch")
+    add("--length", type=int, help="longest history (default: 19 of 20 users' whole, from 50 to 200)")
+    add("--batch", type=int, help="users in a batch (default: a hundredth of all, from 16 to 128)")
     add("--rate", type=float, default=1e-3, help="learning rate")
     add("--dropout", type=float, default=0.2)
     add("--loss", default="softmax", help="softmax, sampled_softmax, BCE or gBCE")
@@ -86,6 +86,13 @@ class Log:
         self.begin = np.flatnonzero(begins)[np.cumsum(begins) - 1]
         """Row of the first event of each event's user."""
         self.datetime = pd.to_datetime(self.frame["timestamp"], unit="s")
+
+    def sizes(self) -> tuple[int, int]:
+        """Length of histories and users in a batch, where they are not given: so many steps an epoch on any
+        log that patience in epochs means much the same."""
+        lengths = self.frame.loc[self.frame["part"] == 0, "user_id"].value_counts().to_numpy()
+        longest = sorted(lengths)[int(0.95 * (len(lengths) - 1))]
+        return min(max(int(longest), 50), 200), min(max(len(lengths) // 100, 16), 128)
 
     def training(self) -> Any:
         """The training part as RecTools wants it, rows in their order."""
@@ -301,6 +308,8 @@ def train_and_rank(arguments: argparse.Namespace) -> None:
     seed_everything(arguments.seed, verbose=False)
     arguments.out.mkdir(parents=True, exist_ok=True)
     log = Log(arguments.parts)
+    length, batch = log.sizes()
+    arguments.length, arguments.batch = arguments.length or length, arguments.batch or batch
     training = Training(arguments, log)
     training.run()
     model = training.model
