@@ -171,6 +171,11 @@ def _encoder(histories: Histories, options: ModelOptions) -> Encoder:
         return Encoder()
     still = options.half_lives == "none"
     decayed = size.encoder == "bank"
+    heads = 4 + len(_STEPS) if decayed else options.heads
+    if size.features % heads:
+        raise InputError(
+            f"features={size.features} with encoder={size.encoder!r}: give a multiple of its {heads} heads"
+        )
     return Encoder(
         kind=size.encoder,
         blocks=size.blocks,

@@ -38,7 +38,8 @@ class MeshOptions:
     others."""
 
     devices: int | None = None
-    """Devices to train on; default: all."""
+    """Devices to train on; default: all accelerators. Processors that are simulated share the same cores: of
+    them one process takes one, unless more are asked for."""
     model_parallel: int = 1
     """Devices that share one item table, with its average and optimiser state; histories are shared out over
     the others."""
@@ -120,7 +121,10 @@ def mesh_of(options: MeshOptions) -> Mesh:
         raise InputError(
             f"devices={options.devices}: give a multiple of model_parallel={options.model_parallel}"
         )
-    return mesh(options.devices and options.devices // options.model_parallel, options.model_parallel)
+    devices = options.devices
+    if devices is None and jax.process_count() == 1 and jax.default_backend() == "cpu":
+        devices = options.model_parallel
+    return mesh(devices and devices // options.model_parallel, options.model_parallel)
 
 
 def leading() -> bool:

@@ -40,7 +40,7 @@ def fit(
 
     Args:
         events: a path, a frame, or a directory that ``jaxdecay prepare`` has written.
-        mesh: the devices to train on (default: all).
+        mesh: the devices to train on (default: all accelerators).
         items, users: tables of item and user columns (paths or frames).
         report: called with a dictionary after every step and every evaluation.
 

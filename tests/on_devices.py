@@ -29,7 +29,8 @@ TRAIN = TrainOptions(epochs=2, settle_epochs=1, batch_targets=128, window=16)
 
 def train(folder: Path, run: str, signal_at: int = 0) -> None:
     """One run; ``signal_at``: the step at which the last process is told to stop."""
-    mesh = distributed.MeshOptions(model_parallel=2 if run.startswith("square") else 1)
+    devices = jax.device_count() if jax.process_count() == 1 else None
+    mesh = distributed.MeshOptions(devices, model_parallel=2 if run.startswith("square") else 1)
     with Progress() as progress:
 
         def report(line: dict[str, Any]) -> None:

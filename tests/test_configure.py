@@ -180,6 +180,8 @@ def test_initial_half_lives_are_those_that_learning_starts_from() -> None:
         ({"read": "last"}, "needs an encoder"),
         ({"dropout": 1.0}, "give a share"),
         ({"blocks": 0}, "blocks=0"),
+        ({"encoder": "bank", "features": 12}, "multiple of its 8 heads"),
+        ({"encoder": "hstu", "features": 9, "heads": 2}, "multiple of its 2 heads"),
         ({"half_lives": "initial", "half_life_prior": ("7d±2x",)}, "learns none"),
     ],
 )

@@ -228,7 +228,7 @@ def clear(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"model_parallel": 3}, "model_parallel=3: give a divisor"),
+        ({"model_parallel": 3}, "1 times 3 devices: JAX finds"),
         ({"model_parallel": 0}, "model_parallel=0: give a divisor"),
         ({"devices": 64}, "64 times 1 devices: JAX finds"),
         ({"devices": 0}, "devices=0"),

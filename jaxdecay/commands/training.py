@@ -21,7 +21,7 @@ class Train(Command):
     """Trains on a prepared log.
 
     The same command goes on with a run that was killed or interrupted. Ctrl-C and SIGTERM save first. It
-    trains on all devices, and in several processes where JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
+    trains on all accelerators, and in several processes where JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and
     JAX_PROCESS_ID are set; a run may go on with others than it began with.
     """
 
