@@ -60,7 +60,7 @@ def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
     names = ["all", *group_levels(histories, spec)]
     curves = []
     for head in ("similarity", "revisit"):
-        if head not in params:
+        if "decay" not in params.get(head, ()):
             continue
         decay = jax.tree.map(np.asarray, params[head]["decay"])
         weights = _event_weights(decay, log)

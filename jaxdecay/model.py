@@ -191,14 +191,13 @@ class Interest(nn.Module):
         self.similarity = Similarity(
             items=spec.items,
             features=spec.features,
-            decay=bank(spec.similarity_half_lives),
+            decay=bank(spec.similarity_half_lives) if spec.encoder.bank else None,
             item_columns=columns(spec.item_columns),
             user_columns=columns(spec.user_columns),
             context_columns=columns(spec.context_columns),
             encoder=spec.encoder.stack(),
             behaviours=spec.behaviours,
             calendar=spec.calendar,
-            bank=spec.encoder.bank,
             context=spec.encoder.context,
         )
         self.revisit = (
@@ -263,7 +262,7 @@ class Interest(nn.Module):
             requests,
             ages,
             vectors[history.item],
-            self._writes(self.similarity.decay, history, items),
+            self._similarity_writes(history, items),
             training=training,
         )
         if self.revisit is None:
@@ -285,7 +284,7 @@ class Interest(nn.Module):
             requests,
             ages,
             vectors[history.item],
-            self._writes(self.similarity.decay, history, items),
+            self._similarity_writes(history, items),
         )
         if self.revisit is None:
             return query, jnp.zeros((query.shape[0], history.item.shape[0]), jnp.float32)
@@ -304,6 +303,10 @@ class Interest(nn.Module):
 
     def _writes(self, bank: Bank, history: History, items: Items) -> Float[Array, "n c"]:
         return bank.write_weights(items.index[history.item], items.group[history.item], history.behaviour)
+
+    def _similarity_writes(self, history: History, items: Items) -> Float[Array, "n c"] | None:
+        bank = self.similarity.decay
+        return None if bank is None else self._writes(bank, history, items)
 
     def _revisit_weights(self, history: History, items: Items, ages: readout.Ages) -> tuple[Array, Array]:
         assert self.revisit is not None

@@ -91,7 +91,8 @@ def half_life_priors(priors: list[Prior], levels: list[str], spec: Spec | None =
 
 def _starts(spec: Spec) -> dict[str, dict[str, Array]]:
     heads: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {}
-    heads["similarity"] = (spec.similarity_half_lives, ())
+    if spec.encoder.bank:
+        heads["similarity"] = (spec.similarity_half_lives, ())
     if spec.revisit:
         heads["revisit"] = (spec.revisit_half_lives, spec.revisit_periods)
     starts: dict[str, dict[str, Array]] = {head: {} for head in heads}

@@ -124,7 +124,7 @@ def parameters(**options: Any) -> set[str]:
     ("options", "gone"),
     [
         ({"encoder": "none"}, ("encoder", "forward", "'last'", "event_calendar", "'behaviour'")),
-        ({"read": "last"}, ("'last'",)),
+        ({"read": "last"}, ("'last'", "'similarity']['decay']")),
         ({"revisit": False}, ("revisit",)),
         ({"satiation": False}, ("satiation", "recovery")),
         ({"popularity": False}, ("popularity",)),

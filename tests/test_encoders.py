@@ -256,10 +256,10 @@ def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_what_is_served_is_what_was_trained(kind: str) -> None:
+@pytest.mark.parametrize("place", [0, 15])
+def test_what_is_served_is_what_was_trained(kind: str, place: int) -> None:
     made, params = MODELS[kind]
-    histories = made.histories
-    user, place = 1, 15
+    histories, user = made.histories, 1
     event = int(histories.offsets[user]) + place
     asked = Requests(
         np.array([user], np.int32), np.array([event]), np.asarray(histories.time)[[event]], np.array([0, 1]),

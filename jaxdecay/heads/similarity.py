@@ -32,20 +32,19 @@ class Similarity(nn.Module):
 
     Without an encoder (``encoder.blocks`` 0) events write the vectors of their items. With one they write
     what it makes of them, the last of them is part of the query as it is, and the query passes a
-    feed-forward of its own. ``bank`` False leaves the bank out: the query is the last event alone.
+    feed-forward of its own. Without a bank (``decay`` None) the query is the last event alone.
     ``context``: events that an encoder goes back from the first one that is asked about, 0 for all.
     """
 
     items: int
     features: int
-    decay: Bank
+    decay: Bank | None
     item_columns: Columns
     user_columns: Columns
     context_columns: Columns
     encoder: Stack
     behaviours: int = 1
     calendar: bool = True
-    bank: bool = True
     context: int = 0
 
     def setup(self) -> None:
@@ -61,7 +60,7 @@ class Similarity(nn.Module):
         several = self.behaviours > 1
         self.kind = self.param("behaviour", zeros, (self.behaviours, self.features)) if several else None
         self.event_hours = self.param("event_calendar", zeros, (8, self.features)) if self.calendar else None
-        self.last = nn.Dense(self.features, use_bias=False, kernel_init=zeros) if self.bank else None
+        self.last = nn.Dense(self.features, use_bias=False, kernel_init=zeros) if self.decay else None
         self.forward = FeedForward(dropout=self.encoder.dropout, dtype=self.encoder.dtype)
 
     def vectors(self, items: Items) -> Float[Array, "v d"]:
@@ -87,7 +86,7 @@ class Similarity(nn.Module):
         requests: Requests,
         ages: readout.Ages,
         vectors: Float[Array, "n d"],
-        writes: Float[Array, "n c"],
+        writes: Float[Array, "n c"] | None,
         *,
         training: bool = False,
     ) -> Float[Array, "r d"]:
@@ -102,9 +101,11 @@ class Similarity(nn.Module):
         if self.encoder.blocks:
             seen = ages.past.shape[0] + requests.seen
             written = self._encoded(history, requests, written, seen, training)
-            last = jnp.where((seen > 0)[:, None], written[jnp.maximum(seen - 1, 0)], 0.0)
+            row = jnp.maximum(seen - 1, 0)
+            last = jnp.where(((seen > 0) & history.mask[row])[:, None], written[row], 0.0)
             query += last if self.last is None else self.last(last)
-        if self.bank:
+        if self.decay is not None:
+            assert writes is not None
             modes = self.decay.modes()
             reads = self.decay.read_weights(history.user, ages)
             writes, reads = self.decay.expand_writes(writes), self.decay.expand_reads(reads)
