@@ -5,6 +5,7 @@ Everything is taken from the training part.
 """
 
 import dataclasses
+import itertools
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from jaxdecay.model import Encoder, Spec, Table
 from jaxdecay.presets import PRESETS, Mixer, Precision, Preset
 
 _DAY = 86_400.0
+_HEADS = 4  # of an encoder of decayed states, on each clock
 _STEPS = (0.5, 2.0, 8.0, 32.0)  # events: half-lives of the heads that count them
 
 
@@ -38,8 +40,8 @@ class ModelOptions:
     """Whether each bank also has a mode that never fades."""
     half_lives: Literal["learned", "initial", "fixed", "cross-validated", "none"] = "learned"
     """learned: trained with everything else. initial: kept where they would start, their weights learned.
-    fixed: as given by --half-life. cross-validated: one for all heads, chosen over rolling folds. none:
-    nothing ever fades (the same model without decay)."""
+    fixed: as given by --half-life (heads of an encoder that count events keep theirs). cross-validated: one
+    for all heads, chosen over rolling folds. none: nothing ever fades (the same model without decay)."""
     half_life: tuple[str, ...] = ()
     """Half-lives to start from (learned) or to keep (fixed), as durations such as 12h or 30d; default:
     spread over the log's own ages."""
@@ -161,27 +163,30 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         request_time=options.request_time,
         floor=options.floor and not fixed,
         recovery=_recovery(histories, still) if revisit and options.satiation else 0.0,
-        encoder=_encoder(histories, options),
+        encoder=_encoder(histories, options, half_lives),
     )
 
 
-def _encoder(histories: Histories, options: ModelOptions) -> Encoder:
+def _encoder(histories: Histories, options: ModelOptions, half_lives: tuple[float, ...]) -> Encoder:
     size, never = options.size, (float("inf"),)
     if size.encoder == "none":
         return Encoder()
-    still = options.half_lives == "none"
     decayed = size.encoder == "bank"
-    heads = 4 + len(_STEPS) if decayed else options.heads
+    heads = 2 * _HEADS if decayed else options.heads
     if size.features % heads:
         raise InputError(
             f"features={size.features} with encoder={size.encoder!r}: give a multiple of its {heads} heads"
         )
+    if half_lives and not options.half_life:
+        half_lives = spread(histories, min(options.modes, _HEADS - 1))
+    # Heads that are too many for the half-lives begin at the same ones.
+    days = (half_lives + (never if options.floor and options.half_lives != "fixed" else ())) or never
     return Encoder(
         kind=size.encoder,
         blocks=size.blocks,
         heads=options.heads,
-        half_lives=() if not decayed else 4 * never if still else (*spread(histories, 3), *never),
-        steps=() if not decayed else 4 * never if still else _STEPS,
+        half_lives=tuple(itertools.islice(itertools.cycle(days), _HEADS)) if decayed else (),
+        steps=() if not decayed else _HEADS * never if options.half_lives == "none" else _STEPS,
         dropout=size.dropout,
         context=0 if decayed else options.context,
         bank=options.read == "bank",

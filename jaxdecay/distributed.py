@@ -117,6 +117,8 @@ def mesh(data: int | None = None, model: int = 1) -> Mesh:
 
 def mesh_of(options: MeshOptions) -> Mesh:
     """The mesh that the options ask for."""
+    if options.model_parallel < 1:
+        raise InputError(f"model_parallel={options.model_parallel}: give a divisor of the number of devices")
     if options.devices is not None and (options.devices < 1 or options.devices % options.model_parallel):
         raise InputError(
             f"devices={options.devices}: give a multiple of model_parallel={options.model_parallel}"
@@ -135,7 +137,7 @@ def leading() -> bool:
 def by_first(do: Callable[[], T]) -> T:
     """What ``do`` gives in process 0, which alone calls it; to the others it comes as JSON.
 
-    An InputError there is raised in all.
+    An error there is raised in all, as an InputError.
     """
     if jax.process_count() == 1:
         return do()
@@ -143,8 +145,8 @@ def by_first(do: Callable[[], T]) -> T:
     if leading():
         try:
             found["value"] = do()
-        except InputError as error:
-            found["error"] = str(error)
+        except Exception as error:  # the others wait for an answer in any case
+            found["error"] = str(error) if isinstance(error, InputError) else f"process 0: {error!r}"
     text = np.frombuffer(json.dumps(found).encode(), np.uint8)
     length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     text = multihost_utils.broadcast_one_to_all(text if leading() else np.zeros(length, np.uint8))

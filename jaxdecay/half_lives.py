@@ -69,9 +69,9 @@ def half_lives(
                 "periods_days": list(curve.periods),
             }
         )
-    return pl.DataFrame(
-        rows, schema_overrides={"low": pl.Float64, "high": pl.Float64, "periods_days": pl.List(pl.Float64)}
-    )
+    schema = {"head": pl.String, "group": pl.String, "half_life_days": pl.Float64, "low": pl.Float64}
+    schema |= {"high": pl.Float64, "events": pl.Int64, "periods_days": pl.List(pl.Float64)}
+    return pl.DataFrame(rows, schema=schema)
 
 
 def _student(freedom: int) -> float:

@@ -199,6 +199,7 @@ class Interest(nn.Module):
             behaviours=spec.behaviours,
             calendar=spec.calendar,
             context=spec.encoder.context,
+            timed=spec.request_time == "used",
         )
         self.revisit = (
             Revisit(

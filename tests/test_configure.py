@@ -174,6 +174,21 @@ def test_initial_half_lives_are_those_that_learning_starts_from() -> None:
         assert kept == configure(toys.log(), ModelOptions(preset=preset))
 
 
+def test_the_heads_of_an_encoder_follow_the_half_lives_asked_for() -> None:
+    never = float("inf")
+    for options, days in (
+        ({"half_lives": "fixed", "half_life": ("7d",)}, (7.0,) * 4),
+        ({"half_life": ("12h", "30d")}, (0.5, 30.0, never, 0.5)),
+        ({"half_lives": "none"}, (never,) * 4),
+    ):
+        given = ModelOptions.from_json({"preset": "base", **options})
+        assert configure(timed(MONTH), given).encoder.half_lives == days
+    one = configure(timed(MONTH), ModelOptions(preset="base", modes=1, floor=False))
+    assert len(set(one.encoder.half_lives)) == len(one.similarity_half_lives) == 1
+    still = configure(timed([5, 5, 5]), ModelOptions(preset="base"))  # no gaps at all
+    assert still.encoder.half_lives == (never,) * 4
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -14,7 +14,7 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay.data.requests import Requests
 from jaxdecay.encoders import Places, Stack
 from jaxdecay.errors import InputError
-from jaxdecay.model import Encoder, Spec
+from jaxdecay.model import Encoder, Interest, Spec
 from jaxdecay.predict import Predictor
 
 DAY = 86_400
@@ -221,23 +221,28 @@ def test_what_cannot_be_is_refused(module: Stack, said: str) -> None:
 # In the model
 
 
-def encoded(kind: Any, **changes: Any) -> tuple[Any, Any]:
+def encoded(kind: Any, window: int = 32, request_time: str = "used", **changes: Any) -> tuple[Any, Any]:
     """Pieces and parameters of a small model whose events pass an encoder."""
     histories = toys.log()
     paces = PACES if kind == "bank" else {"context": 64}
     spec = toys.bare(
-        histories, behaviours=2, features=4, calendar=True,
-        encoder=Encoder(kind, blocks=1, heads=2, **paces, **changes),
+        histories, behaviours=2, features=4, calendar=True, request_time=request_time,
+        encoder=Encoder(kind, blocks=2, heads=2, **(paces | changes)),
     )  # fmt: skip
-    made = toys.pieces(histories, spec, window=32, batch_targets=64)
+    made = toys.pieces(histories, spec, window=window, batch_targets=64)
     return made, toys.random_params(made)
 
 
 with jax.numpy_rank_promotion("allow"):
-    MODELS = {"bank": encoded("bank"), "hstu": encoded("hstu", bank=False)}
+    MODELS = {
+        "bank": encoded("bank"),
+        "hstu": encoded("hstu", bank=False),
+        # goes four events back, from the first request of a window on; and is not told when it is asked
+        "short": encoded("hstu", window=5, request_time="ignored", context=4),
+    }
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ["bank", "hstu"])
 def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
     made, params = MODELS[kind]
     found = []
@@ -267,13 +272,41 @@ def test_what_is_served_is_what_was_trained(kind: str, place: int) -> None:
     )  # fmt: skip
     scores = Predictor(made.model, params, histories, made.catalogue, made.reference).scores(asked)[0]
     served = jax.nn.log_softmax(scores)[histories.item[event]]
-    batch = next(
-        b for step in range(made.batches.per_epoch) if user in (b := made.batches[step]).history.user
-    )
-    row = int(np.flatnonzero(batch.history.user == user)[0])
-    assert batch.history.mask[row].sum() == 20
-    trained = np.asarray(toys.log_likelihood(made.model, params, batch, made.constants))[row, place]
+    trained = None
+    for step in range(made.batches.per_epoch):
+        batch = made.batches[step]
+        here = batch.valid & (batch.requests.context_numeric[..., 0] == event)
+        if here.any():
+            trained = np.asarray(toys.log_likelihood(made.model, params, batch, made.constants))[here][0]
     assert trained == pytest.approx(float(served), rel=1e-4, abs=1e-4)
+
+
+def test_an_event_of_no_weight_says_nothing() -> None:
+    made, params = MODELS["bank"]
+    batch = made.batches[0]
+    rows, place = np.arange(len(batch.valid)), 3
+    history = batch.history
+    without, other, kind = history.weight.copy(), history.item.copy(), history.behaviour.copy()
+    without[rows, place] = 0.0
+    kind[rows, place] = 1 - kind[rows, place]
+    other[rows, place] = (other[rows, place] + 1) % 7
+    silent = history._replace(weight=without)
+    found = [
+        np.asarray(toys.log_likelihood(made.model, params, batch._replace(history=one), made.constants))
+        for one in (history, silent, silent._replace(item=other, behaviour=kind))
+    ]
+    assert np.abs(found[0] - found[1])[batch.valid].max() > 1e-3
+    np.testing.assert_array_equal(found[1], found[2])
+
+
+def test_attention_with_time_serves_one_request_at_a_time() -> None:
+    made, params = MODELS["hstu"]
+    one = jax.tree.map(lambda x: x[0], made.batches[0])
+    asked = one.requests._replace(seen=jnp.zeros_like(one.requests.seen))
+    items = made.constants.items
+    _, vectors = toys.call(made.model, Interest.scorer, params, items, made.constants.shares)
+    with pytest.raises(InputError, match="one at a time"):
+        made.model.apply({"params": params}, one.history, asked, items, vectors, method=Interest.serve)
 
 
 def test_the_spec_survives_json_and_knows_whether_time_matters() -> None:

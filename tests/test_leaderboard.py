@@ -342,7 +342,13 @@ def test_a_peer_is_handed_the_same_split(log, cache):
     assert (rows_of["part"] == rows_of["part_asked"]).all()
 
     peer = rectools_rank.Log(folder)
-    assert len(peer.training()) == (given["part"] == 0).sum()
+    train = given.filter(part=0)
+    assert len(peer.training(200)) == len(train)
+    stretched = peer.training(4).groupby("user_id")["item_id"]
+    assert 1 < stretched.size().max() <= 5
+    targets = [item for _, one in stretched for item in one.iloc[1:]]
+    firsts = train.group_by("user_id", maintain_order=True).first()["item_id"].to_list()
+    assert sorted(targets + firsts) == sorted(train["item_id"])  # every event but the first is a target, once
     for most in (None, 3):
         for history, context in peer.chunks(peer.requests, most):
             assert not context["user_id"].duplicated().any()

@@ -2,11 +2,11 @@
 
 An encoder is a Flax module of one user: vectors of N events in, vectors of the same shape out, row j of which
 depends on the events up to and including j alone. `Stack` is what a model holds; its blocks mix a history by
-`bank` (decayed states, linear in the history), `attention` (by content and place in the row of events) or
-`timed` (by content, place and time).
+`bank` (decayed states, linear in the history), `sasrec` (attention by content and place in the row of events)
+or `hstu` (by content, place and time).
 """
 
-from jaxdecay.encoders.events import Places
+from jaxdecay.encoders.events import Places, latest, places
 from jaxdecay.encoders.stack import FeedForward, Stack
 
-__all__ = ["FeedForward", "Places", "Stack"]
+__all__ = ["FeedForward", "Places", "Stack", "latest", "places"]

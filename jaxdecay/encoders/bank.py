@@ -58,8 +58,8 @@ class DecayMixer(nn.Module):
         if width % heads:
             raise InputError(f"{heads} heads for {width} dimensions: give a divisor of it")
         values = nn.Dense(width, use_bias=False, dtype=self.dtype, name="value")(x)
-        gate = nn.silu(nn.Dense(width, dtype=self.dtype, name="gate")(x))
         # Clocks, gates and states are float32 whatever the activations are.
+        gate = nn.silu(nn.Dense(width, dtype=jnp.float32, name="gate")(x))
         values = jnp.where(places.mask[:, None], values.astype(jnp.float32), 0.0)
         own = clocks.carried(places.time, places.mask)
         gaps = in_days(jnp.diff(own, prepend=own[:1])), places.mask.astype(jnp.float32)
@@ -72,7 +72,7 @@ class DecayMixer(nn.Module):
         state = jnp.concatenate(states, axis=1)
         softness = jnp.exp(2.0 * self.log_softness)
         state *= jax.lax.rsqrt(jnp.square(state).mean(1, keepdims=True) + softness)
-        mixed = state.astype(self.dtype) * gate
+        mixed = (state * gate).astype(self.dtype)
         return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(mixed)
 
 

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdecay.encoders.attention import Attention
 from jaxdecay.encoders.bank import DecayMixer
 from jaxdecay.encoders.events import Places
-from jaxdecay.encoders.timed import TimedAttention
+from jaxdecay.encoders.hstu import TimedAttention
+from jaxdecay.encoders.sasrec import Attention
 
 Kind = Literal["bank", "transformer", "hstu"]
 

@@ -7,17 +7,20 @@ q(t) = \textstyle\sum_j \varphi_{uj}(t-t_j)\, a_j v_j
 
 The interest is faded to the request time first, then mixed, then normalised, and normalised softly: an
 interest that has faded altogether hands over to the unfaded bias instead of shouting in a whisper's
-direction. So are the item vectors: with a prior $N(0, \sigma^2)$ on each of their $d$ numbers, an item that
-the data say little of stays short and is close to nothing.
+direction. With an encoder (`jaxdecay.encoders`) events write what it makes of them after those before; the
+last one is added once more, mapped linearly and unfaded, and the sum passes a feed-forward of its own before
+it is normalised. So are the item vectors: with a prior $N(0, \sigma^2)$ on each of their $d$ numbers, an item
+that the data say little of stays short and is close to nothing.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxdecay import readout
-from jaxdecay.encoders import FeedForward, Places, Stack
+from jaxdecay.encoders import FeedForward, Places, Stack, latest, places
+from jaxdecay.errors import InputError
 from jaxdecay.heads.features import Columns
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
@@ -34,6 +37,7 @@ class Similarity(nn.Module):
     what it makes of them, the last of them is part of the query as it is, and the query passes a
     feed-forward of its own. Without a bank (``decay`` None) the query is the last event alone.
     ``context``: events that an encoder goes back from the first one that is asked about, 0 for all.
+    ``timed`` False: the encoder is not told when it is asked.
     """
 
     items: int
@@ -46,6 +50,7 @@ class Similarity(nn.Module):
     behaviours: int = 1
     calendar: bool = True
     context: int = 0
+    timed: bool = True
 
     def setup(self) -> None:
         normal, zeros = nn.initializers.normal, nn.initializers.zeros
@@ -99,10 +104,15 @@ class Similarity(nn.Module):
         written = values[:, None] * self._in_context(vectors, history)
         query = jnp.zeros((len(requests.at), self.features), jnp.float32)
         if self.encoder.blocks:
-            seen = ages.past.shape[0] + requests.seen
-            written = self._encoded(history, requests, written, seen, training)
-            row = jnp.maximum(seen - 1, 0)
-            last = jnp.where(((seen > 0) & history.mask[row])[:, None], written[row], 0.0)
+            past, seen = ages.past.shape[0], ages.past.shape[0] + requests.seen
+            if self.encoder.kind == "hstu" and past == len(history.item) and len(seen) > 1:
+                raise InputError(f"{len(seen)} requests after the same events: HSTU reads one at a time")
+            counts = history.mask & (history.weight != 0)
+            told = places(history.time, counts, requests.at, seen, known=self.timed)
+            skipped = max(0, past - self.context) if self.context else 0
+            written = self._encoded(history, written, told, skipped, training)
+            row = latest(counts, seen)
+            last = jnp.where((row >= 0)[:, None], written[row], 0.0)
             query += last if self.last is None else self.last(last)
         if self.decay is not None:
             assert writes is not None
@@ -120,29 +130,18 @@ class Similarity(nn.Module):
         return jnp.exp(self.log_temperature) * query / length
 
     def _encoded(
-        self,
-        history: History,
-        requests: Requests,
-        written: Float[Array, "n d"],
-        seen: Int[Array, " r"],
-        training: bool,
+        self, history: History, written: Float[Array, "n d"], told: Places, skipped: int, training: bool
     ) -> Float[Array, "n d"]:
-        """What each event writes, by the encoder; ``seen``: rows before each request."""
+        """What each event writes, by the encoder from row ``skipped`` on; nothing where it does not count."""
         if self.kind is not None:
             written += self.kind[history.behaviour]
         if self.event_hours is not None:
             written += calendar(history.time) @ self.event_hours
-        # What follows an event is asked for when the next one comes, or at the request.
-        until = jnp.concatenate([history.time[1:], history.time[-1:]])
-        until = until.at[seen - 1].set(requests.at, mode="drop", wrap_negative_indices=False)
-        skipped = max(0, len(history.item) - len(requests.at) - self.context) if self.context else 0
-        places = Places(history.time[skipped:], until[skipped:], history.mask[skipped:])
-        encoded = self.encoder(
-            jnp.where(history.mask[:, None], written, 0.0)[skipped:], places, training=training
-        )
-        encoded = jnp.concatenate([written[:skipped], encoded])
-        # Nobody reads what does not count, but zeros times NaN would be.
-        return jnp.where(history.mask[:, None], encoded, 0.0)
+        own = jnp.where(told.mask[:, None], written, 0.0)
+        given = Places(*(field[skipped:] for field in told))
+        encoded = self.encoder(own[skipped:], given, training=training)
+        encoded = jnp.concatenate([own[:skipped], encoded])
+        return jnp.where(told.mask[:, None], encoded, 0.0)
 
     def _in_context(self, vectors: Float[Array, "n d"], where: History | Requests) -> Float[Array, "n d"]:
         return vectors + self.context_columns(where.context_categorical, where.context_numeric)

@@ -111,11 +111,12 @@ def board(
         raise InputError(f"--protocol {protocol!r}: give one of {', '.join(PROTOCOLS)}")
     clock = clock or KNOWN.get(log, Known(())).clock
     found = Board(log, protocol, cache / "logs" / f"{log}-{protocol}", most)
-    state = file.stat()
+    state, items = file.stat(), _beside(file)
     source = {
         "file": str(file.resolve()),
         "bytes": state.st_size,
         "changed": state.st_mtime_ns,
+        "items": items and items.stat().st_mtime_ns,
         "clock": clock,
     }
     note = found.folder / "source.json"
@@ -129,6 +130,8 @@ def board(
     found.folder.mkdir(parents=True, exist_ok=True)
     note.unlink(missing_ok=True)
     prepare(frame, found.prepared, options, overwrite=True)
+    if protocol == "last-day":
+        _check_days(found.histories)
     note.write_text(json.dumps(source))
     return found
 
@@ -168,9 +171,19 @@ def _last_day(file: Path) -> tuple[pl.DataFrame, SplitOptions]:
     frame = _parquet(file, "timestamp")
     days, counts = np.unique(frame["timestamp"].to_numpy() // DAY, return_counts=True)
     last = int(days[counts >= counts.max() / 10][-1])
-    frame = frame.filter(pl.col("timestamp") < (last + 1) * DAY)
+    # Shares of what `prepare` leaves of it, so that its cuts are midnights.
+    frame = frame.filter(pl.col("timestamp") < (last + 1) * DAY).unique(maintain_order=True)
     day = frame["timestamp"].to_numpy() // DAY
     return frame, SplitOptions(test=float(np.mean(day == last)), validation=float(np.mean(day == last - 1)))
+
+
+def _check_days(histories: Histories) -> None:
+    """Raises InputError unless the test part is the last day and validation the day before."""
+    day, part = np.asarray(histories.time) // DAY, np.asarray(histories.part)
+    if not (np.array_equal(part == 2, day == day.max()) and np.array_equal(part == 1, day == day.max() - 1)):
+        raise InputError(
+            "last-day: prepare left out rows, so that the parts are no whole days; clean the log first"
+        )
 
 
 def hand_over(board: Board) -> Path:

@@ -87,7 +87,7 @@ ENTRIES = (
     # What each piece of it adds.
     Entry("no decay", model={"half_lives": "none"}),
     Entry("fixed decay", model={"half_lives": "initial"}),
-    Entry("one learned rate", model={"modes": 1, "floor": False} | _BANK),
+    Entry("one learned rate a bank", model={"modes": 1, "floor": False} | _BANK),
     Entry("bank", model=_BANK),
     Entry("bank + per item", model={"per_user": False, "periods": ()}),
     Entry("bank + per user", model={"per_item": False, "periods": ()}),
@@ -129,11 +129,16 @@ def candidate_of(
     return next(c for c in entry.grid if _configuration(entry, c, clock, overrides) == configuration)
 
 
+REVISIONS = {"model": 1, "baseline": 1, "peer": 1}
+"""To be raised when what a configuration means has changed in code: rows from before are then made anew."""
+
+
 def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Overrides) -> dict[str, Any]:
     if entry.kind == "baseline":
-        return {"kind": "baseline", "baseline": entry.name}
+        return _revised({"kind": "baseline", "baseline": entry.name})
     if entry.kind == "peer":
-        return {"kind": "peer", "peer": {**entry.peer, **candidate.peer, **_under("peer.", overrides)}}
+        peer = {**entry.peer, **candidate.peer, **_under("peer.", overrides)}
+        return _revised({"kind": "peer", "peer": peer})
     model = {name: value for name, value in overrides.items() if "." not in name}
     train = _under("train.", overrides)
     model = {**entry.model, **candidate.model, **model}
@@ -146,7 +151,14 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
         how = asdict(TrainOptions(**train))
     except (TypeError, InputError) as error:
         raise InputError(f"system {entry.name!r}: this version cannot make it ({error})") from None
-    return {"kind": "model", "model": made, "train": {k: v for k, v in how.items() if k != "seed"}}
+    how.pop("seed")
+    return _revised({"kind": "model", "model": made, "train": how})
+
+
+def _revised(configuration: dict[str, Any]) -> dict[str, Any]:
+    """With the revision of its kind, from the second on."""
+    revision = REVISIONS[configuration["kind"]]
+    return configuration | ({"revision": revision} if revision > 1 else {})
 
 
 def _under(prefix: str, overrides: Overrides) -> dict[str, Any]:

@@ -9,6 +9,7 @@ again are counted again.
 
 import json
 import logging
+import os
 import re
 import resource
 import subprocess
@@ -143,6 +144,8 @@ def train_peer(trial: Trial, venv: str) -> dict[str, Any]:
     script = Path(__file__).parents[1] / "peers" / "rectools_rank.py"
     options = {k: v for k, v in trial.configuration["peer"].items() if k != "max_requests"}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    words += ["--threads", str(cores)]  # as many as XLA takes
     command = [sys.executable, script, "--parts", hand_over(trial.board), "--out", trial.folder / "run"]
     child = subprocess.Popen([*map(str, command), "--seed", str(trial.seed), "--venv", venv, *words])
     try:

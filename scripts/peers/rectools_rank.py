@@ -38,6 +38,7 @@ from typing import Any
 import rectools_sasrec
 
 CUT = 10
+MOSTLY = 0.95
 CHUNK = 1 << 21
 """Events handed over at once, about."""
 
@@ -94,11 +95,27 @@ class Log:
         longest = sorted(lengths)[int(0.95 * (len(lengths) - 1))]
         return min(max(int(longest), 50), 200), min(max(len(lengths) // 100, 16), 128)
 
-    def training(self) -> Any:
-        """The training part as RecTools wants it, rows in their order."""
-        train = self.frame["part"] == 0
+    def training(self, length: int) -> Any:
+        """The training part as RecTools wants it, rows in their order.
+
+        RecTools trains on the last ``length`` targets of each user. Where that leaves out more than a
+        twentieth of them, histories are cut into stretches of so many targets, each a user of its own.
+        """
+        import pandas as pd
+
+        train = (self.frame["part"] == 0).to_numpy()
         frame = self.frame.loc[train, ["user_id", "item_id"]]
-        return frame.assign(datetime=self.datetime[train], weight=1.0).reset_index(drop=True)
+        frame = frame.assign(datetime=self.datetime[train], weight=1.0).reset_index(drop=True)
+        from_end = frame.groupby("user_id", sort=False).cumcount(ascending=False)
+        stretch = from_end // length
+        if (stretch == 0).mean() > MOSTLY:
+            return frame
+        # What comes before the first target of a stretch is the last of the stretch before it.
+        before = (from_end % length == 0) & (stretch > 0)
+        shared = frame[before].assign(stretch=stretch[before] - 1)
+        whole = pd.concat([shared, frame.assign(stretch=stretch)], ignore_index=True)
+        users = whole.groupby(["user_id", "stretch"], sort=False).ngroup()
+        return whole.assign(user_id=users).drop(columns="stretch")
 
     def chunks(self, asked: Any, most: int | None) -> Any:
         """Stretches of requests, each a user of its own: their histories (the last ``most`` events, None for
@@ -206,7 +223,7 @@ class Training:
 
         self.arguments, self.log = arguments, log
         self.asked = log.requests[log.requests["part"] == 1]
-        self.dataset = Dataset.construct(log.training())
+        self.dataset = Dataset.construct(log.training(arguments.length))
         self.model = build(arguments)
         self.state = arguments.out / "state.pt"
         self.epochs: list[float] = []

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdecay.encoders.attention import distance, seen
 from jaxdecay.encoders.events import Places
+from jaxdecay.encoders.sasrec import distance, seen
 from jaxdecay.errors import InputError
 from jaxdecay.modes import whole
 
