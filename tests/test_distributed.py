@@ -46,7 +46,7 @@ def start(name: str, folder: Path, port: int) -> list[subprocess.Popen[str]]:
     """The processes of a layout."""
     devices = 4 if name == "four" else 1
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parent)]),
     }
     if name == "two":

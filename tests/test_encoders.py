@@ -301,7 +301,7 @@ def test_an_event_of_no_weight_says_nothing() -> None:
 
 def test_attention_with_time_serves_one_request_at_a_time() -> None:
     made, params = MODELS["hstu"]
-    one = jax.tree.map(lambda x: x[0], made.batches[0])
+    one = jax.tree.map(lambda x: jnp.asarray(x[0]), made.batches[0])
     asked = one.requests._replace(seen=jnp.zeros_like(one.requests.seen))
     items = made.constants.items
     _, vectors = toys.call(made.model, Interest.scorer, params, items, made.constants.shares)
