@@ -68,4 +68,5 @@ def main(folder: Path, runs: list[str]) -> None:
             (folder / f"{run}.done").touch()
 
 
-main(Path(sys.argv[1]), sys.argv[2:])
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -33,8 +33,8 @@ from jaxdecay.train import init_params
 
 EPOCHS = 3  # two, and one of settling
 JOBS = {
-    "one": ["one", "one-after-square", "one-after-two"],
-    "four": ["square", "four-after-one", "square-after-two"],
+    "one": ["one", "one-after-two"],
+    "four": ["square", "four-after-one"],
     "two": ["two", "two-after-square"],
 }
 """What each group of processes trains, one after another: four devices as a `square` of two by two, or `four`
