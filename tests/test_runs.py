@@ -52,8 +52,8 @@ def test_a_run_begins_once_and_is_found_again(prepared: Path, tmp_path: Path) ->
         ({"spec": {"items": 4}, "train": {"epochs": 5}}, "epochs (30 there, 5 asked);"),
         ({"model": {"periods": ()}}, "periods (1d 7d there, none asked);"),
         (
-            {"model": {"features": 8, "modes": 2}, "train": {"epochs": 5, "seed": 1, "window": 9}},
-            "features (none there, 8 asked), modes (8 there, 2 asked), epochs (30 there, 5 asked) and 2 more;",
+            {"model": {"heads": 8, "modes": 2}, "train": {"epochs": 5, "seed": 1, "window": 9}},
+            "modes (8 there, 2 asked), heads (4 there, 8 asked), epochs (30 there, 5 asked) and 2 more;",
         ),
     ],
 )
