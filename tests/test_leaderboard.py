@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from board import logs, plan, rows, stored, systems, trials, work
-from board.plan import Plan, Standing
+from board.plan import Plan, Standing, fill
 from board.systems import ENTRIES, FLAGSHIP, GRID, Entry
 from leaderboard import Options
 
@@ -268,6 +268,13 @@ def test_seeds_are_averaged_draw_by_draw():
     np.testing.assert_allclose(found.values, (seeds[0].values + seeds[1].values) / 2)
     np.testing.assert_allclose(found.drawn, (seeds[0].drawn + seeds[1].drawn) / 2)
     assert found.whole == [("gini@10", 0.5, 0.0, 1.0)]
+
+
+def test_a_baseline_that_makes_no_sense_on_a_log_is_left_out(log, cache, board):
+    plan = Plan(cache, 1, 1, None, {}, lambda text: None)
+    chosen = [entry for entry in ENTRIES if entry.name == "windowed popularity"]
+    with mock.patch.object(Plan, "do", lambda *given, **how: {"none": "needs a clock that all users share"}):
+        assert fill(plan, board, chosen) == ([], [])
 
 
 def test_the_time_to_reach_a_peer():

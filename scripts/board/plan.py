@@ -149,7 +149,7 @@ def _tuned(plan: Plan, board: Board, entry: Entry) -> Standing | None:
     for number, one in enumerate(tried, 1):
         which = f" (candidate {number} of {len(tried)})" if len(tried) > 1 else ""
         found.append(plan.do(one, entry.name + which, scored=len(tried) == 1))
-    best = int(np.argmax([one["validation"] or 0.0 for one in found]))
+    best = int(np.argmax([one.get("validation") or 0.0 for one in found]))
     if "none" in found[best]:
         return None
     plan.do(tried[best], f"{entry.name}, scoring", scored=True)
