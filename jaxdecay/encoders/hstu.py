@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdecay.encoders.events import Places
-from jaxdecay.encoders.sasrec import distance, seen
-from jaxdecay.errors import InputError
+from jaxdecay.encoders.sasrec import distance, in_heads, seen
 from jaxdecay.modes import whole
 
 _WIDTH = 0.301  # of a bucket, in natural logarithms of seconds
@@ -34,9 +33,7 @@ class TimedAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], places: Places) -> Float[Array, "n d"]:
         width = x.shape[1]
-        if width % self.heads:
-            raise InputError(f"{self.heads} heads for {width} dimensions: give a divisor of it")
-        split = (len(x), self.heads, width // self.heads)
+        split = in_heads(x.shape, self.heads)
         projected = nn.silu(nn.Dense(4 * width, use_bias=False, dtype=self.dtype, name="in")(x))
         query, key, value, gate = (part.reshape(split) for part in jnp.split(projected, 4, axis=1))
         near = self.param("distance", nn.initializers.zeros, (self.heads, self.reach))

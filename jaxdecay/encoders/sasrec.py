@@ -33,9 +33,7 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"], places: Places) -> Float[Array, "n d"]:
         width = x.shape[1]
-        if width % self.heads:
-            raise InputError(f"{self.heads} heads for {width} dimensions: give a divisor of it")
-        split = (len(x), self.heads, width // self.heads)
+        split = in_heads(x.shape, self.heads)
         query, key, value = (
             nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
@@ -48,6 +46,14 @@ class Attention(nn.Module):
         weights = jnp.where(visible[None], weights, 0.0).astype(self.dtype)
         mixed = jnp.einsum("hqk,khd->qhd", weights, value).reshape(x.shape)
         return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(mixed)
+
+
+def in_heads(shape: tuple[int, ...], heads: int) -> tuple[int, int, int]:
+    """The shape of vectors (n, d) as (n, heads, d / heads)."""
+    length, width = shape
+    if width % heads:
+        raise InputError(f"{heads} heads for {width} dimensions: give a divisor of it")
+    return length, heads, width // heads
 
 
 def distance(length: int, reach: int) -> Int[Array, "n n"]:
