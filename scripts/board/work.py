@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -201,9 +202,10 @@ def _score(trial: Trial, system: Any) -> None:
 
 
 def main() -> None:
-    """Reads a job and does it; an InputError is one line and exit status 2."""
+    """Reads a job and does it; an InputError is one line and exit status 2, a signal `UNFINISHED`."""
     from jaxdecay.errors import InputError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or a peer's process would be left behind
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     told = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
@@ -211,6 +213,8 @@ def main() -> None:
     trial = Trial(board, told["configuration"], told["seed"], Path(told["folder"]))
     try:
         perform(trial, scored=told["scored"], venv=told["venv"])
+    except KeyboardInterrupt:
+        sys.exit(UNFINISHED)
     except InputError as error:
         sys.exit(_fail(str(error)))
 
