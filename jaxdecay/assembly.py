@@ -19,11 +19,12 @@ from jaxdecay.durations import parse_prior
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rank_requests
 from jaxdecay.metrics import ndcg
-from jaxdecay.model import Interest, Spec, abstract_params
+from jaxdecay.model import Interest, abstract_params
 from jaxdecay.objective import Constants
 from jaxdecay.optimizer import optimizer
 from jaxdecay.predict import Predictor, items_of, shares_of
 from jaxdecay.priors import half_life_priors
+from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
 
 # Targets of one user in a row: pairs of them cost little, and an encoder reads the past anew for each row.

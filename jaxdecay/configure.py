@@ -14,8 +14,8 @@ from jaxdecay import fading
 from jaxdecay.data.histories import Histories
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
-from jaxdecay.model import Encoder, Spec, Table
 from jaxdecay.presets import PRESETS, Mixer, Precision, Preset
+from jaxdecay.spec import Encoder, Spec, Table
 
 _DAY = 86_400.0
 _HEADS = 4  # of an encoder of decayed states, on each clock

@@ -1,18 +1,14 @@
 """The model: a history, faded to the request time, as scores of every item. One user; batches come from
 `jax.vmap`."""
 
-import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdecay import readout, visibility
-from jaxdecay.encoders import Stack
-from jaxdecay.encoders.stack import Kind
-from jaxdecay.errors import InputError
+from jaxdecay import readout
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity
 from jaxdecay.heads.revisit import Revisit
@@ -20,121 +16,7 @@ from jaxdecay.heads.similarity import Similarity
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
 from jaxdecay.scorer import Excitation, Scorer, SparseScorer
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """The shape of one set of columns: categorical ones with their cardinality (code 0 is missing) and
-    width, and the numeric ones."""
-
-    cardinalities: tuple[int, ...] = ()
-    widths: tuple[int, ...] = ()
-    numeric: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoder:
-    """The shape of the similarity head's encoder of events (`jaxdecay.encoders`); no blocks, no encoder."""
-
-    kind: Kind = "bank"
-    blocks: int = 0
-    heads: int = 1
-    """Of attention."""
-    half_lives: tuple[float, ...] = ()
-    """Days: where those of the heads of decayed states begin, infinite for one that never fades."""
-    steps: tuple[float, ...] = ()
-    """Likewise, in events."""
-    dropout: float = 0.0
-    context: int = 0
-    """Events that it goes back; 0 for all."""
-    bank: bool = True
-    """Whether the query is read from a bank that all events write into, or is the last event alone."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of activations; clocks, gates and states are float32."""
-    remat: bool = False
-
-    def stack(self) -> Stack:
-        return Stack(
-            self.kind,
-            self.blocks,
-            self.heads,
-            self.half_lives,
-            self.steps,
-            self.dropout,
-            jnp.dtype(self.precision),
-            self.remat,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Spec:
-    """Everything that fixes the model's shape and where its learning starts. JSON in, JSON out; no defaults
-    that data should decide."""
-
-    items: int
-    users: int
-    behaviours: int
-    features: int
-    similarity_half_lives: tuple[float, ...]
-    revisit_half_lives: tuple[float, ...]
-    revisit_periods: tuple[float, ...]
-    popularity_half_lives: tuple[float, ...]
-    revisit: bool
-    groups: int
-    """Levels of the item column by which decay differs, code 0 (missing) included; 0 without one."""
-    group_column: int
-    """Place of that column among the item's categorical columns."""
-    per_item: bool
-    per_user: bool
-    per_behaviour: bool
-    adaptive: bool
-    calendar: bool
-    item_columns: Table = Table()
-    user_columns: Table = Table()
-    context_columns: Table = Table()
-    request_time: Literal["used", "ignored"] = "used"
-    floor: bool = True
-    """Whether a bank starts with weight on the mode that never fades."""
-    recovery: float = 0.0
-    """Days from which on the half-life of satiation is learned; infinite for one that stays, 0 for none."""
-    encoder: Encoder = Encoder()
-
-    def __post_init__(self) -> None:
-        if self.request_time not in ("used", "ignored"):
-            raise InputError(f"request_time={self.request_time!r}: give used or ignored")
-        if self.request_time == "used" and not self.request_time_matters():
-            raise visibility.refuse("nothing here fades, and neither calendar nor popularity moves")
-
-    def request_time_matters(self) -> bool:
-        """Whether the request time can change a ranking.
-
-        A single exponential would not do for the interest alone (a scalar changes no ranking); beside the
-        unfaded item bias one half-life is enough.
-        """
-        moving = (*self.popularity_half_lives, *(self.similarity_half_lives if self.encoder.bank else ()))
-        if self.encoder.blocks and self.encoder.kind == "hstu":
-            return True
-        if self.revisit:
-            moving += (*self.revisit_half_lives, *self.revisit_periods)
-        return self.calendar or any(length < float("inf") for length in moving)
-
-    def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Spec":
-        def read(name: str, value: Any) -> Any:
-            if name.endswith("_columns"):
-                return Table(**_tuples(value))
-            if name == "encoder":
-                return Encoder(**_tuples(value))
-            return tuple(value) if isinstance(value, list) else value
-
-        return cls(**{name: read(name, value) for name, value in values.items()})
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+from jaxdecay.spec import Spec, Table
 
 
 def abstract_params(model: "Interest") -> Any:

@@ -26,7 +26,7 @@ from jaxdecay.errors import InputError
 from jaxdecay.heads.similarity import OWN_VECTOR
 from jaxdecay.interest import ENVELOPE, write_start
 from jaxdecay.kernels import LN2
-from jaxdecay.model import Spec
+from jaxdecay.spec import Spec
 
 SHRINKAGE = {
     "embedding": OWN_VECTOR,

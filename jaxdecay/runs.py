@@ -18,7 +18,7 @@ from typing import Any
 from jaxdecay.configure import ModelOptions
 from jaxdecay.data.batches import Reference
 from jaxdecay.errors import InputError
-from jaxdecay.model import Spec, Table
+from jaxdecay.spec import Spec, Table
 from jaxdecay.train import TrainOptions
 
 FORMAT = 1

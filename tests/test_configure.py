@@ -12,7 +12,8 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay.configure import ModelOptions, configure, group_levels, spread
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
-from jaxdecay.model import Interest, Table, abstract_params
+from jaxdecay.model import Interest, abstract_params
+from jaxdecay.spec import Table
 
 DAY = 86_400
 

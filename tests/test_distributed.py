@@ -28,7 +28,8 @@ from jaxdecay import checkpointing, distributed, loop
 from jaxdecay.data.prepare import prepare
 from jaxdecay.errors import InputError
 from jaxdecay.layout import Layout
-from jaxdecay.model import Interest, Spec, abstract_params
+from jaxdecay.model import Interest, abstract_params
+from jaxdecay.spec import Spec
 from jaxdecay.train import init_params
 
 EPOCHS = 3  # two, and one of settling

@@ -14,8 +14,9 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay.data.requests import Requests
 from jaxdecay.encoders import Places, Stack
 from jaxdecay.errors import InputError
-from jaxdecay.model import Encoder, Interest, Spec
+from jaxdecay.model import Interest
 from jaxdecay.predict import Predictor
+from jaxdecay.spec import Encoder, Spec
 
 DAY = 86_400
 N, D = 7, 4

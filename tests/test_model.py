@@ -14,7 +14,8 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay.data.batches import Batch, Batches, Rows, gather
 from jaxdecay.errors import InputError
 from jaxdecay.history import History, Items, Requests
-from jaxdecay.model import Interest, Spec, Table
+from jaxdecay.model import Interest
+from jaxdecay.spec import Spec, Table
 
 N, PAST, R = 6, 2, 4
 READ = Interest.__call__  # the same for all tests: one compilation

@@ -21,7 +21,7 @@ FLOORS = (
     "errors durations files",
     "kernels phase modes terms algebra chains clocks expsum visibility scan readout hybrid attention"
     " divergence history",
-    "interest state state_numpy fading deviations gate encoders scorer heads model",
+    "interest state state_numpy fading deviations gate encoders scorer heads spec model",
     "losses metrics rank lists bootstrap priors",
     "data",
     "train objective optimizer configure loop assembly fitting runs checkpointing predict evaluate outcomes"

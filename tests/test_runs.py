@@ -13,7 +13,7 @@ import toys
 from jaxdecay import runs
 from jaxdecay.configure import ModelOptions
 from jaxdecay.errors import InputError
-from jaxdecay.model import Spec
+from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
 
 SPEC = Spec(

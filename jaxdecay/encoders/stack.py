@@ -81,8 +81,13 @@ class Stack(nn.Module):
         block = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
         for number in range(self.blocks):
             one = block(
-                self.kind, self.heads, self.half_lives, self.steps, self.dropout, self.dtype,
+                self.kind,
+                heads=self.heads,
+                half_lives=self.half_lives,
+                steps=self.steps,
+                dropout=self.dropout,
+                dtype=self.dtype,
                 name=f"block_{number}",
-            )  # fmt: skip
+            )
             x = one(x, places, training)
         return x

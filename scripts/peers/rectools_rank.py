@@ -284,7 +284,7 @@ class Training:
         import numpy as np
         import torch
 
-        kept = torch.load(self.state, weights_only=False)
+        kept = torch.load(self.state, weights_only=True)
         self.epochs, self.curve = kept["epochs"], kept["curve"]
         self.best, self.peak = kept["best"], kept["peak"]
         self.model._build_model_from_dataset(self.dataset)
@@ -295,18 +295,22 @@ class Training:
         self.model.is_fitted = True
         python, numpy, torch_state = kept["random"]
         random.setstate(python)
+        numpy["state"]["key"] = np.array(numpy["state"]["key"], np.uint32)
         np.random.set_state(numpy)  # noqa: NPY002 (the peer draws from it)
         torch.set_rng_state(torch_state)
         print(f"goes on after epoch {len(self.epochs)}", flush=True)
 
 
 def _random_states() -> tuple[Any, Any, Any]:
+    """Of Python, NumPy and PyTorch, as plain numbers and tensors, which are loaded without running code."""
     import random
 
     import numpy as np
     import torch
 
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    numpy: dict[str, Any] = dict(np.random.get_state(legacy=False))  # noqa: NPY002
+    numpy["state"] = {**numpy["state"], "key": numpy["state"]["key"].tolist()}
+    return random.getstate(), numpy, torch.get_rng_state()
 
 
 def train_and_rank(arguments: argparse.Namespace) -> None:
