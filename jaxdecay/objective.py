@@ -4,7 +4,6 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -45,22 +44,27 @@ def batch_loss(
     batch: Batch,
     constants: Constants,
     objective: Objective,
-    step: Int[Array, ""],
+    step: Int[Array, ""] | None,
     layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> Float[Array, "b w"]:
     """The loss of every target of a batch; 0 where the place is padding.
 
-    Negatives, and what drops out, are drawn for the batch of each ``step`` from (seed, step) alone. With a
-    loss on negatives nothing as large as targets by items is computed, nor as points of time by items.
+    Negatives, and what drops out, are drawn for the batch of each ``step`` from (seed, step) alone; without a
+    step nothing drops out, and the softmax alone is there. With a loss on negatives nothing as large as
+    targets by items is computed, nor as points of time by items.
     """
-    draws, drops = jax.random.split(jax.random.fold_in(jax.random.key(objective.seed), step))
-    dropout = drops if model.spec.encoder.dropout else None
-    if objective.loss == "softmax":
-        return -batch_log_likelihood(model, params, batch, constants, dropout, layout)
-    negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=objective.uniform_negatives)
-    asked = negatives.item if objective.loss != "sampled-softmax" else None
-    scorer, read = _read(model, params, batch, constants, Interest.sparse_scorer, asked, dropout)
-    loss = {
+    negatives = dropout = None
+    if step is not None:
+        draws, drops = jax.random.split(jax.random.fold_in(jax.random.key(objective.seed), step))
+        dropout = drops if model.spec.encoder.dropout else None
+        if objective.loss != "softmax":
+            share = objective.uniform_negatives
+            negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=share)
+    asked = negatives.item if negatives and objective.loss != "sampled-softmax" else None
+    method = Interest.sparse_scorer if negatives else Interest.scorer
+    scorer, read = _read(model, params, batch, constants, method, asked, dropout)
+    loss: Any = {
+        "softmax": losses.softmax,
         "sampled-softmax": losses.sampled_softmax,
         "gbce": functools.partial(losses.gbce, calibration=objective.calibration),
         "bce": losses.bce,
@@ -69,27 +73,17 @@ def batch_loss(
     def of_rows(query: Array, grid: Array, target: Array, excitation: Any, where: Array) -> Array:
         return loss(query, grid, target, scorer, excitation, negatives=negatives, where=where)
 
-    result = layout.by_rows(of_rows)(*_flat(read, batch), batch.valid.reshape(-1))
-    return result.reshape(batch.valid.shape)
+    flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
+    rows = (read.query, batch.grid, batch.target, read.excitation, batch.valid)
+    return layout.by_rows(of_rows)(*map(flat, rows)).reshape(batch.valid.shape)
 
 
 def batch_log_likelihood(
-    model: Interest,
-    params: Any,
-    batch: Batch,
-    constants: Constants,
-    dropout: Array | None = None,
-    layout: Layout = Layout(),  # noqa: B008 (frozen)
+    model: Interest, params: Any, batch: Batch, constants: Constants
 ) -> Float[Array, "b w"]:
-    """Log-likelihood of every target of a batch among all items; 0 where the place is padding. ``dropout``:
-    the key by which parts of the encoder drop out, as in training."""
-    scorer, read = _read(model, params, batch, constants, Interest.scorer, None, dropout)
-
-    def of_rows(query: Array, grid: Array, target: Array, excitation: Any) -> Array:
-        return losses.log_likelihood(query, grid, target, scorer, excitation)
-
-    result = layout.by_rows(of_rows)(*_flat(read, batch))
-    return jnp.where(batch.valid, result.reshape(batch.valid.shape), 0.0)
+    """Log-likelihood of every target of a batch among all items, nothing dropped out; 0 where the place is
+    padding."""
+    return -batch_loss(model, params, batch, constants, Objective(), None)
 
 
 def _read(
@@ -115,9 +109,3 @@ def _read(
         own = jax.vmap(jax.random.fold_in, (None, 0))(dropout, batch.history.user)
         keys = jax.vmap(jax.random.fold_in)(own, batch.requests.at[:, 0])
     return scorer, jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
-
-
-def _flat(read: Read, batch: Batch) -> tuple[Any, ...]:
-    """What every loss reads of its targets, rows and their places on one axis."""
-    flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
-    return flat(read.query), flat(batch.grid), flat(batch.target), flat(read.excitation)
