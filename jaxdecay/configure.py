@@ -20,6 +20,8 @@ from jaxdecay.spec import Encoder, Spec, Table
 _DAY = 86_400.0
 _HEADS = 4  # of an encoder of decayed states, on each clock
 _STEPS = (0.5, 2.0, 8.0, 32.0)  # events: half-lives of the heads that count them
+ENCODERS = ("blocks", "dropout", "precision", "remat", "read")
+"""Options of encoders alone, refused where there is none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +108,11 @@ class ModelOptions:
         ):
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"{name}={value!r}: give one of {', '.join(filter(None, known))}")
-        if self.read == "last" and self.size.encoder == "none":
-            raise InputError("read='last' needs an encoder, such as --encoder transformer")
+        if self.size.encoder != "none":
+            return
+        for name in ENCODERS:
+            if (value := getattr(self, name)) not in (None, "bank"):
+                raise InputError(f"{name}={value!r} needs an encoder, such as --encoder bank or --preset base")
 
     @property
     def size(self) -> Preset:
@@ -115,6 +120,13 @@ class ModelOptions:
         preset = PRESETS[self.preset]
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(preset)}
         return dataclasses.replace(preset, **{k: v for k, v in given.items() if v is not None})
+
+    def resolved(self) -> "ModelOptions":
+        """The same model with what the preset fixes written out: equal for equal models."""
+        size = dataclasses.asdict(self.size)
+        if self.size.encoder == "none":
+            size |= dict.fromkeys((one for one in ENCODERS if one in size), None)
+        return dataclasses.replace(self, **{"preset": "small", **size})
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ModelOptions":

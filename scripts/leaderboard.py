@@ -9,7 +9,8 @@ different days need no scoring again.
 
 --json has a row for each figure: log, protocol, system, metric (``ndcg@10``; ``ndcg@10 (repeats)``,
 (novelties), (warm); ``ndcg@10 (time withheld)``), value, low, high (95 % over users), seconds and peak_mib of
-training (means over seeds); and group, time, seeds, seed_low, seed_high (their range), difference,
+training (means over seeds; of models from loading to the last checkpoint, compiling and validating included, of peers
+fitting alone); and group, time, seeds, seed_low, seed_high (their range), difference,
 difference_low, difference_high (system minus flagship, paired over users), events_per_second, parameters,
 validation, candidates, tuning_seconds, configuration, versions, device, and reach (by peer: its best
 validation NDCG@10, its seconds to there, and the seconds of this system to be as good).
@@ -79,9 +80,9 @@ class Options:
 def main(options: Options) -> int:
     """Fills the table and writes it; 0, or 2 if a system could not be made."""
     plan = Plan(options.cache, options.budget, options.seeds, options.venv, _overrides(options.override), say)
-    for name in ("budget", "seeds"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} {getattr(options, name)}: give at least 1")
+    for name in ("budget", "seeds", "bootstrap", "max_requests"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} {value}: give at least 1")
     entries, boards = _entries(options), _boards(options)
     if options.lists and len(boards) > 1:
         raise InputError(

@@ -1,7 +1,7 @@
 """Logs and protocols: each log prepared once for each protocol, and what is asked of the systems there."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,12 +112,13 @@ def board(
     clock = clock or KNOWN.get(log, Known(())).clock
     found = Board(log, protocol, cache / "logs" / f"{log}-{protocol}", most)
     state, items = file.stat(), _beside(file)
+    frame, options = _source(file, protocol, clock)
     source = {
         "file": str(file.resolve()),
         "bytes": state.st_size,
         "changed": state.st_mtime_ns,
         "items": items and items.stat().st_mtime_ns,
-        "clock": clock,
+        "options": json.loads(json.dumps(asdict(options), default=str)),
     }
     note = found.folder / "source.json"
     if (
@@ -126,7 +127,6 @@ def board(
         and (found.prepared / "prepared.json").is_file()
     ):
         return found
-    frame, options = _source(file, protocol, clock)
     found.folder.mkdir(parents=True, exist_ok=True)
     note.unlink(missing_ok=True)
     prepare(frame, found.prepared, options, overwrite=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from board.logs import Board
 from board.stored import load
-from board.systems import Candidate, Entry, Overrides, candidate_of, configurations
+from board.systems import Candidate, Configuration, Entry, Overrides, candidate_of, configurations
 from board.trials import CUT, Trial, trial
 from board.work import UNFINISHED
 from jaxdecay import metrics, runs
@@ -68,6 +68,8 @@ class Plan:
         Raises Failed when it cannot be made, and KeyboardInterrupt after a signal, with everything saved.
         """
         if not self.done(one, scored=scored):
+            if one.configuration["kind"] == "peer" and one.trained() is None and self.venv is None:
+                raise Failed(f"{what}, seed {one.seed}: is not in the cache; give its environment with --venv")
             self.say(f"{one.board.log} {one.board.protocol}: {what}, seed {one.seed}")
             status = self._run(one, scored=scored)
             if status in (UNFINISHED, -signal.SIGINT, -signal.SIGTERM):
@@ -86,7 +88,7 @@ class Plan:
         job = {**one.job, "folder": str(one.folder), "board": str(one.board.folder), "scored": scored}
         runs.write_json(
             one.folder / "work.json",
-            {**job, "max_requests": one.board.max_requests, "venv": self.venv or ""},
+            {**job, "max_requests": one.board.max_requests, "venv": self.venv},
         )
         path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         command = [sys.executable, "-m", "board.work", str(one.folder / "work.json")]
@@ -117,10 +119,14 @@ def fill(plan: Plan, board: Board, entries: Sequence[Entry]) -> tuple[list[Stand
     """Does all that a board's table lacks; the standings, and a line for each system that failed."""
     standings, failures = [], []
     chosen: Candidate | None = None
+    whole: Configuration | None = None
     for entry in entries:
-        if entry.group == "ablations" and chosen:
-            entry = dataclasses.replace(entry, grid=(chosen,))
         try:
+            if entry.group == "ablations" and chosen:
+                entry = dataclasses.replace(entry, grid=(chosen,))
+                if plan.trials(entry, board)[0].configuration == whole:
+                    plan.say(f"{board.log} {board.protocol}: {entry.name}: what it takes away was not there")
+                    continue
             standing = _tuned(plan, board, entry)
         except (Failed, InputError) as error:
             failures.append(f"{board.log} {board.protocol}: {error}")
@@ -130,7 +136,8 @@ def fill(plan: Plan, board: Board, entries: Sequence[Entry]) -> tuple[list[Stand
             standings.append(standing)
             if entry.group == "flagship":
                 made = {"clock": board.histories.clock, "overrides": plan.overrides}
-                chosen = candidate_of(entry, standing.trials[0].configuration, **made)
+                whole = standing.trials[0].configuration
+                chosen = candidate_of(entry, whole, **made)
     for place in _seeded(standings, board):
         try:
             standings[place] = _more_seeds(plan, board, standings[place])
@@ -142,10 +149,7 @@ def fill(plan: Plan, board: Board, entries: Sequence[Entry]) -> tuple[list[Stand
 
 def _tuned(plan: Plan, board: Board, entry: Entry) -> Standing | None:
     """The best candidate by validation, scored; None for a system that makes no sense on this log."""
-    tried = plan.trials(entry, board)
-    if entry.kind == "peer" and plan.venv is None and not all(plan.done(one, scored=False) for one in tried):
-        raise Failed(f"{entry.name}: is not in the cache; give its environment with --venv")
-    found = []
+    tried, found = plan.trials(entry, board), []
     for number, one in enumerate(tried, 1):
         which = f" (candidate {number} of {len(tried)})" if len(tried) > 1 else ""
         found.append(plan.do(one, entry.name + which, scored=len(tried) == 1))

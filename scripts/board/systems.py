@@ -1,7 +1,8 @@
 """The systems of the table, a line each: what they change of the flagship's options, and what is tuned.
 
-A model is ``ModelOptions(**model)`` and ``TrainOptions(**train)``; everything not named keeps its default. A
-line may name options that this version does not have: it is then shown as such and cannot be chosen.
+A model is ``ModelOptions(**model)`` and ``TrainOptions(**train)``; everything not named keeps its default, but
+that half-lives do not settle after early stopping: the table is one of rankings. A line may name options that
+this version does not have: it is then shown as such and cannot be chosen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from jaxdecay.baselines import BASELINES
-from jaxdecay.configure import ModelOptions
+from jaxdecay.configure import ENCODERS, ModelOptions
 from jaxdecay.errors import InputError
 from jaxdecay.train import TrainOptions
 
+Configuration = dict[str, Any]
 Overrides = Mapping[str, Any]
 _NONE: Overrides = MappingProxyType({})
 
@@ -28,8 +30,8 @@ class Candidate:
 
 
 GRID = (
-    Candidate(model={"preset": "base"}),
     Candidate(),
+    Candidate(model={"preset": "base"}),
     Candidate(model={"preset": "base", "features": 32, "dropout": 0.3}),
     Candidate(model={"features": 64}),
 )
@@ -107,14 +109,14 @@ ENTRIES = (
 
 def configurations(
     entry: Entry, *, clock: str, budget: int, overrides: Overrides = _NONE
-) -> list[dict[str, Any]]:
+) -> list[Configuration]:
     """The configurations of a system that tuning tries, different ones only; what caches are keyed by.
 
     ``overrides``: over every system's own, ``features`` of models, ``train.epochs`` of their training,
     ``peer.epochs`` of peers.
     Raises InputError when this version lacks an option.
     """
-    found: list[dict[str, Any]] = []
+    found: list[Configuration] = []
     for candidate in entry.grid[:budget]:
         one = _configuration(entry, candidate, clock, overrides)
         if one not in found:
@@ -123,7 +125,7 @@ def configurations(
 
 
 def candidate_of(
-    entry: Entry, configuration: dict[str, Any], *, clock: str, overrides: Overrides = _NONE
+    entry: Entry, configuration: Configuration, *, clock: str, overrides: Overrides = _NONE
 ) -> Candidate:
     """The point of the grid that makes this configuration."""
     return next(c for c in entry.grid if _configuration(entry, c, clock, overrides) == configuration)
@@ -133,7 +135,7 @@ REVISIONS = {"model": 1, "baseline": 1, "peer": 2}
 """To be raised when what a configuration means has changed in code: rows from before are then made anew."""
 
 
-def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Overrides) -> dict[str, Any]:
+def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Overrides) -> Configuration:
     if entry.kind == "baseline":
         return _revised({"kind": "baseline", "baseline": entry.name})
     if entry.kind == "peer":
@@ -145,9 +147,11 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
     still = model.get("half_lives") == "none" and model.get("encoder") != "hstu"
     if still and (clock == "relative" or not model.get("calendar", True)):
         model["request_time"] = "ignored"  # nothing is left that moves with time
-    train = {**entry.train, **candidate.train, **train}
+    if model.get("encoder") == "none":
+        model = {name: value for name, value in model.items() if name not in ENCODERS}
+    train = {"settle_epochs": 0, **entry.train, **candidate.train, **train}
     try:
-        made = asdict(ModelOptions(**model))
+        made = asdict(ModelOptions(**model).resolved())
         how = asdict(TrainOptions(**train))
     except (TypeError, InputError) as error:
         raise InputError(f"system {entry.name!r}: this version cannot make it ({error})") from None
@@ -155,7 +159,7 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
     return _revised({"kind": "model", "model": made, "train": how})
 
 
-def _revised(configuration: dict[str, Any]) -> dict[str, Any]:
+def _revised(configuration: Configuration) -> Configuration:
     """With the revision of its kind, from the second on."""
     revision = REVISIONS[configuration["kind"]]
     return configuration | ({"revision": revision} if revision > 1 else {})

@@ -140,8 +140,9 @@ def fit_baseline(trial: Trial) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def train_peer(trial: Trial, venv: str) -> dict[str, Any]:
+def train_peer(trial: Trial, venv: str | None) -> dict[str, Any]:
     """Has the peer's own script train and rank, in its environment."""
+    assert venv, "a peer without an environment"
     script = Path(__file__).parents[1] / "peers" / "rectools_rank.py"
     options = {k: v for k, v in trial.configuration["peer"].items() if k != "max_requests"}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
@@ -155,8 +156,12 @@ def train_peer(trial: Trial, venv: str) -> dict[str, Any]:
         child.terminate()
         child.wait()
         raise
+    if status in (-signal.SIGINT, -signal.SIGTERM):
+        sys.exit(UNFINISHED)
+    if status < 0:
+        sys.exit(_fail(f"the peer's process was killed by signal {-status}"))
     if status:
-        sys.exit(status if status > 0 else UNFINISHED)
+        sys.exit(status)
     return json.loads((trial.folder / "run" / "peer.json").read_text(encoding="utf-8"))
 
 
@@ -176,7 +181,7 @@ def system_of(trial: Trial) -> Any:
     return read_listed(path, trial.board.prepared, asked, name="listed", histories=histories)
 
 
-def perform(trial: Trial, *, scored: bool, venv: str) -> None:
+def perform(trial: Trial, *, scored: bool, venv: str | None) -> None:
     """Does what of a trial is not yet in the cache."""
     system, kind = None, trial.configuration["kind"]
     if trial.trained() is None:

@@ -212,7 +212,7 @@ def peak_mib() -> float:
     except OSError:
         found = None
     kib = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(kib / 1024, 1)
+    return round(kib / (1024 if sys.platform != "darwin" else 1024**2), 1)
 
 
 class Training:

@@ -29,7 +29,7 @@ from typing import Any
 
 TORCH = "torch==2.13.0"
 PACKAGES = ("rectools[torch]==0.19.0", "numpy<2", "pyarrow==19.0.1")
-STAMP = "rectools-installed"
+STAMP, BEGUN = "rectools-installed", "rectools-begun"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -63,11 +63,15 @@ def run_in_own_environment(folder: Path, python: str) -> None:
             f"{folder} has no RecTools although it was installed there: delete the folder and run this again"
         )
     if not (folder / STAMP).exists():
+        if folder.exists() and any(folder.iterdir()) and not (folder / BEGUN).exists():
+            sys.exit(f"{folder} was not made by this script: give --venv a folder of its own")
         print(f"making {folder} for RecTools (about two minutes)", file=sys.stderr)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / BEGUN).touch()
         if python == sys.executable:
-            venv.create(folder, with_pip=True, clear=True)
+            venv.create(folder, with_pip=True)
         else:
-            subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+            subprocess.run([python, "-m", "venv", folder], check=True)
         install = [executable, "-m", "pip", "install", "-qq", "--prefer-binary"]
         subprocess.run([*install, TORCH], check=True)
         subprocess.run([*install, *PACKAGES], check=True)
