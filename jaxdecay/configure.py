@@ -64,8 +64,8 @@ class ModelOptions:
     the encoder makes of the last event."""
     dropout: float | None = None
     """Share of what each block adds that is dropped in training; default: the preset's."""
-    context: int = 256
-    """Most events that attention goes back from the first one it is asked about."""
+    context: int = 128
+    """Events that attention goes back in each block."""
     precision: Precision | None = None
     """Of the encoder's activations (clocks, gates and states are float32); default: the preset's."""
     remat: bool | None = None

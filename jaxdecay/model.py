@@ -80,7 +80,6 @@ class Interest(nn.Module):
             encoder=spec.encoder.stack(),
             behaviours=spec.behaviours,
             calendar=spec.calendar,
-            context=spec.encoder.context,
             timed=spec.request_time == "used",
         )
         self.revisit = (

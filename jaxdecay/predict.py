@@ -159,7 +159,8 @@ class Predictor:
             rows = int(np.clip(min(_PLACES // past, _SCORES // max(1, self.histories.items)), 1, 512))
             encoder = self.model.spec.encoder
             if encoder.blocks and encoder.kind != "bank":  # logits of all pairs of events
-                rows = max(1, min(rows, _SCORES // (encoder.heads * min(int(past), encoder.context) ** 2)))
+                attended = int(past) if encoder.bank else encoder.stack().rows(int(past))
+                rows = max(1, min(rows, _SCORES // (encoder.heads * attended**2)))
             rows = min(rows, 1 << int(np.ceil(np.log2(len(members)))))
             for start in range(0, len(members), rows):
                 some = members[start : start + rows]

@@ -35,7 +35,7 @@ class Encoder:
     """Likewise, in events."""
     dropout: float = 0.0
     context: int = 0
-    """Events that it goes back; 0 for all."""
+    """Events that attention goes back in each block; 0 for all."""
     bank: bool = True
     """Whether the query is read from a bank that all events write into, or is the last event alone."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -50,6 +50,7 @@ class Encoder:
             heads=self.heads,
             half_lives=self.half_lives,
             steps=self.steps,
+            context=self.context,
             dropout=self.dropout,
             dtype=jnp.dtype(self.precision),
             remat=self.remat,

@@ -225,7 +225,7 @@ def test_what_cannot_be_is_refused(module: Stack, said: str) -> None:
 def encoded(kind: Any, window: int = 32, request_time: str = "used", **changes: Any) -> tuple[Any, Any]:
     """Pieces and parameters of a small model whose events pass an encoder."""
     histories = toys.log()
-    paces = PACES if kind == "bank" else {"context": 64}
+    paces = PACES if kind == "bank" else {}
     spec = toys.bare(
         histories, behaviours=2, features=4, calendar=True, request_time=request_time,
         encoder=Encoder(kind, blocks=2, heads=2, **(paces | changes)),
@@ -237,13 +237,13 @@ def encoded(kind: Any, window: int = 32, request_time: str = "used", **changes: 
 with jax.numpy_rank_promotion("allow"):
     MODELS = {
         "bank": encoded("bank"),
-        "hstu": encoded("hstu", bank=False),
-        # goes four events back, from the first request of a window on; and is not told when it is asked
-        "short": encoded("hstu", window=5, request_time="ignored", context=4),
+        # see three events in each block; the transformer is not told when it is asked
+        "hstu": encoded("hstu", window=5, context=3, bank=False),
+        "transformer": encoded("transformer", window=5, context=3, request_time="ignored"),
     }
 
 
-@pytest.mark.parametrize("kind", ["bank", "hstu"])
+@pytest.mark.parametrize("kind", MODELS)
 def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
     made, params = MODELS[kind]
     found = []
@@ -262,7 +262,7 @@ def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("place", [0, 15])
+@pytest.mark.parametrize("place", [0, 15, 17])
 def test_what_is_served_is_what_was_trained(kind: str, place: int) -> None:
     made, params = MODELS[kind]
     histories, user = made.histories, 1

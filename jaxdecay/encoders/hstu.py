@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdecay.encoders.events import Places
-from jaxdecay.encoders.sasrec import distance, in_heads, seen
+from jaxdecay.encoders.sasrec import REACH, distance, in_heads, seen
 from jaxdecay.modes import whole
 
 _WIDTH = 0.301  # of a bucket, in natural logarithms of seconds
@@ -24,10 +24,10 @@ _BUCKETS = 72  # the last begins at sixty years
 
 
 class TimedAttention(nn.Module):
-    """``heads`` of equal width; ``reach``: distances with a bias of their own."""
+    """``heads`` of equal width; ``context``: events that each sees, its own included, 0 for all before it."""
 
     heads: int
-    reach: int = 64
+    context: int = 0
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
@@ -36,11 +36,11 @@ class TimedAttention(nn.Module):
         split = in_heads(x.shape, self.heads)
         projected = nn.silu(nn.Dense(4 * width, use_bias=False, dtype=self.dtype, name="in")(x))
         query, key, value, gate = (part.reshape(split) for part in jnp.split(projected, 4, axis=1))
-        near = self.param("distance", nn.initializers.zeros, (self.heads, self.reach))
+        near = self.param("distance", nn.initializers.zeros, (self.heads, REACH))
         ago = self.param("age", nn.initializers.zeros, (self.heads, _BUCKETS))
         logits = jnp.einsum("qhd,khd->hqk", query, key, preferred_element_type=jnp.float32)
-        logits += near[:, distance(len(x), self.reach)] + ago[:, _bucket(places)]
-        visible = seen(places)
+        logits += near[:, distance(len(x))] + ago[:, _bucket(places)]
+        visible = seen(places, self.context)
         count = jnp.maximum(visible.sum(1), 1).astype(jnp.float32)
         weights = jnp.where(visible[None], nn.silu(logits), 0.0) / count[None, :, None]
         mixed = jnp.einsum("hqk,khd->qhd", weights.astype(self.dtype), value).reshape(x.shape)

@@ -15,19 +15,21 @@ References:
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdecay.encoders.events import Places
 from jaxdecay.errors import InputError
 
+REACH = 64
+"""Distances with a bias of their own."""
 _LOWEST = -1e30
 
 
 class Attention(nn.Module):
-    """``heads`` of equal width; ``reach``: distances with a bias of their own."""
+    """``heads`` of equal width; ``context``: events that each sees, its own included, 0 for all before it."""
 
     heads: int
-    reach: int = 64
+    context: int = 0
     dtype: jax.typing.DTypeLike = jnp.float32
 
     @nn.compact
@@ -38,10 +40,10 @@ class Attention(nn.Module):
             nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
         )
-        near = self.param("distance", nn.initializers.zeros, (self.heads, self.reach))
+        near = self.param("distance", nn.initializers.zeros, (self.heads, REACH))
         logits = jnp.einsum("qhd,khd->hqk", query, key, preferred_element_type=jnp.float32)
-        logits = logits / split[2] ** 0.5 + near[:, distance(len(x), self.reach)]
-        visible = seen(places)
+        logits = logits / split[2] ** 0.5 + near[:, distance(len(x))]
+        visible = seen(places, self.context)
         weights = jax.nn.softmax(jnp.where(visible[None], logits, _LOWEST), axis=-1)
         weights = jnp.where(visible[None], weights, 0.0).astype(self.dtype)
         mixed = jnp.einsum("hqk,khd->qhd", weights, value).reshape(x.shape)
@@ -56,12 +58,17 @@ def in_heads(shape: tuple[int, ...], heads: int) -> tuple[int, int, int]:
     return length, heads, width // heads
 
 
-def distance(length: int, reach: int) -> Int[Array, "n n"]:
-    """Events from each column to each row, at most ``reach`` - 1; 0 for later ones."""
+def distance(length: int) -> Int[Array, "n n"]:
+    """Events from each column to each row, at most `REACH` - 1; 0 for later ones."""
     place = jnp.arange(length)
-    return jnp.clip(place[:, None] - place[None], 0, reach - 1)
+    return jnp.clip(place[:, None] - place[None], 0, REACH - 1)
 
 
-def seen(places: Places) -> Array:
-    """(n, n) whether the row's event sees the column's: its own and earlier ones."""
-    return jnp.tril(jnp.ones((len(places.mask),) * 2, bool)) & places.mask[None]
+def seen(places: Places, context: int) -> Bool[Array, "n n"]:
+    """Whether the row's event sees the column's: its own and earlier ones, ``context`` at most (0 for all).
+
+    The bound is each event's own: what an event means does not hang on where a history was cut.
+    """
+    place = jnp.arange(len(places.mask))
+    ago = place[:, None] - place[None]
+    return (ago >= 0) & (ago < (context or len(place))) & places.mask[None]

@@ -20,9 +20,8 @@ Kind = Literal["bank", "transformer", "hstu"]
 
 
 class FeedForward(nn.Module):
-    """Two layers with a gate (SwiGLU; Shazeer 2020), of ``ratio`` times the width, beside the input."""
+    """Two layers with a gate (SwiGLU; Shazeer 2020), of twice the width, beside the input."""
 
-    ratio: int = 2
     dropout: float = 0.0
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -30,7 +29,7 @@ class FeedForward(nn.Module):
     def __call__(self, x: Float[Array, "n d"], *, training: bool = False) -> Float[Array, "n d"]:
         width = x.shape[-1]
         normed = nn.RMSNorm(dtype=self.dtype, name="norm")(x)
-        inner = nn.Dense(2 * self.ratio * width, use_bias=False, dtype=self.dtype, name="in")(normed)
+        inner = nn.Dense(4 * width, use_bias=False, dtype=self.dtype, name="in")(normed)
         value, gate = jnp.split(inner, 2, axis=-1)
         zeros = nn.initializers.zeros
         added = nn.Dense(width, dtype=self.dtype, kernel_init=zeros, name="out")(value * nn.silu(gate))
@@ -44,6 +43,7 @@ class Block(nn.Module):
     heads: int = 1
     half_lives: tuple[float, ...] = ()
     steps: tuple[float, ...] = ()
+    context: int = 0
     dropout: float = 0.0
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -52,9 +52,9 @@ class Block(nn.Module):
         if self.kind == "bank":
             mixer: nn.Module = DecayMixer(self.half_lives, self.steps, dtype=self.dtype, name="mixer")
         elif self.kind == "transformer":
-            mixer = Attention(self.heads, dtype=self.dtype, name="mixer")
+            mixer = Attention(self.heads, self.context, dtype=self.dtype, name="mixer")
         else:
-            mixer = TimedAttention(self.heads, dtype=self.dtype, name="mixer")
+            mixer = TimedAttention(self.heads, self.context, dtype=self.dtype, name="mixer")
         added = mixer(nn.RMSNorm(dtype=self.dtype, name="norm")(x), places)
         x = x + nn.Dropout(self.dropout)(added, deterministic=not training).astype(x.dtype)
         return FeedForward(dropout=self.dropout, dtype=self.dtype, name="forward")(x, training=training)
@@ -68,9 +68,14 @@ class Stack(nn.Module):
     heads: int = 1
     half_lives: tuple[float, ...] = ()
     steps: tuple[float, ...] = ()
+    context: int = 0
     dropout: float = 0.0
     dtype: jax.typing.DTypeLike = jnp.float32
     remat: bool = False
+
+    def rows(self, past: int) -> int:
+        """How many of the last ``past`` events have to pass it for the last to come out as if all had."""
+        return min(past, self.blocks * self.context) if self.context else past
 
     @nn.compact
     def __call__(
@@ -85,6 +90,7 @@ class Stack(nn.Module):
                 heads=self.heads,
                 half_lives=self.half_lives,
                 steps=self.steps,
+                context=self.context,
                 dropout=self.dropout,
                 dtype=self.dtype,
                 name=f"block_{number}",

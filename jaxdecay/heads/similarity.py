@@ -36,7 +36,6 @@ class Similarity(nn.Module):
     Without an encoder (``encoder.blocks`` 0) events write the vectors of their items. With one they write
     what it makes of them, the last of them is part of the query as it is, and the query passes a
     feed-forward of its own. Without a bank (``decay`` None) the query is the last event alone.
-    ``context``: events that an encoder goes back from the first one that is asked about, 0 for all.
     ``timed`` False: the encoder is not told when it is asked.
     """
 
@@ -49,7 +48,6 @@ class Similarity(nn.Module):
     encoder: Stack
     behaviours: int = 1
     calendar: bool = True
-    context: int = 0
     timed: bool = True
 
     def setup(self) -> None:
@@ -109,7 +107,8 @@ class Similarity(nn.Module):
                 raise InputError(f"{len(seen)} requests after the same events: HSTU reads one at a time")
             counts = history.mask & (history.weight != 0)
             told = places(history.time, counts, requests.at, seen, known=self.timed)
-            skipped = max(0, past - self.context) if self.context else 0
+            # A bank reads what every event wrote; the last event alone hangs on few before it.
+            skipped = past - self.encoder.rows(past) if self.decay is None else 0
             written = self._encoded(history, written, told, skipped, training)
             row = latest(counts, seen)
             last = jnp.where((row >= 0)[:, None], written[row], 0.0)
