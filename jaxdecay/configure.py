@@ -30,7 +30,8 @@ class ModelOptions:
 
     preset: Literal["small", "base", "large"] = "small"
     """small: vectors of 32 numbers and no encoder. base: 64 numbers, two blocks of decayed states, dropout.
-    large: 128 numbers, four blocks, half precision, recomputed. Options that are given win."""
+    large: 128 numbers, four blocks in bfloat16, computed again for the gradient. Options that are given
+    win."""
     features: int | None = None
     """Length of item vectors; default: the preset's."""
     modes: int = 8
@@ -42,11 +43,12 @@ class ModelOptions:
     """Whether each bank also has a mode that never fades."""
     half_lives: Literal["learned", "initial", "fixed", "cross-validated", "none"] = "learned"
     """learned: trained with everything else. initial: kept where they would start, their weights learned.
-    fixed: as given by --half-life (heads of an encoder that count events keep theirs). cross-validated: one
-    for all heads, chosen over rolling folds. none: nothing ever fades (the same model without decay)."""
+    fixed: as given by --half-life, the same for all items, users and groups, without a floor, rhythms or
+    recovery from satiation (heads of an encoder that count events keep theirs). cross-validated: one for all
+    heads, chosen over rolling folds. none: nothing ever fades (the same model without decay)."""
     half_life: tuple[str, ...] = ()
     """Half-lives to start from (learned) or to keep (fixed), as durations such as 12h or 30d; default:
-    spread over the log's own ages."""
+    spread over the log's own ages. Of many, an encoder's heads take a few, from the first to the last."""
     half_life_prior: tuple[str, ...] = ()
     """Log-normal priors on half-lives, such as 7d±2x, or for one group news=6h±2x."""
     group_by: str | None = None
@@ -112,7 +114,9 @@ class ModelOptions:
             return
         for name in ENCODERS:
             if (value := getattr(self, name)) not in (None, "bank"):
-                raise InputError(f"{name}={value!r} needs an encoder, such as --encoder bank or --preset base")
+                raise InputError(
+                    f"{name}={value!r} needs an encoder, such as --encoder bank or --preset base"
+                )
 
     @property
     def size(self) -> Preset:
@@ -174,7 +178,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         context_columns=_table(encoders, "context", options.columns),
         request_time=options.request_time,
         floor=options.floor and not fixed,
-        recovery=_recovery(histories, still) if revisit and options.satiation else 0.0,
+        recovery=_recovery(histories, still or fixed) if revisit and options.satiation else 0.0,
         encoder=_encoder(histories, options, half_lives),
     )
 
@@ -189,10 +193,16 @@ def _encoder(histories: Histories, options: ModelOptions, half_lives: tuple[floa
         raise InputError(
             f"features={size.features} with encoder={size.encoder!r}: give a multiple of its {heads} heads"
         )
+    ends = never if options.floor and options.half_lives != "fixed" else ()
+    most = _HEADS - len(ends)
     if half_lives and not options.half_life:
-        half_lives = spread(histories, min(options.modes, _HEADS - 1))
+        half_lives = spread(histories, min(options.modes, most))
+    elif len(half_lives) > most:
+        half_lives = tuple(
+            half_lives[i] for i in np.linspace(0, len(half_lives) - 1, most).round().astype(int)
+        )
     # Heads that are too many for the half-lives begin at the same ones.
-    days = (half_lives + (never if options.floor and options.half_lives != "fixed" else ())) or never
+    days = (half_lives + ends) or never
     return Encoder(
         kind=size.encoder,
         blocks=size.blocks,

@@ -137,20 +137,24 @@ def leading() -> bool:
 def by_first(do: Callable[[], T]) -> T:
     """What ``do`` gives in process 0, which alone calls it; to the others it comes as JSON.
 
-    An error there is raised in all, as an InputError.
+    An error there is raised there as it is, and in the others as an InputError.
     """
     if jax.process_count() == 1:
         return do()
-    found: dict[str, Any] = {}
+    said, failed = "", None
     if leading():
         try:
-            found["value"] = do()
+            said = json.dumps({"value": do()})
         except Exception as error:  # the others wait for an answer in any case
-            found["error"] = str(error) if isinstance(error, InputError) else f"process 0: {error!r}"
-    text = np.frombuffer(json.dumps(found).encode(), np.uint8)
-    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-    text = multihost_utils.broadcast_one_to_all(text if leading() else np.zeros(length, np.uint8))
-    found = json.loads(np.asarray(text, np.uint8).tobytes())
+            failed = error
+            text = str(error) if isinstance(error, InputError) else f"process 0: {error!r}"
+            said = json.dumps({"error": text})
+    data = np.frombuffer(said.encode(), np.uint8)
+    length = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    data = multihost_utils.broadcast_one_to_all(data if leading() else np.zeros(length, np.uint8))
+    if failed is not None:
+        raise failed
+    found = json.loads(np.asarray(data, np.uint8).tobytes())
     if "error" in found:
         raise InputError(found["error"])
     return found["value"]

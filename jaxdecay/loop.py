@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
 from jaxdecay import checkpointing, distributed, runs
 from jaxdecay.data.batches import Batches
@@ -90,7 +91,7 @@ def train(
     listening = stopping() if asked_to_stop is None else contextlib.nullcontext(asked_to_stop)
     with checkpointing.checkpointer(run) as checkpoints, listening as asked_to_stop:
         if checkpoints.latest is not None:
-            state = _resume(run, checkpoints, state, stream)
+            state = _resume(run, checkpoints, state, stream, layout)
         log = runs.HistoryLog(run, resumed_at=int(state.step)) if distributed.leading() else None
         began, before = time.perf_counter(), None
         # Kept on this side: to read them from the state would wait for the step under way.
@@ -125,7 +126,7 @@ def train(
                 break
         with _saving(run):
             checkpoints.wait()
-    distributed.any_process(False)  # until process 0 has written the history to its end
+    multihost_utils.sync_global_devices("process 0 has written the history to its end")
     return state
 
 
@@ -139,10 +140,7 @@ def _settle(
     if not int(state.near):
         with _saving(run):
             checkpoints.wait()
-        start = checkpointing.load_average(run, int(state.best_step), state.average)
-    if layout.mesh is None:
-        # Arrays that are committed to a device, as loaded ones are, would have every step compiled anew.
-        start = jax.tree.map(jnp.asarray, jax.device_get(start))
+        start = _free(checkpointing.load_average(run, int(state.best_step), state.average), layout)
     kept = {name: getattr(state, name) for name in ("step", "best", "best_step", "stale")}
     return fresh(start).replace(settling=jnp.copy(state.step), **kept)
 
@@ -182,13 +180,19 @@ def _evaluated(
     return updated, line, {"ndcg@10": score, "settled": float(settled and kept)}
 
 
-def _resume(run: Path, checkpoints: Any, state: State, stream: Any) -> State:
+def _free(loaded: Any, layout: Layout) -> Any:
+    """Loaded arrays as fresh ones are: committed to a device, as they come, every step would be compiled
+    anew for them."""
+    return jax.tree.map(jnp.asarray, jax.device_get(loaded)) if layout.mesh is None else loaded
+
+
+def _resume(run: Path, checkpoints: Any, state: State, stream: Any, layout: Layout) -> State:
     tree = checkpointing.ocp.arrays.to_shape_dtype_struct
     abstract = _parts(jax.tree.map(tree, state), stream)
     try:
         with checkpointing.any_rows():
             loaded = checkpoints.load_checkpointables(abstract_checkpointables=abstract)
-        return loaded["state"].replace(average=loaded["average"])
+        return _free(loaded["state"].replace(average=loaded["average"]), layout)
     except Exception as error:
         raise InputError(
             f"{run / 'checkpoints'}: the latest checkpoint cannot be read ({type(error).__name__}); "
@@ -231,10 +235,12 @@ def _finite(loss: Any, step: int, batches: Batches) -> None:
     if loss is None or np.isfinite(loss):
         return
     epoch = (step - 1) // batches.per_epoch
-    users = np.unique(batches[step - 1].history.user)[:5].tolist()
+    users = np.unique(batches[step - 1].history.user)
+    users = ", ".join(map(str, users[users < batches.histories.known_users][:5]))
     raise InputError(
-        f"the loss is {float(loss)} at step {step} (batch {step - 1}, epoch {epoch}, users {users}, ...): "
-        "lower --train.learning-rate, or look for extreme weights or numbers in these users' rows"
+        f"the loss is {float(loss)} at step {step} (batch {step - 1}, epoch {epoch}): lower "
+        "--train.learning-rate, or look for extreme weights or numbers in the events of its users (index "
+        f"{users}, ... in users.parquet of the prepared log)"
     )
 
 
@@ -256,5 +262,5 @@ def stopping() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(wish)
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for number, handler in old.items():  # None: not Python's, and so not to be put back by it
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

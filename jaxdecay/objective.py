@@ -1,4 +1,4 @@
-"""What training makes small: a loss of every target of a batch. Pure functions of arrays."""
+"""The loss of every target of a batch. Pure functions of arrays."""
 
 import functools
 from typing import Any, Literal, NamedTuple

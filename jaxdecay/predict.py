@@ -140,7 +140,7 @@ class Predictor:
             values = {
                 "similarity": query @ scorer.targets.T,
                 "bias": jnp.broadcast_to(scorer.bias, base.shape),
-                "popularity": scorer.popularity[jnp.minimum(grid, scorer.popularity.shape[0] - 1)],
+                "popularity": scorer.popularity[grid],
                 "revisit": total - jax.nn.log_softmax(base),
             }
             for name, value in values.items():

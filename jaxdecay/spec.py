@@ -107,7 +107,8 @@ class Spec:
             return True
         if self.revisit:
             moving += (*self.revisit_half_lives, *self.revisit_periods)
-        return self.calendar or any(length < float("inf") for length in moving)
+        recovers = self.revisit and 0 < self.recovery < float("inf")
+        return recovers or self.calendar or any(length < float("inf") for length in moving)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -47,7 +47,7 @@ class TrainOptions:
     """Most targets of one user in a row of a batch; the past before them is never cut. Default: 64, or 256
     with an encoder."""
     average: float = 1.0
-    """Epochs over which parameters are averaged; the average is evaluated and kept."""
+    """Epochs that the exponential moving average of the parameters goes back; it is evaluated and kept."""
     validation_requests: int = 4000
     """Most validation requests used for early stopping (a seeded sample)."""
     checkpoint_steps: int | None = None
@@ -56,11 +56,11 @@ class TrainOptions:
     """Epochs after early stopping in which only the decay parameters and the heads' levels move: the rate
     falls to a fifth over the first half, and what is kept is the mean over the second, if validation is not
     worse by more than one standard error. They start from the last parameters if those are as good in that
-    sense, and else from the best. 0: no settling."""
+    sense, and else from the best. 0: no settling, for rankings a little better and half-lives less sure."""
     loss: Loss = "softmax"
-    """What is made small: the softmax over all items, or one over negatives drawn anew for every batch and
-    shared by its targets (with the logQ correction), or binary cross-entropy against them, generalised or
-    plain. Half-lives are refitted with the softmax over all items in any case."""
+    """The softmax over all items, or one over negatives drawn anew for every batch and shared by its targets
+    (with the logQ correction), or binary cross-entropy against them, generalised or plain. The intervals of
+    `half-lives` come from the softmax over all items in any case."""
     negatives: int = 256
     """Negatives in a batch, for the losses that draw some."""
     uniform_negatives: float = 0.5
@@ -109,7 +109,7 @@ class State(struct.PyTreeNode):
     step: Any
     params: Any
     average: Any
-    """Running average of the parameters: what is evaluated, kept and served."""
+    """Exponential moving average of the parameters: what is evaluated, kept and served."""
     optimizer: Any
     loss: Any
     """Sum of the losses since the last evaluation."""
@@ -196,7 +196,7 @@ def make_train_step(
         steps = state.step.astype(jnp.float32)
         keep = jnp.minimum(1.0 - 1.0 / jnp.maximum(average_steps, 1.0), (1.0 + steps) / (10.0 + steps))
         keep = jnp.where(state.settling >= 0, _kept(state, settle_steps), keep)
-        average = jax.tree.map(lambda old, new: keep * old + (1.0 - keep) * new, state.average, params)
+        average = optax.incremental_update(params, state.average, 1.0 - keep)
         moved = state.replace(
             step=state.step + 1,
             params=params,

@@ -9,11 +9,12 @@ different days need no scoring again.
 
 --json has a row for each figure: log, protocol, system, metric (``ndcg@10``; ``ndcg@10 (repeats)``,
 (novelties), (warm); ``ndcg@10 (time withheld)``), value, low, high (95 % over users), seconds and peak_mib of
-training (means over seeds; of models from loading to the last checkpoint, compiling and validating included, of peers
-fitting alone); and group, time, seeds, seed_low, seed_high (their range), difference,
+training (means over seeds); and group, time, seeds, seed_low, seed_high (their range), difference,
 difference_low, difference_high (system minus flagship, paired over users), events_per_second, parameters,
 validation, candidates, tuning_seconds, configuration, versions, device, and reach (by peer: its best
-validation NDCG@10, its seconds to there, and the seconds of this system to be as good).
+validation NDCG@10, its seconds to there, and the seconds of this system to be as good). The seconds of a
+model are all from loading to the last checkpoint, with compiling and validating; those of a peer are of
+fitting alone, which favours the peer.
 
 A peer is trained by its own script in its own environment (--venv; scripts/peers/rectools_rank.py makes it on
 the first call), or has its ranked lists read from Parquet: --lists 'NAME=FILE' (see jaxdecay/listed.py).
@@ -31,10 +32,12 @@ from board.logs import KNOWN, Board, board, find
 from board.plan import Plan, fill, overview
 from board.rows import rows
 from board.show import markdown, plot, table_of
-from board.systems import Entry, available, choose, listed_entries
+from board.systems import Entry, choose, listed_entries
 
+from jaxdecay.configure import ModelOptions
 from jaxdecay.data.times import Clock
 from jaxdecay.errors import InputError
+from jaxdecay.train import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +115,8 @@ def main(options: Options) -> int:
 
 
 def _entries(options: Options) -> list[Entry]:
-    """The systems asked for; of a group, those that this version can make."""
-    named = [*choose(options.systems, peers=options.venv is not None), *listed_entries(options.lists)]
-    found = []
-    for entry in named:
-        missing = available(entry) if entry.kind == "model" else None
-        if missing and entry.name in options.systems:
-            raise InputError(missing)
-        if missing:
-            say(f"left out: {missing}")
-        else:
-            found.append(entry)
-    return found
+    """The systems asked for."""
+    return [*choose(options.systems, peers=options.venv is not None), *listed_entries(options.lists)]
 
 
 def _boards(options: Options) -> list[Board]:
@@ -139,17 +132,24 @@ def _boards(options: Options) -> list[Board]:
 
 
 def _overrides(words: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE words; a value is JSON or else text."""
+    """NAME=VALUE words; a value is JSON or else text. Raises InputError for a name that is no option."""
     found: dict[str, Any] = {}
+    model, train = ({field.name for field in dataclasses.fields(one)} for one in (ModelOptions, TrainOptions))
+    known = model | {f"train.{name}" for name in train - {"seed"}}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             raise InputError(f"--override {word}: give NAME=VALUE, such as features=8 or train.epochs=2")
+        name = name.replace("-", "_")
+        if name not in known and not name.startswith("peer."):
+            raise InputError(
+                f"--override {word}: {name} is no option of models; give one, train.NAME or peer.NAME"
+            )
         try:
             parsed = json.loads(value)
         except ValueError:
             parsed = value
-        found[name.replace("-", "_")] = tuple(parsed) if isinstance(parsed, list) else parsed
+        found[name] = tuple(parsed) if isinstance(parsed, list) else parsed
     return found
 
 

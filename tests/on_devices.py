@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from jaxdecay import checkpointing, distributed
 from jaxdecay.configure import ModelOptions
@@ -27,24 +28,31 @@ MODEL = ModelOptions(
 TRAIN = TrainOptions(epochs=2, settle_epochs=1, batch_targets=128, window=16)
 
 
-def train(folder: Path, run: str, signal_at: int = 0) -> None:
-    """One run; ``signal_at``: the step at which the last process is told to stop."""
+def train(folder: Path, run: str, signal_at: int = 0) -> int:
+    """One run, and the last step that this process took of it; ``signal_at``: the step at which the last
+    process is told to stop."""
+    reached = 0
     devices = jax.device_count() if jax.process_count() == 1 else None
     mesh = distributed.MeshOptions(devices, model_parallel=2 if run.startswith("square") else 1)
     with Progress() as progress:
 
         def report(line: dict[str, Any]) -> None:
-            last = jax.process_index() == jax.process_count() - 1
-            if last and line.get("step") == signal_at and "steps" in line:
+            nonlocal reached
+            last, reached = jax.process_index() == jax.process_count() - 1, line["step"]
+            if last and reached == signal_at and "steps" in line:
                 os.kill(os.getpid(), signal.SIGTERM)
             progress(line)
 
         train_run(folder / "prepared", folder / run, model=MODEL, train=TRAIN, mesh=mesh, report=report)
+    return reached
 
 
 def go_on(folder: Path, run: str, source: str) -> None:
     """A copy of a finished run as it was after its first epoch."""
+    deadline = time.monotonic() + 240
     while not (folder / f"{source}.done").exists():
+        if time.monotonic() > deadline:
+            sys.exit(f"{run}: nobody finishes {source}")
         time.sleep(0.1)
     shutil.copytree(folder / source, folder / run)
     steps = sorted(int(path.name) for path in (folder / run / "checkpoints").iterdir())
@@ -59,10 +67,10 @@ def main(folder: Path, runs: list[str]) -> None:
         if after:
             distributed.by_first(lambda run=run, source=source: go_on(folder, run, source))
         if run == "two":
-            train(folder, run, signal_at=3)
-            stopped = {"signalled": 3, "saved": checkpointing.latest_step(folder / run)}
+            stopped = {"signalled": 3, "reached": train(folder, run, signal_at=3)}
+            stopped["saved"] = checkpointing.latest_step(folder / run)
             (folder / f"stopped-{jax.process_index()}.json").write_text(json.dumps(stopped))
-            distributed.any_process(False)  # until both have looked
+            multihost_utils.sync_global_devices("both have looked")
         train(folder, run)
         if distributed.leading():
             (folder / f"{run}.done").touch()

@@ -1,5 +1,6 @@
 """From a log to a spec: half-lives over its own ages, rhythms it can show, groups, heads that make sense."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -227,7 +228,38 @@ def test_fixed_half_lives_must_be_given_and_nothing_else_fades() -> None:
     with pytest.raises(InputError, match="--half-life"):
         configure(timed(MONTH), ModelOptions(half_lives="fixed"))
     spec = configure(timed(MONTH), ModelOptions(half_lives="fixed", half_life=("7d",)))
-    assert spec.similarity_half_lives == spec.revisit_half_lives == (7.0,)
+    assert spec.similarity_half_lives == spec.revisit_half_lives == spec.popularity_half_lives == (7.0,)
+    assert spec.recovery == float("inf")
+    assert not any((spec.floor, spec.per_item, spec.per_user, spec.groups, spec.revisit_periods))
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(True, (1.0, 4.0, 30.0)), (False, (1.0, 4.0, 8.0, 30.0))])
+def test_an_encoder_takes_some_of_many_half_lives(floor: bool, expected: tuple[float, ...]) -> None:
+    given = ("1d", "2d", "4d", "8d", "16d", "30d")
+    options = ModelOptions(preset="base", half_life=given, floor=floor)
+    found = configure(timed(MONTH), options).encoder.half_lives
+    assert found == (*expected, *[float("inf")] * floor)
+
+
+@pytest.mark.parametrize(
+    "options", [{"blocks": 3}, {"dropout": 0.1}, {"precision": "bfloat16"}, {"remat": True}, {"read": "last"}]
+)
+def test_options_of_an_encoder_need_one(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(options))}=.* needs an encoder"):
+        ModelOptions(**options)
+    with pytest.raises(InputError, match="needs an encoder"):
+        ModelOptions(preset="base", encoder="none", **options)
+    assert ModelOptions(preset="base", **options)
+
+
+def test_equal_models_have_equal_resolved_options() -> None:
+    base = ModelOptions(preset="base")
+    written = ModelOptions(features=64, encoder="bank", blocks=2, dropout=0.1)
+    assert base != written
+    assert base.resolved() == written.resolved() == base.resolved().resolved()
+    assert configure(timed(MONTH), base) == configure(timed(MONTH), base.resolved())
+    assert ModelOptions(preset="base", encoder="none").resolved() == ModelOptions(features=64).resolved()
+    assert base.resolved() != dataclasses.replace(base, dropout=0.2).resolved()
 
 
 def test_without_decay_nothing_fades_and_a_dead_request_time_is_refused() -> None:

@@ -13,7 +13,7 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay import readout
 from jaxdecay.encoders import Stack
 from jaxdecay.heads.features import Columns
-from jaxdecay.heads.popularity import Popularity
+from jaxdecay.heads.popularity import Popularity, popularity
 from jaxdecay.heads.revisit import Revisit, with_excitation
 from jaxdecay.heads.similarity import OWN_VECTOR, Similarity, calendar
 from jaxdecay.history import History, Items, Requests
@@ -50,11 +50,12 @@ class TestPopularity:
         head, random = Popularity(2), np.random.default_rng(0)
         shares = random.random((3, 4, 2))
         shares = jnp.asarray(shares / shares.sum(1, keepdims=True), jnp.float32).at[0].set(0.0)
-        p = toys.moved(head, Popularity.scores, shares)
+        p = toys.moved(head, Popularity.weights)
         mixture = np.exp(np.float64(p["decay_mixture"]))
         mixture /= mixture.sum()
         expected = float(p["exponent"]) * np.log(np.float64(shares) @ mixture[:2] + mixture[2] / 4)
-        found = toys.call(head, Popularity.scores, p, shares)
+        weights = toys.call(head, Popularity.weights, p)
+        found = popularity(shares, weights, p["exponent"], items=4)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
         assert np.ptp(found[0]) == 0  # before the first event all items are alike
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,8 +13,9 @@ import leaderboard
 import numpy as np
 import polars as pl
 import pytest
+import rectools_sasrec
 from board import logs, plan, rows, stored, systems, trials, work
-from board.plan import Plan, Standing, fill
+from board.plan import Failed, Plan, Standing, _more_seeds, fill
 from board.systems import ENTRIES, FLAGSHIP, GRID, Entry
 from leaderboard import Options
 
@@ -20,6 +23,7 @@ from jaxdecay.data.requests import requests
 from jaxdecay.data.simulate import SimulateOptions, simulate
 from jaxdecay.errors import InputError
 from jaxdecay.figures import Summary
+from jaxdecay.outcomes import Outcome, Table
 
 TINY = (
     *("features=4", "modes=1", "periods=[]", "encoder=none"),
@@ -189,14 +193,56 @@ def test_wrong_lists_are_refused_by_row_and_the_rest_stands(table, log, cache, l
         ({"lists": ("file.parquet",)}, "--lists 'file.parquet': give NAME=FILE"),
         ({"lists": (f"{FLAGSHIP}=x",)}, "is a system of the table"),
         ({"override": ("features",)}, "--override features: give NAME=VALUE"),
-        ({"override": ("widths=3",), "systems": (FLAGSHIP,)}, "this version cannot make it"),
+        ({"override": ("widths=3",), "systems": (FLAGSHIP,)}, "widths is no option"),
         ({"budget": 0}, "--budget 0: give at least 1"),
+        ({"max_requests": 0}, "--max-requests 0: give at least 1"),
+        ({"bootstrap": 0}, "--bootstrap 0: give at least 1"),
     ],
 )
 def test_options_that_cannot_be_used(log, cache, changes, fault, capsys):
-    assert leaderboard.run(options(log, cache, list=True, **changes)) in (0, 2)
+    before = signal.getsignal(signal.SIGTERM)
+    assert leaderboard.run(options(log, cache, list=True, **changes)) == 2
+    assert signal.signal(signal.SIGTERM, before) is not before
+    assert fault in capsys.readouterr().err
+
+
+def test_an_ablation_of_what_is_not_there_is_left_out(table, log, cache, capsys):
+    chosen = options(log, cache, systems=(FLAGSHIP, "no encoder"))
+    with mock.patch.object(Plan, "_run", side_effect=AssertionError("something was run")):
+        assert leaderboard.main(chosen) == 0
     shown = capsys.readouterr()
-    assert fault in shown.err + shown.out
+    assert "no encoder: what it takes away was not there" in shown.err
+    assert "| no encoder |" not in shown.out
+
+
+def test_a_peer_without_an_environment_is_never_begun(board, cache):
+    peer = next(entry for entry in ENTRIES if entry.kind == "peer")
+    plan = Plan(cache, 1, 3, None, {}, lambda text: None)
+    with mock.patch.object(Plan, "_run", side_effect=AssertionError("something was run")):
+        standings, failures = fill(plan, board, [peer])
+        assert not standings
+        assert "give its environment with --venv" in failures[0]
+        found = Standing(peer, plan.trials(peer, board), [{}], [])
+        with pytest.raises(Failed, match="seed 1: not in the cache"):
+            _more_seeds(plan, board, found)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_peer_that_is_killed_has_failed_and_was_not_interrupted(number, board, cache):
+    peer = next(entry for entry in ENTRIES if entry.kind == "peer")
+    one = Plan(cache, 1, 1, "somewhere", {}, lambda text: None).trials(peer, board)[0]
+    child = mock.Mock(wait=lambda: -number)
+    with mock.patch.object(work.subprocess, "Popen", return_value=child), pytest.raises(SystemExit) as left:
+        work.train_peer(one, "somewhere")
+    assert left.value.code not in (0, work.UNFINISHED)
+
+
+def test_a_folder_of_somebody_else_is_not_made_an_environment(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    refused = pytest.raises(SystemExit, match="was not made by this script")
+    with mock.patch.object(rectools_sasrec.venv, "create", side_effect=AssertionError), refused:
+        rectools_sasrec.run_in_own_environment(tmp_path, sys.executable)
+    assert (tmp_path / "thesis.tex").exists()
 
 
 def test_every_trained_system_has_as_many_candidates():
@@ -214,7 +260,6 @@ def test_an_ablation_changes_what_it_says_and_nothing_else():
     large = {"preset": "base"}
     whole = systems.configurations(by_name[FLAGSHIP], clock="utc", budget=1, overrides=large)[0]
     for entry in ENTRIES:
-        assert systems.available(entry) is None
         if entry.group in ("flagship", "ablations"):
             overrides = large | dict(entry.model)
             one = systems.configurations(entry, clock="utc", budget=1, overrides=overrides)[0]
@@ -250,16 +295,26 @@ def test_a_killed_run_counts_its_seconds_from_its_checkpoint(board, tmp_path):
     assert 200 <= kept[-1]["seconds"] < 210
 
 
-def test_outcomes_come_back_as_they_were(table, board, cache):
-    found = next(cache.glob("rows/*/*/outcomes-all.npz"))
-    outcomes, kept = stored.load(found, board.test)
-    stored.save(cache / "copy.npz", outcomes, kept)
-    again, _ = stored.load(cache / "copy.npz", board.test)
-    for time, outcome in outcomes.items():
-        for field in dataclasses.fields(outcome):
-            np.testing.assert_array_equal(getattr(outcome, field.name), getattr(again[time], field.name))
+def test_outcomes_come_back_as_they_were(board, tmp_path):
+    asked, random = board.test.take(slice(4)), np.random.default_rng(0)
+    targets = len(asked.targets)
+    given = Outcome(
+        ranks=random.random(targets), listed=random.integers(0, 9, (4, 3)), listed_age=random.random((4, 3)),
+        score=random.random(targets), expected=random.random(4), candidates=random.integers(1, 9, 4),
+        pair_logits=True, seconds=1.5,
+    )  # fmt: skip
+    assert {field.name for field in dataclasses.fields(Outcome)} == set(vars(given))
+    withheld = dataclasses.replace(given, ranks=given.ranks + 1, expected=None, seconds=0.5)
+    table = Table(asked, random.random(targets) < 0.5, random.random(targets))
+    stored.save(tmp_path / "some.npz", {"given": given, "withheld": withheld}, table)
+    found, kept = stored.load(tmp_path / "some.npz", asked)
+    for one, other in ((given, found["given"]), (withheld, found["withheld"])):
+        for name, value in vars(one).items():
+            np.testing.assert_array_equal(getattr(other, name), value)
+    np.testing.assert_array_equal(kept.own, table.own)
+    np.testing.assert_array_equal(kept.last, table.last)
     with pytest.raises(ValueError, match="other requests"):
-        stored.load(found, board.test.take(slice(3)))
+        stored.load(tmp_path / "some.npz", board.test.take(slice(3)))
 
 
 def test_seeds_are_averaged_draw_by_draw():

@@ -293,13 +293,6 @@ def test_more_negatives_bring_the_sampled_softmax_to_the_full_one() -> None:
     assert error(4_096) < 0.02
 
 
-def test_without_calibration_gbce_is_bce() -> None:
-    made = problem(11)
-    args = made[:5]
-    found = losses.gbce(*args, negatives=made.negatives, calibration=0.0)
-    np.testing.assert_array_equal(found, losses.bce(*args, negatives=made.negatives))
-
-
 @pytest.mark.parametrize("calibration", [0.0, 0.5, 1.0])
 def test_gbce_is_best_where_its_paper_says(calibration: float) -> None:
     """One uniform negative, all cases enumerated: the best odds are beta / alpha p / (1 - p), with

@@ -41,7 +41,8 @@ class DecayMixer(nn.Module):
             raise InputError("half_lives=(), steps=(): give at least one head")
         for name, starts in (("half_lives", self.half_lives), ("steps", self.steps)):
             for start in starts:
-                within(name, min(start, LONGEST), SHORTEST, LONGEST)
+                if start < float("inf"):
+                    within(name, start, SHORTEST, LONGEST)
         zeros = nn.initializers.zeros
         learned = [sum(start < float("inf") for start in starts) for starts in (self.half_lives, self.steps)]
         self.days_shift = self.param("decay_days_shift", zeros, (learned[0],)) if learned[0] else None

@@ -46,6 +46,7 @@ def places(
     [5, 9, 20]
     """
     until = jnp.concatenate([time[1:], time[-1:]]) if known else time
-    # Rows between two events that count have but one request that is more than padding: the last.
+    # Several requests may follow the same event, where events of no weight come after it: training asks at
+    # every event. Only the last of them is a target, since those events are none.
     until = until.at[latest(mask, seen)].max(at, mode="drop", wrap_negative_indices=False)
     return Places(time, until, mask)

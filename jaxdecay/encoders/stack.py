@@ -51,10 +51,9 @@ class Block(nn.Module):
     def __call__(self, x: Float[Array, "n d"], places: Places, training: bool) -> Float[Array, "n d"]:
         if self.kind == "bank":
             mixer: nn.Module = DecayMixer(self.half_lives, self.steps, dtype=self.dtype, name="mixer")
-        elif self.kind == "transformer":
-            mixer = Attention(self.heads, self.context, dtype=self.dtype, name="mixer")
         else:
-            mixer = TimedAttention(self.heads, self.context, dtype=self.dtype, name="mixer")
+            attention = {"transformer": Attention, "hstu": TimedAttention}[self.kind]
+            mixer = attention(self.heads, self.context, dtype=self.dtype, name="mixer")
         added = mixer(nn.RMSNorm(dtype=self.dtype, name="norm")(x), places)
         x = x + nn.Dropout(self.dropout)(added, deterministic=not training).astype(x.dtype)
         return FeedForward(dropout=self.dropout, dtype=self.dtype, name="forward")(x, training=training)

@@ -26,15 +26,10 @@ class Popularity(nn.Module):
         """The mixture over the catalogue's half-lives, and last the share of a uniform floor."""
         return jax.nn.softmax(self.mixture)
 
-    def scores(self, shares: Float[Array, "g v r"]) -> Float[Array, "g v"]:
-        """Scores of every item at every point of the time grid, from each rate's shares (each sums to 1
-        over the items, or is 0)."""
-        return popularity(shares, self.weights(), self.exponent, items=shares.shape[1])
-
 
 def popularity(
     shares: Float[Array, "*n r"], weights: Float[Array, " r1"], exponent: Float[Array, ""], *, items: int
 ) -> Float[Array, "*n"]:
-    """The score of one of so many ``items``, at one point of time, from its share at each rate; ``weights``
-    are those of the rates and last of the uniform floor."""
+    """The score of one of so many ``items``, at one point of time, from its share at each rate (they sum to 1
+    over the items, or are 0); ``weights`` are those of the rates and last of the uniform floor."""
     return exponent * jnp.log(shares @ weights[:-1] + weights[-1] / items)

@@ -9,8 +9,8 @@ The interest is faded to the request time first, then mixed, then normalised, an
 interest that has faded altogether hands over to the unfaded bias instead of shouting in a whisper's
 direction. With an encoder (`jaxdecay.encoders`) events write what it makes of them after those before; the
 last one is added once more, mapped linearly and unfaded, and the sum passes a feed-forward of its own before
-it is normalised. So are the item vectors: with a prior $N(0, \sigma^2)$ on each of their $d$ numbers, an item
-that the data say little of stays short and is close to nothing.
+it is normalised. Item vectors are normalised softly, too: with a prior $N(0, \sigma^2)$ on each of their $d$
+numbers, an item that the data say little of stays short and is close to nothing.
 """
 
 import flax.linen as nn

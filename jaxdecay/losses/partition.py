@@ -20,8 +20,8 @@ def log_partition(
 
     Runs over blocks of queries and, beyond ``item_chunk`` items, over chunks of the catalogue with a
     running maximum (one chunk is the full softmax; the result is the same to rounding). The backward pass
-    recomputes each tile: memory is one tile of about a million scores, plus the gradients of the item
-    table.
+    recomputes each tile: memory is one tile of about a million scores, plus the item table and popularity
+    at the G points of time, cut into chunks, and their gradients.
 
     >>> scorer = Scorer(jnp.eye(3), jnp.zeros(3), jnp.zeros((1, 3)))
     >>> jnp.exp(log_partition(jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32), scorer, 2)).tolist()

@@ -69,7 +69,7 @@ class Plan:
         """
         if not self.done(one, scored=scored):
             if one.configuration["kind"] == "peer" and one.trained() is None and self.venv is None:
-                raise Failed(f"{what}, seed {one.seed}: is not in the cache; give its environment with --venv")
+                raise Failed(f"{what}, seed {one.seed}: not in the cache; give its environment with --venv")
             self.say(f"{one.board.log} {one.board.protocol}: {what}, seed {one.seed}")
             status = self._run(one, scored=scored)
             if status in (UNFINISHED, -signal.SIGINT, -signal.SIGTERM):

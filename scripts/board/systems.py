@@ -1,8 +1,7 @@
 """The systems of the table, a line each: what they change of the flagship's options, and what is tuned.
 
-A model is ``ModelOptions(**model)`` and ``TrainOptions(**train)``; everything not named keeps its default, but
-that half-lives do not settle after early stopping: the table is one of rankings. A line may name options that
-this version does not have: it is then shown as such and cannot be chosen.
+A model is ``ModelOptions(**model)`` and ``TrainOptions(**train)``; everything not named keeps its default,
+but that half-lives do not settle after early stopping: the table is one of rankings.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +113,7 @@ def configurations(
 
     ``overrides``: over every system's own, ``features`` of models, ``train.epochs`` of their training,
     ``peer.epochs`` of peers.
-    Raises InputError when this version lacks an option.
+    Raises InputError for options that do not go together.
     """
     found: list[Configuration] = []
     for candidate in entry.grid[:budget]:
@@ -149,12 +148,12 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
         model["request_time"] = "ignored"  # nothing is left that moves with time
     if model.get("encoder") == "none":
         model = {name: value for name, value in model.items() if name not in ENCODERS}
-    train = {"settle_epochs": 0, **entry.train, **candidate.train, **train}
+    train: Overrides = {"settle_epochs": 0, **entry.train, **candidate.train, **train}
     try:
         made = asdict(ModelOptions(**model).resolved())
         how = asdict(TrainOptions(**train))
     except (TypeError, InputError) as error:
-        raise InputError(f"system {entry.name!r}: this version cannot make it ({error})") from None
+        raise InputError(f"system {entry.name!r} cannot be made: {error}") from None
     how.pop("seed")
     return _revised({"kind": "model", "model": made, "train": how})
 
@@ -187,15 +186,6 @@ def choose(names: Sequence[str], *, peers: bool) -> list[Entry]:
             words = ", ".join(["all", *by_group, *(entry.name for entry in ENTRIES)])
             raise InputError(f"--systems {name!r}: there is no such system; there are {words}")
     return [entry for entry in ENTRIES if entry.name in chosen]
-
-
-def available(entry: Entry) -> str | None:
-    """Why this version cannot make a system, or None."""
-    try:
-        configurations(entry, clock="utc", budget=1)
-    except InputError as error:
-        return str(error)
-    return None
 
 
 def listed_entries(lists: Sequence[str]) -> Iterator[Entry]:
