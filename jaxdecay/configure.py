@@ -96,7 +96,8 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         for name, least in (("features", 1), ("modes", 0), ("blocks", 1), ("heads", 1), ("context", 1)):
-            if (value := getattr(self, name)) is not None and not value >= least:
+            value = getattr(self, name)
+            if value is not None and not (value >= least and value == int(value)):
                 raise InputError(f"{name}={value}: give a whole number from {least}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"dropout={self.dropout}: give a share from 0 to below 1")

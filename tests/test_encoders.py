@@ -2,6 +2,7 @@
 same however a history is cut and whether it is trained or served."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -37,45 +38,31 @@ def places(seed: int = 0, left: int = 1, right: int = 1) -> tuple[jax.Array, Pla
     return jnp.asarray(np.where(mask[:, None], random.normal(size=(N, D)), 0.0), jnp.float32), given
 
 
-def params_of(module: Stack, scale: float = 0.5) -> Any:
+@functools.cache
+def params_of(kind: str, scale: float = 0.5) -> Any:
     """Parameters none of which stands where it started."""
-    start = module.init(jax.random.key(0), *places())
+    start = stack(kind).init(jax.random.key(0), *places())
     random = np.random.default_rng(1)
     return jax.tree.map(lambda x: x + scale * random.normal(size=x.shape).astype(np.float32), start)
 
 
-PARAMS = {kind: params_of(stack(kind)) for kind in KINDS}
-
-
-@jax.jit
-def run_bank(params: Any, x: Any, given: Any) -> Any:
-    return stack("bank").apply(params, x, given)
-
-
-@jax.jit
-def run_transformer(params: Any, x: Any, given: Any) -> Any:
-    return stack("transformer").apply(params, x, given)
-
-
-@jax.jit
-def run_hstu(params: Any, x: Any, given: Any) -> Any:
-    return stack("hstu").apply(params, x, given)
-
-
-RUN = {"bank": run_bank, "transformer": run_transformer, "hstu": run_hstu}
+@functools.partial(jax.jit, static_argnums=0)
+def run(kind: str, params: Any, x: Any, given: Any) -> Any:
+    return stack(kind).apply(params, x, given)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fresh_stack_changes_nothing(kind: str) -> None:
     x, given = places()
     start = stack(kind).init(jax.random.key(0), x, given)
-    np.testing.assert_array_equal(RUN[kind](start, x, given), x)
+    np.testing.assert_array_equal(run(kind, start, x, given), x)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_slope_leads_to_later_events_or_to_padding(kind: str) -> None:
     x, given = places()
-    slopes = jax.jit(jax.jacrev(lambda x: RUN[kind](PARAMS[kind], x, given)))(x)
+    params = params_of(kind)
+    slopes = jax.jit(jax.jacrev(lambda x: run(kind, params, x, given)))(x)
     reached = np.abs(slopes).sum((1, 3)) > 0
     counts = np.asarray(given.mask)
     expected = np.tril(np.ones((N, N), bool)) & counts[None]
@@ -85,12 +72,12 @@ def test_no_slope_leads_to_later_events_or_to_padding(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_padding_and_the_origin_of_time_change_nothing(kind: str) -> None:
     x, given = places()
-    found = np.asarray(RUN[kind](PARAMS[kind], x, given))[1:-1]
+    found = np.asarray(run(kind, params_of(kind), x, given))[1:-1]
     wild = jnp.where(given.mask, given.time, 2**31 - 1)
     moved = jnp.roll(x, -1, 0), Places(*(jnp.roll(field, -1) for field in (wild, given.until, given.mask)))
-    np.testing.assert_allclose(RUN[kind](PARAMS[kind], *moved)[: N - 2], found, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(run(kind, params_of(kind), *moved)[: N - 2], found, rtol=1e-6, atol=1e-6)
     later = given._replace(time=given.time + 10**9, until=given.until + 10**9)
-    np.testing.assert_array_equal(np.asarray(RUN[kind](PARAMS[kind], x, later))[1:-1], found)
+    np.testing.assert_array_equal(np.asarray(run(kind, params_of(kind), x, later))[1:-1], found)
 
 
 def test_time_reaches_decayed_states_and_timed_attention_but_not_the_plain_one() -> None:
@@ -102,9 +89,9 @@ def test_time_reaches_decayed_states_and_timed_attention_but_not_the_plain_one()
         ("transformer", False, False),
         ("hstu", True, True),
     ):
-        found = RUN[kind](PARAMS[kind], x, given)
-        assert np.array_equal(RUN[kind](PARAMS[kind], x, slower), found) != by_time
-        assert np.array_equal(RUN[kind](PARAMS[kind], x, idle), found) != by_idling
+        found = run(kind, params_of(kind), x, given)
+        assert np.array_equal(run(kind, params_of(kind), x, slower), found) != by_time
+        assert np.array_equal(run(kind, params_of(kind), x, idle), found) != by_idling
 
 
 def silu(x: np.ndarray) -> np.ndarray:
@@ -167,11 +154,11 @@ def hstu(x: np.ndarray, p: Any, given: Any) -> np.ndarray:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_block_is_what_its_formula_says(kind: str) -> None:
     x, given = places(3)
-    p = jax.tree.map(lambda v: np.asarray(v, np.float64), PARAMS[kind])["params"]["block_0"]
+    p = jax.tree.map(lambda v: np.asarray(v, np.float64), params_of(kind))["params"]["block_0"]
     mixer = {"bank": bank, "transformer": transformer, "hstu": hstu}[kind]
     wide = np.asarray(x, np.float64)
     expected = forward(wide + mixer(rms(wide, p["norm"]["scale"]), p["mixer"], given), p["forward"])
-    found, counts = RUN[kind](PARAMS[kind], x, given), np.asarray(given.mask)
+    found, counts = run(kind, params_of(kind), x, given), np.asarray(given.mask)
     np.testing.assert_allclose(found[counts], expected[counts], rtol=2e-5, atol=2e-5)
 
 
@@ -183,11 +170,11 @@ def test_half_precision_is_near_and_recomputing_is_the_same() -> None:
         return jnp.sin(found).sum(), found
 
     slopes = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)
-    (_, full), slope = slopes(PARAMS["bank"], stack("bank"))
-    (_, again), same = slopes(PARAMS["bank"], stack("bank", remat=True))
+    (_, full), slope = slopes(params_of("bank"), stack("bank"))
+    (_, again), same = slopes(params_of("bank"), stack("bank", remat=True))
     np.testing.assert_allclose(again, full, rtol=1e-5, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), slope, same)
-    (_, half), _ = slopes(PARAMS["bank"], stack("bank", dtype=jnp.dtype("bfloat16")))
+    (_, half), _ = slopes(params_of("bank"), stack("bank", dtype=jnp.dtype("bfloat16")))
     assert half.dtype == jnp.float32
     assert not np.array_equal(half, full)
     np.testing.assert_allclose(half, full, rtol=0.05, atol=0.05 * float(jnp.abs(full).max()))
@@ -196,12 +183,13 @@ def test_half_precision_is_near_and_recomputing_is_the_same() -> None:
 def test_what_drops_out_is_drawn_by_the_key_and_only_in_training() -> None:
     x, given = places()
     module = stack("bank", dropout=0.5)
-    drop = jax.jit(lambda key: module.apply(PARAMS["bank"], x, given, training=True, rngs={"dropout": key}))
+    params = params_of("bank")
+    drop = jax.jit(lambda key: module.apply(params, x, given, training=True, rngs={"dropout": key}))
     one, two, other = (drop(jax.random.key(seed)) for seed in (0, 0, 1))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
-    still = jax.jit(module.apply)(PARAMS["bank"], x, given)
-    np.testing.assert_allclose(still, run_bank(PARAMS["bank"], x, given), rtol=1e-6)
+    still = jax.jit(module.apply)(params_of("bank"), x, given)
+    np.testing.assert_allclose(still, run("bank", params_of("bank"), x, given), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +210,11 @@ def test_what_cannot_be_is_refused(module: Stack, said: str) -> None:
 # In the model
 
 
-def encoded(kind: Any, window: int = 32, request_time: str = "used", **changes: Any) -> tuple[Any, Any]:
+@functools.cache
+def encoded(kind: Any) -> tuple[Any, Any]:
     """Pieces and parameters of a small model whose events pass an encoder."""
-    histories = toys.log()
+    histories, changes = toys.log(), dict(MODELS[kind])
+    window, request_time = changes.pop("window", 32), changes.pop("request_time", "used")
     paces = PACES if kind == "bank" else {}
     spec = toys.bare(
         histories, behaviours=2, features=4, calendar=True, request_time=request_time,
@@ -234,18 +224,17 @@ def encoded(kind: Any, window: int = 32, request_time: str = "used", **changes: 
     return made, toys.random_params(made)
 
 
-with jax.numpy_rank_promotion("allow"):
-    MODELS = {
-        "bank": encoded("bank"),
-        # see three events in each block; the transformer is not told when it is asked
-        "hstu": encoded("hstu", window=5, context=3, bank=False),
-        "transformer": encoded("transformer", window=5, context=3, request_time="ignored"),
-    }
+MODELS: dict[str, dict[str, Any]] = {
+    "bank": {},
+    # see three events in each block; the transformer is not told when it is asked
+    "hstu": {"window": 5, "context": 3, "bank": False},
+    "transformer": {"window": 5, "context": 3, "request_time": "ignored"},
+}
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
-    made, params = MODELS[kind]
+    made, params = encoded(kind)
     found = []
     for window in (32, 6):
         batches = dataclasses.replace(made.batches, window=window)
@@ -264,7 +253,7 @@ def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("place", [0, 15, 17])
 def test_what_is_served_is_what_was_trained(kind: str, place: int) -> None:
-    made, params = MODELS[kind]
+    made, params = encoded(kind)
     histories, user = made.histories, 1
     event = int(histories.offsets[user]) + place
     asked = Requests(
@@ -283,7 +272,7 @@ def test_what_is_served_is_what_was_trained(kind: str, place: int) -> None:
 
 
 def test_an_event_of_no_weight_says_nothing() -> None:
-    made, params = MODELS["bank"]
+    made, params = encoded("bank")
     batch = made.batches[0]
     rows, place = np.arange(len(batch.valid)), 3
     history = batch.history
@@ -301,7 +290,7 @@ def test_an_event_of_no_weight_says_nothing() -> None:
 
 
 def test_attention_with_time_serves_one_request_at_a_time() -> None:
-    made, params = MODELS["hstu"]
+    made, params = encoded("hstu")
     one = jax.tree.map(lambda x: jnp.asarray(x[0]), made.batches[0])
     asked = one.requests._replace(seen=jnp.zeros_like(one.requests.seen))
     items = made.constants.items
@@ -311,7 +300,7 @@ def test_attention_with_time_serves_one_request_at_a_time() -> None:
 
 
 def test_the_spec_survives_json_and_knows_whether_time_matters() -> None:
-    made, _ = MODELS["bank"]
+    made, _ = encoded("bank")
     assert Spec.from_json(made.model.spec.to_json()) == made.model.spec
     quiet = {
         "calendar": False, "revisit": False, "revisit_half_lives": (), "popularity_half_lives": (),

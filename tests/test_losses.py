@@ -1,152 +1,316 @@
-"""The likelihood over the catalogue against dense sums in float64: values, slopes, chunks, total."""
+"""Every loss against sums in float64, and what draws of negatives promise."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
-from scipy.special import logsumexp
-from toys import any_rank  # noqa: F401 - a fixture for every test here
+from scipy.special import expit, softmax
 
-from jaxdecay.losses import log_likelihood, log_partition, partition
-from jaxdecay.scorer import Excitation, Scorer
+from jaxdecay import losses
+from jaxdecay.errors import InputError
+from jaxdecay.losses import Negatives, draw
+from jaxdecay.scorer import Excitation, Scorer, SparseScorer
 
-T, V, D, G = 11, 13, 3, 2  # queries, items, features, points of time
-# Scores held at a time and items in a chunk. With 4 scores the queries go in blocks of eight, the last one
-# padded, otherwise all at once; 4 and 12 do not divide 13.
-SIZES = pytest.mark.parametrize(
-    ("tile", "item_chunk"), [(4, 4), (4, 100), (1 << 20, 1), (1 << 20, 12), (1 << 20, V)]
-)
+T, V, N, D, G, R = 6, 9, 7, 3, 2, 2  # targets, items, negatives, features, points of time, rates
+CALIBRATION = 0.6
+LOSSES: dict[str, Callable[..., jax.Array]] = {
+    "softmax": jax.jit(losses.softmax),
+    "sampled": jax.jit(losses.sampled_softmax),
+    "bce": jax.jit(losses.bce),
+    "gbce": jax.jit(functools.partial(losses.gbce, calibration=CALIBRATION)),
+}
+every_loss = pytest.mark.parametrize("name", LOSSES)
+DRAWING = [name for name in LOSSES if name != "softmax"]
 
 
-def problem(dtype: Any = np.float32, seed: int = 0, scale: float = 1.0) -> tuple[Any, Any, Scorer]:
+class Problem(NamedTuple):
+    """The arguments of a loss; ``gained`` (T, V) is what the revisit head adds to each item."""
+
+    query: jax.Array
+    grid: jax.Array
+    target: jax.Array
+    scorer: SparseScorer
+    excitation: Excitation
+    negatives: Negatives
+    gained: np.ndarray
+
+    def loss(self, name: str, *, excited: bool = True, **changes: Any) -> jax.Array:
+        query, grid, target, scorer, excitation, negatives = self._replace(**changes)[:6]
+        added = excitation if excited else None
+        return LOSSES[name](query, grid, target, scorer, added, negatives=negatives)
+
+
+def problem(seed: int = 0, *, scale: float = 1.0, dtype: Any = np.float32) -> Problem:
+    """Items are excited now and then; negatives hold duplicates and accidental hits."""
     random = np.random.default_rng(seed)
 
-    def normal(*shape: int) -> jax.Array:
-        return jnp.asarray(scale * random.normal(size=shape), dtype)
+    def array(x: Any) -> jax.Array:
+        return jnp.asarray(x, dtype)
 
-    query, scorer = normal(T, D), Scorer(normal(V, D), normal(V), normal(G, V))
-    return query, jnp.asarray(random.integers(0, G, T), jnp.int32), scorer
+    def log(gained: np.ndarray) -> jax.Array:
+        return array(np.where(gained > 0, np.log(np.where(gained > 0, gained, 1.0)), -1e9))
 
-
-def dense(query: Any, grid: Any, scorer: Scorer) -> np.ndarray:
-    """(T, V) float64 scores."""
-    query, targets, bias, popularity = (np.asarray(x, np.float64) for x in (query, *scorer))
-    return query @ targets.T + bias + popularity[np.asarray(grid)]
-
-
-@pytest.fixture(autouse=True)
-def small_tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of eight queries, unless the test says otherwise."""
-    monkeypatch.setattr(
-        partition, "_TILE", request.getfixturevalue("tile") if "tile" in request.fixturenames else 4
+    target = np.array([0, 1, 2, 3, 8, 8])
+    item = np.array([1, 5, 5, 0, 7, 8, 3])
+    gained = np.where(random.random((T, V)) < 0.6, random.gamma(1.0, 2.0, (T, V)), 0.0)
+    scorer = SparseScorer(
+        array(scale * random.normal(size=(V, D))),
+        array(scale * random.normal(size=V)),
+        array(random.dirichlet(np.ones(V), (G, R)).swapaxes(1, 2)),
+        array(softmax(random.normal(size=R + 1))),
+        array(0.7),
+    )
+    return Problem(
+        array(scale * random.normal(size=(T, D))),
+        jnp.asarray(random.integers(0, G, T), jnp.int32),
+        jnp.asarray(target, jnp.int32),
+        scorer,
+        Excitation(log(gained[np.arange(T), target]), log(gained.sum(1)), log(gained[:, item])),
+        Negatives(jnp.asarray(item, jnp.int32), array(np.log(random.uniform(0.2, 2.0, V))[item])),
+        gained,
     )
 
 
-@SIZES
-def test_log_partition_is_the_dense_logsumexp(tile: int, item_chunk: int) -> None:
-    query, grid, scorer = problem()
-    expected = logsumexp(dense(query, grid, scorer), axis=1)
-    np.testing.assert_allclose(log_partition(query, grid, scorer, item_chunk), expected, rtol=1e-5, atol=1e-6)
+def scores(made: Problem) -> np.ndarray:
+    """(T, V) base scores in float64."""
+    targets, bias, shares, mixture, exponent = (np.asarray(x, np.float64) for x in made.scorer)
+    trend = exponent * np.log(shares @ mixture[:-1] + mixture[-1] / V)
+    return np.asarray(made.query, np.float64) @ targets.T + bias + trend[np.asarray(made.grid)]
 
 
-@SIZES
-def test_slopes_are_the_softmax(tile: int, item_chunk: int) -> None:
-    query, grid, scorer = problem(seed=1)
-    weight = jnp.asarray(np.random.default_rng(2).normal(size=T), jnp.float32)
-
-    def weighted(query: Any, scorer: Scorer) -> Any:
-        return (weight * log_partition(query, grid, scorer, item_chunk)).sum()
-
-    of_query, of_scorer = jax.grad(weighted, (0, 1))(query, scorer)
-    scores = dense(query, grid, scorer)
-    share = (
-        np.exp(scores - logsumexp(scores, axis=1, keepdims=True)) * np.asarray(weight, np.float64)[:, None]
-    )
-    popularity = np.stack([share[np.asarray(grid) == g].sum(0) for g in range(G)])
-    expected = (share.T @ np.asarray(query, np.float64), share.sum(0), popularity)
-    np.testing.assert_allclose(of_query, share @ np.asarray(scorer.targets, np.float64), atol=1e-5)
-    for found, exact in zip(of_scorer, expected, strict=True):
-        np.testing.assert_allclose(found, exact, atol=1e-5)
+def oracle(name: str, made: Problem, gained: np.ndarray) -> np.ndarray:
+    """(T,) losses by their definitions, a target and a negative at a time."""
+    found = []
+    items, expected = np.asarray(made.negatives.item), np.exp(np.float64(made.negatives.log_expected))
+    for base, added, y in zip(np.exp(scores(made)), gained, np.asarray(made.target), strict=True):
+        drawn = [(j, m) for j, m in zip(items, expected, strict=True) if j != y]
+        total = base.sum() if name == "softmax" else base[y] + sum(base[j] / m for j, m in drawn)
+        if name in ("softmax", "sampled"):
+            found.append(-np.log((base[y] / total + added[y]) / (1 + added.sum())))
+            continue
+        x = np.log(base + total * added)
+        alpha, t = N / V, CALIBRATION if name == "gbce" else 0.0
+        beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+        wrong = sum(alpha / m * np.log(1 - expit(x[j])) for j, m in drawn)
+        found.append(-beta * np.log(expit(x[y])) - wrong)
+    return np.array(found)
 
 
-def test_slopes_are_those_of_finite_differences_in_float64() -> None:
+@every_loss
+@pytest.mark.parametrize("excited", [True, False])
+def test_values_are_those_of_the_definition(name: str, excited: bool) -> None:
+    made = problem()
+    expected = oracle(name, made, made.gained if excited else 0 * made.gained)
+    found = jax.jit(lambda scorer: made.loss(name, scorer=scorer, excited=excited))
+    np.testing.assert_allclose(found(made.scorer), expected, rtol=1e-5)
+    np.testing.assert_allclose(found(made.scorer.dense()), expected, rtol=1e-5)
+
+
+@every_loss
+def test_slopes_are_those_of_finite_differences_in_float64(name: str) -> None:
     with jax.enable_x64(True):
-        query, grid, scorer = problem(np.float64, seed=3)
+        made = problem(1, dtype=np.float64)
 
         @jax.jit
-        def chunked(query: Any, scorer: Scorer) -> jax.Array:
-            return log_partition(query, grid, scorer, 4)
+        def loss(query: Any, scorer: Any, target: Any, total: Any, negatives: Any) -> jax.Array:
+            excitation = Excitation(target, total, negatives)
+            return made.loss(name, query=query, scorer=scorer, excitation=excitation)
 
-        check_grads(chunked, (query, scorer), 1, ["rev"], 1e-7, 1e-7)
-
-
-@pytest.mark.parametrize("scale", [0.0, 30.0])
-def test_no_score_is_too_flat_or_too_steep(scale: float) -> None:
-    query, grid, scorer = problem(seed=4, scale=scale)
-    scorer = scorer._replace(bias=scorer.bias.at[0].set(3e3).at[1].set(-3e3))
-    expected = logsumexp(dense(query, grid, scorer), axis=1)
-    np.testing.assert_allclose(log_partition(query, grid, scorer, 4), expected, rtol=1e-5)
-    slopes = jax.grad(lambda q, s: log_partition(q, grid, s, 4).sum(), (0, 1))(query, scorer)
-    assert all(np.isfinite(slope).all() for slope in jax.tree.leaves(slopes))
+        np.testing.assert_allclose(
+            loss(made.query, made.scorer, *made.excitation), oracle(name, made, made.gained), rtol=1e-12
+        )
+        check_grads(loss, (made.query, made.scorer, *made.excitation), 1, ["rev"], 1e-5, 1e-5)
 
 
-def excited(seed: int = 5) -> tuple[Any, np.ndarray]:
-    """The problem and what each item's intensity gains at each query: most items gain nothing."""
-    random = np.random.default_rng(seed)
-    return problem(seed=seed), np.where(random.random((T, V)) < 0.3, random.gamma(1.0, 2.0, (T, V)), 0.0)
+@every_loss
+def test_targets_that_do_not_count_give_nothing_and_no_slope(name: str) -> None:
+    made = problem(2)
 
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss(scorer: SparseScorer, where: Any, query: Any, excitation: Any) -> Any:
+        args = (made.grid, made.target, scorer, excitation)
+        values = LOSSES[name](query, *args, negatives=made.negatives, where=where)
+        return values.sum(), values
 
-def log_of(gained: np.ndarray) -> jax.Array:
-    return jnp.asarray(np.where(gained > 0, np.log(np.where(gained > 0, gained, 1.0)), -1e9), jnp.float32)
-
-
-def likelihoods(item_chunk: int, *, with_counts: bool = True) -> np.ndarray:
-    """(T, V) log-likelihood of every item as the target of every query."""
-    (query, grid, scorer), gained = excited()
-    of_all = log_of(gained.sum(1))
-
-    @jax.vmap
-    def likelihood(item: Any, gained: Any) -> jax.Array:
-        target = jnp.broadcast_to(item, T)
-        excitation = Excitation(gained, of_all) if with_counts else None
-        return log_likelihood(query, grid, target, scorer, excitation, item_chunk=item_chunk)
-
-    return np.asarray(likelihood(jnp.arange(V, dtype=jnp.int32), log_of(gained.T))).T
-
-
-@pytest.mark.parametrize("item_chunk", [4, 20_000])
-def test_log_likelihood_is_the_dense_probability_of_every_item(item_chunk: int) -> None:
-    (query, grid, scorer), gained = excited()
-    scores = dense(query, grid, scorer)
-    intensity = np.exp(scores - logsumexp(scores, axis=1, keepdims=True)) + gained
-    expected = np.log(intensity / intensity.sum(1, keepdims=True))
-    np.testing.assert_allclose(likelihoods(item_chunk), expected, atol=2e-5)
-
-
-@pytest.mark.parametrize("with_counts", [True, False])
-def test_the_probabilities_of_all_items_add_up_to_one(with_counts: bool) -> None:
-    total = np.exp(likelihoods(4, with_counts=with_counts)).sum(1)
-    np.testing.assert_allclose(total, np.ones(T), rtol=1e-5)
-
-
-def test_nobody_without_a_history_is_excited() -> None:
-    query, grid, scorer = problem(seed=6)
-    target, nothing = jnp.arange(T, dtype=jnp.int32), jnp.full(T, -1e9, jnp.float32)
-    found = log_likelihood(query, grid, target, scorer, Excitation(nothing, nothing))
-    np.testing.assert_allclose(found, log_likelihood(query, grid, target, scorer), rtol=1e-6)
-
-    def slope(query: Any) -> Any:
-        return log_likelihood(query, grid, target, scorer, Excitation(nothing, nothing)).sum()
-
-    assert np.isfinite(jax.grad(slope)(query)).all()
-
-
-def test_scores_of_one_item_are_those_of_all() -> None:
-    query, grid, scorer = problem(seed=7)
-    item = jnp.asarray(np.random.default_rng(0).integers(0, V, T), jnp.int32)
-    np.testing.assert_allclose(
-        scorer.score(query, grid, item), scorer.scores(query, grid)[jnp.arange(T), item], rtol=1e-5
+    where = jnp.array([True, False, True, True, False, False])
+    broken = jax.tree.map(
+        lambda x: jnp.where(where.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.nan),
+        (made.query, made.excitation),
     )
+    (_, found), slopes = loss(made.scorer, where, *broken)
+    np.testing.assert_allclose(found, np.where(where, made.loss(name), 0.0), rtol=1e-6)
+    _, expected = loss(made.scorer, where, made.query, made.excitation)
+    jax.tree.map(np.testing.assert_array_equal, slopes, expected)
+    assert all(np.asarray(slope).any() for slope in jax.tree.leaves(slopes))
+    (_, nothing), slopes = loss(made.scorer, jnp.zeros(T, bool), *broken)
+    assert not np.asarray(nothing).any()
+    assert not any(np.asarray(slope).any() for slope in jax.tree.leaves(slopes))
+
+
+@every_loss
+def test_no_score_is_too_flat_or_too_steep(name: str) -> None:
+    made = problem(3, scale=30.0)
+    bias = made.scorer.bias.at[0].set(3e3).at[1].set(-3e3).at[5].set(3e3)
+    excitation = made.excitation._replace(target=made.excitation.target.at[4:].set(-1e9))
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss(query: Any, bias: Any) -> Any:
+        scorer = made.scorer._replace(bias=bias)
+        values = made.loss(name, query=query, scorer=scorer, excitation=excitation)
+        return values.sum(), values
+
+    for some in (bias, bias.at[8].set(-3e3)):
+        (_, values), slopes = loss(made.query, some)
+        assert np.isfinite(values).all()
+        assert np.isfinite(slopes).all()
+    assert np.max(values) > 1e3
+
+
+@every_loss
+def test_compiled_and_mapped_are_one_by_one(name: str) -> None:
+    both = [problem(4), problem(5)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *(made[:6] for made in both))
+
+    def loss(*args: Any) -> jax.Array:
+        return LOSSES[name](*args[:5], negatives=args[5])
+
+    together = jax.jit(jax.vmap(loss))(*stacked)
+    for found, made in zip(together, both, strict=True):
+        np.testing.assert_allclose(found, made.loss(name), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_without_what_it_needs_a_loss_says_so(name: str) -> None:
+    made = problem()
+    with pytest.raises(InputError, match="negatives=None"):
+        LOSSES[name](*made[:5])
+    if name != "sampled":
+        with pytest.raises(InputError, match=r"excitation\.negatives=None"):
+            made.loss(name, excitation=Excitation(*made.excitation[:2]))
+
+
+def all_items(dtype: Any = np.float32) -> Negatives:
+    order = np.random.default_rng(6).permutation(V)
+    return Negatives(jnp.asarray(order, jnp.int32), jnp.zeros(V, dtype))
+
+
+def test_every_item_as_a_negative_is_the_full_softmax() -> None:
+    made = problem(6)
+    found = made.loss("sampled", negatives=all_items())
+    np.testing.assert_allclose(found, made.loss("softmax"), rtol=1e-5, atol=1e-6)
+
+
+def test_an_item_drawn_twice_counts_twice() -> None:
+    made = problem(7)
+    twice = Negatives(jnp.array([5, 5], jnp.int32), jnp.full(2, jnp.log(0.6)))
+    once = Negatives(jnp.array([5], jnp.int32), jnp.full(1, jnp.log(0.3)))
+    found = made.loss("sampled", negatives=twice)
+    np.testing.assert_allclose(found, made.loss("sampled", negatives=once), rtol=1e-5)
+
+
+TAKEN = np.array([40, 0, 7, 1, 3, 90, 12, 5, 22])  # of each item in training
+
+
+@functools.cache
+def many_draws(uniform: float, count: int = 16, times: int = 4_000) -> Negatives:
+    """(times, count) negatives."""
+    cumulative = jnp.asarray(np.cumsum(TAKEN), jnp.int32)
+    keys = jax.random.split(jax.random.key(8), times)
+    return jax.jit(jax.vmap(lambda key: draw(key, cumulative, count, uniform=uniform)))(keys)
+
+
+@pytest.mark.parametrize("uniform", [0.0, 0.3, 1.0])
+def test_items_are_drawn_as_often_as_expected(uniform: float) -> None:
+    drawn = many_draws(uniform)
+    times, count = drawn.item.shape
+    evenly = round(uniform * count)
+    expected = evenly / V + (count - evenly) * TAKEN / TAKEN.sum()
+    np.testing.assert_allclose(drawn.log_expected, np.log(expected[drawn.item]), rtol=1e-5, atol=1e-6)
+    assert expected.sum() == pytest.approx(count)
+    found = np.bincount(np.ravel(drawn.item), minlength=V)
+    error = np.sqrt(times * expected)  # a sum of independent draws varies no more than a Poisson count
+    assert (np.abs(found - times * expected) <= 4.5 * error).all()
+    assert (found[1] == 0) == (uniform == 0)
+    within = np.bincount(np.ravel(drawn.item[:, :evenly]), minlength=V)
+    assert (np.abs(within - times * evenly / V) <= 4.5 * np.sqrt(times * evenly / V)).all()
+
+
+def test_draws_are_independent_of_each_other_and_a_function_of_the_key() -> None:
+    drawn = np.asarray(many_draws(0.0).item)
+    first, last = drawn[:, 0] == 5, drawn[:, -1] == 5
+    together = np.mean(first & last) - np.mean(first) * np.mean(last)
+    assert abs(together) < 4.5 * 0.25 / np.sqrt(len(drawn))
+    again = draw(jax.random.split(jax.random.key(8), 4_000)[7], jnp.cumsum(TAKEN), 16, uniform=0.0)
+    np.testing.assert_array_equal(again.item, drawn[7])
+
+
+def over_draws(name: str, made: Problem, uniform: float) -> np.ndarray:
+    """(times, T) losses without a revisit head."""
+    loss = jax.jit(jax.vmap(lambda drawn: made.loss(name, excited=False, negatives=drawn)))
+    return np.asarray(loss(many_draws(uniform)), np.float64)
+
+
+def assert_mean(values: np.ndarray, expected: np.ndarray) -> None:
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    assert (error < 0.02 * expected).all()
+    assert (np.abs(values.mean(axis=0) - expected) < 4.5 * error).all()
+
+
+@pytest.mark.parametrize("uniform", [0.3, 1.0])
+def test_the_sampled_normaliser_is_unbiased_for_every_target(uniform: float) -> None:
+    made = problem(8)
+    base = scores(made)
+    own = base[np.arange(T), np.asarray(made.target)]
+    assert_mean(np.exp(over_draws("sampled", made, uniform) + own), np.exp(base).sum(1))
+
+
+@pytest.mark.parametrize("uniform", [0.3, 1.0])
+def test_a_binary_loss_is_on_average_that_of_uniform_draws(uniform: float) -> None:
+    made = problem(9)
+    base, target = scores(made), np.asarray(made.target)
+    wrong = np.where(np.arange(V) == target[:, None], 0.0, np.log1p(np.exp(base))).sum(1)
+    expected = np.log1p(np.exp(-base[np.arange(T), target])) + 16 / V * wrong
+    assert_mean(over_draws("bce", made, uniform), expected)
+
+
+def test_more_negatives_bring_the_sampled_softmax_to_the_full_one() -> None:
+    made = problem(10)
+    whole = made.loss("softmax")
+
+    def error(count: int) -> float:
+        drawn = many_draws(0.5, count, 64)
+        found = jax.vmap(lambda drawn: made.loss("sampled", negatives=drawn))(drawn)
+        return float(np.sqrt(np.square(found - whole[None]).mean()))
+
+    assert error(4_096) < error(64) / 4  # falls with the square root: to an eighth
+    assert error(4_096) < 0.02
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.5, 1.0])
+def test_gbce_is_best_where_its_paper_says(calibration: float) -> None:
+    """One uniform negative, all cases enumerated: the best odds are beta / alpha p / (1 - p), with
+    calibration 1 those of the probability itself."""
+    p, alpha = np.random.default_rng(12).dirichlet(np.ones(V)), 1 / V
+    beta = alpha * (calibration * (1 - 1 / alpha) + 1 / alpha)
+    best = jnp.asarray(np.log(beta / alpha * p / (1 - p)), jnp.float32)
+    zero = jnp.zeros(V, jnp.int32)
+
+    def expected(bias: jax.Array) -> jax.Array:
+        def of_negative(item: jax.Array) -> jax.Array:
+            drawn = Negatives(item[None], jnp.full(1, jnp.log(alpha)))
+            scorer = Scorer(jnp.zeros((V, 1)), bias, jnp.zeros((1, V)))
+            query, target = jnp.zeros((V, 1)), jnp.arange(V, dtype=jnp.int32)
+            values = losses.gbce(query, zero, target, scorer, negatives=drawn, calibration=calibration)
+            return (jnp.asarray(p, jnp.float32) * values).sum()
+
+        return jax.vmap(of_negative)(jnp.arange(V, dtype=jnp.int32)).mean()
+
+    np.testing.assert_allclose(jax.grad(expected)(best), np.zeros(V), atol=1e-6)
+    assert np.abs(jax.grad(expected)(best + 0.1)).min() > 1e-6

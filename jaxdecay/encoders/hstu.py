@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdecay.encoders.events import Places
-from jaxdecay.encoders.sasrec import REACH, distance, in_heads, seen
+from jaxdecay.encoders.pairs import REACH, distance, in_heads, seen
 from jaxdecay.modes import whole
 
 _WIDTH = 0.301  # of a bucket, in natural logarithms of seconds

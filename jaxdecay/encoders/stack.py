@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxdecay.encoders.bank import DecayMixer
 from jaxdecay.encoders.events import Places
 from jaxdecay.encoders.hstu import TimedAttention
-from jaxdecay.encoders.sasrec import Attention
+from jaxdecay.encoders.transformer import Attention
 
 Kind = Literal["bank", "transformer", "hstu"]
 

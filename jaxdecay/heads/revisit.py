@@ -16,11 +16,11 @@ half-life $h_\sigma$ of recovery learned. Below 0 $\sigma$ says the opposite: th
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout
+from jaxdecay.encoders import latest
 from jaxdecay.history import History, Requests
 from jaxdecay.interest import Bank
 from jaxdecay.modes import in_days
@@ -105,13 +105,12 @@ class Revisit(nn.Module):
     ) -> tuple[Int[Array, " r"], Float[Array, " r"]]:
         """The item taken last before each request (-1 for none), and what satiation leaves of its count."""
         taken = history.mask & (history.weight > 0)
-        latest = jax.lax.cummax(jnp.where(taken, jnp.arange(len(taken)), -1))
-        latest = jnp.concatenate([jnp.full(1, -1), latest])[ages.past.shape[0] + requests.seen]
-        idle = in_days(requests.at - history.time[latest])
+        row = latest(taken, ages.past.shape[0] + requests.seen)
+        idle = in_days(requests.at - history.time[row])
         fading = self.satiation * jnp.ones_like(idle)
         if self.recovery < float("inf"):
             fading *= jnp.exp2(-idle / (self.recovery * jnp.exp(self.recovery_shift)))
-        return jnp.where(latest < 0, -1, history.item[latest]), jnp.exp(-fading)
+        return jnp.where(row < 0, -1, history.item[row]), jnp.exp(-fading)
 
     def kernel(
         self,

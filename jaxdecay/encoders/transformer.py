@@ -15,13 +15,11 @@ References:
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from jaxdecay.encoders.events import Places
-from jaxdecay.errors import InputError
+from jaxdecay.encoders.pairs import REACH, distance, in_heads, seen
 
-REACH = 64
-"""Distances with a bias of their own."""
 _LOWEST = -1e30
 
 
@@ -48,27 +46,3 @@ class Attention(nn.Module):
         weights = jnp.where(visible[None], weights, 0.0).astype(self.dtype)
         mixed = jnp.einsum("hqk,khd->qhd", weights, value).reshape(x.shape)
         return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(mixed)
-
-
-def in_heads(shape: tuple[int, ...], heads: int) -> tuple[int, int, int]:
-    """The shape of vectors (n, d) as (n, heads, d / heads)."""
-    length, width = shape
-    if width % heads:
-        raise InputError(f"{heads} heads for {width} dimensions: give a divisor of it")
-    return length, heads, width // heads
-
-
-def distance(length: int) -> Int[Array, "n n"]:
-    """Events from each column to each row, at most `REACH` - 1; 0 for later ones."""
-    place = jnp.arange(length)
-    return jnp.clip(place[:, None] - place[None], 0, REACH - 1)
-
-
-def seen(places: Places, context: int) -> Bool[Array, "n n"]:
-    """Whether the row's event sees the column's: its own and earlier ones, ``context`` at most (0 for all).
-
-    The bound is each event's own: what an event means does not hang on where a history was cut.
-    """
-    place = jnp.arange(len(places.mask))
-    ago = place[:, None] - place[None]
-    return (ago >= 0) & (ago < (context or len(place))) & places.mask[None]
