@@ -73,6 +73,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         shares=jnp.asarray(shares),
         priors=half_life_priors(priors, group_levels(histories, spec), spec),
         taken=jnp.asarray(taken(histories, spec)),
+        since=jnp.asarray(since(histories, spec)),
     )
     tx = optimizer(
         train.learning_rate,
@@ -89,6 +90,14 @@ def taken(histories: Histories, spec: Spec) -> np.ndarray:
     if len(item) > np.iinfo(np.int32).max:
         raise InputError(f"{len(item):,} training targets: negatives are drawn from at most 2,147,483,647")
     return np.cumsum(np.bincount(item, minlength=spec.items)).astype(np.int32)
+
+
+def since(histories: Histories, spec: Spec) -> np.ndarray:
+    """(V,) float32: share of the training events that were no earlier than the first of each item."""
+    train = histories.part == 0
+    time, first = np.asarray(histories.time)[train], np.full(spec.items, np.iinfo(np.int64).max)
+    np.minimum.at(first, np.asarray(histories.item)[train], time)
+    return (1 - np.searchsorted(np.sort(time), first) / len(time)).astype(np.float32)
 
 
 def validation(pieces: Pieces, options: TrainOptions) -> loop.Evaluate:

@@ -79,6 +79,9 @@ class ModelOptions:
     """Whether the item taken last may be wanted less for a while (or more): learned with its half-life."""
     popularity: bool = True
     """The head of decayed popularity."""
+    cold_items: bool = True
+    """Whether items that came after training have a level and a mixture of popularity of their own, learned
+    by hiding some of the latest items from each batch (not with relative times)."""
     calendar: bool = True
     """Hour of day and day of week of the request as inputs (not with relative times)."""
     per_item: bool = True
@@ -181,6 +184,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         floor=options.floor and not fixed,
         recovery=_recovery(histories, still or fixed) if revisit and options.satiation else 0.0,
         encoder=_encoder(histories, options, half_lives),
+        cold_items=options.cold_items and histories.clock != "relative",
     )
 
 

@@ -81,6 +81,7 @@ class Interest(nn.Module):
             behaviours=spec.behaviours,
             calendar=spec.calendar,
             timed=spec.request_time == "used",
+            cold=spec.cold_items,
         )
         self.revisit = (
             Revisit(
@@ -92,7 +93,8 @@ class Interest(nn.Module):
             if spec.revisit
             else None
         )
-        self.popularity = Popularity(len(spec.popularity_half_lives)) if spec.popularity_half_lives else None
+        rates = len(spec.popularity_half_lives)
+        self.popularity = Popularity(rates, cold=spec.cold_items) if rates else None
 
     def everything(self, items: Items, shares: Float[Array, "g v r"]) -> Read:
         """All parts once, on an empty history: what `init` needs to see."""
@@ -119,10 +121,10 @@ class Interest(nn.Module):
         """The same, with popularity to be worked out for the items that are asked for."""
         vectors = self.similarity.vectors(items)
         targets, bias = self.similarity.targets(vectors), self.similarity.bias(items)
+        cold = (items.index >= self.spec.items).astype(jnp.int32)
         if self.popularity is None:  # the logarithm of anything, times nothing
-            return SparseScorer(targets, bias, shares[..., :0], jnp.ones(1), jnp.zeros(())), vectors
-        weights, exponent = self.popularity.weights(), self.popularity.exponent
-        return SparseScorer(targets, bias, shares, weights, exponent), vectors
+            return SparseScorer(targets, bias, shares[..., :0], jnp.ones((2, 1)), jnp.zeros(2), cold), vectors
+        return SparseScorer(targets, bias, shares, *self.popularity.weights(), cold), vectors
 
     def __call__(
         self,

@@ -4,6 +4,7 @@ import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
@@ -13,6 +14,9 @@ from jaxdecay.history import Items
 from jaxdecay.layout import Layout
 from jaxdecay.model import Interest, Read
 from jaxdecay.priors import Priors
+
+_HIDDEN = 0.25  # share of the late items that a batch hides
+_LATE = 0.3  # share of the log, at most, that is left when a late item comes
 
 Loss = Literal["softmax", "sampled-softmax", "gbce", "bce"]
 
@@ -25,6 +29,8 @@ class Constants(struct.PyTreeNode):
     priors: Priors
     taken: Int[Array, " v"]
     """How often each item and all those before it were targets of training: what negatives are drawn by."""
+    since: Float[Array, " v"]
+    """Share of the training events that were no earlier than the item's first."""
 
 
 class Objective(NamedTuple):
@@ -55,7 +61,10 @@ def batch_loss(
     """
     negatives = dropout = None
     if step is not None:
-        draws, drops = jax.random.split(jax.random.fold_in(jax.random.key(objective.seed), step))
+        key = jax.random.fold_in(jax.random.key(objective.seed), step)
+        draws, drops, hides = jax.random.split(key, 3)
+        if model.spec.cold_items:
+            constants = constants.replace(items=hidden(constants, hides))
         dropout = drops if model.spec.encoder.dropout else None
         if objective.loss != "softmax":
             share = objective.uniform_negatives
@@ -76,6 +85,20 @@ def batch_loss(
     flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
     rows = (read.query, batch.grid, batch.target, read.excitation, batch.valid)
     return layout.by_rows(of_rows)(*map(flat, rows)).reshape(batch.valid.shape)
+
+
+def hidden(constants: Constants, key: Array) -> Items:
+    """The catalogue of one batch: some of the latest items have no vector, bias or weights of their own, as
+    if training had ended before they came.
+
+    So what is left of an item that came after training, its columns and its popularity, learns to speak for
+    it. Hiding what cold items lack is an idea of Volkovs, Yu and Poutanen, *DropoutNet* (2017); here it is
+    what time would hide.
+    """
+    when, which = jax.random.split(key)
+    late = constants.since < _LATE * jax.random.uniform(when)
+    hide = late & jax.random.bernoulli(which, _HIDDEN, late.shape)
+    return constants.items._replace(index=jnp.where(hide, late.shape[0], constants.items.index))
 
 
 def batch_log_likelihood(

@@ -8,7 +8,7 @@ import jax
 import optax
 
 # A handful of scalars that set how the heads stand to each other: as well determined as the half-lives.
-_LEVELS = {"level", "group_strength", "behaviour_strength", "exponent"}
+_LEVELS = {"level", "group_strength", "behaviour_strength", "exponent", "cold_exponent", "cold_level"}
 _PACES = {
     *("log_half_life", "log_envelope", "period_shift", "decay_recovery"),
     *("decay_days_shift", "decay_steps_shift"),

@@ -44,29 +44,32 @@ class SparseScorer(NamedTuple):
     targets: Float[Array, "v d"]
     bias: Float[Array, " v"]
     shares: Float[Array, "g v r"]
-    mixture: Float[Array, " r1"]
-    exponent: Float[Array, ""]
+    mixture: Float[Array, "2 r1"]
+    """Of items that training knows, and of those it does not."""
+    exponent: Float[Array, " 2"]
+    cold: Int[Array, " v"]
+    """1 for items that training does not know."""
 
     def score(
         self, query: Float[Array, "t d"], grid: Int[Array, " t"], item: Int[Array, " t"]
     ) -> Float[Array, " t"]:
         """As that of `Scorer`."""
         inner = jnp.einsum("td,td->t", query, self.targets[item])
-        return inner + self.bias[item] + self._popularity(self.shares[grid, item])
+        return inner + self.bias[item] + self._popularity(self.shares[grid, item], item)
 
     def among(
         self, query: Float[Array, "t d"], grid: Int[Array, " t"], items: Int[Array, " n"]
     ) -> Float[Array, "t n"]:
         """As that of `Scorer`."""
-        trend = self._popularity(self.shares[:, items])[grid]
+        trend = self._popularity(self.shares[:, items], items)[grid]
         return query @ self.targets[items].T + self.bias[items][None] + trend
 
     def dense(self) -> Scorer:
         """All of it worked out."""
-        return Scorer(self.targets, self.bias, self._popularity(self.shares))
+        return Scorer(self.targets, self.bias, self._popularity(self.shares, jnp.arange(len(self.bias))))
 
-    def _popularity(self, shares: Float[Array, "*n r"]) -> Float[Array, "*n"]:
-        return popularity(shares, self.mixture, self.exponent, items=self.bias.shape[0])
+    def _popularity(self, shares: Float[Array, "*g n r"], item: Int[Array, " n"]) -> Float[Array, "*g n"]:
+        return popularity(shares, self.mixture, self.exponent, self.cold[item], items=self.bias.shape[0])
 
 
 AnyScorer: TypeAlias = Scorer | SparseScorer

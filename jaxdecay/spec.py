@@ -89,6 +89,8 @@ class Spec:
     recovery: float = 0.0
     """Days from which on the half-life of satiation is learned; infinite for one that stays, 0 for none."""
     encoder: Encoder = Encoder()
+    cold_items: bool = False
+    """Whether items that training does not know have a level and a popularity of their own."""
 
     def __post_init__(self) -> None:
         if self.request_time not in ("used", "ignored"):

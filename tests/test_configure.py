@@ -130,6 +130,7 @@ def parameters(**options: Any) -> set[str]:
         ({"revisit": False}, ("revisit",)),
         ({"satiation": False}, ("satiation", "recovery")),
         ({"popularity": False}, ("popularity",)),
+        ({"cold_items": False}, ("cold_level", "cold_exponent", "cold_mixture")),
         ({"calendar": False}, ("calendar",)),
         ({"per_item": False}, ("item_write",)),
         ({"per_user": False}, ("user_read",)),

@@ -47,17 +47,29 @@ class TestColumns:
 
 class TestPopularity:
     def test_logarithm_of_the_mixture_of_shares_and_a_uniform_floor(self) -> None:
-        head, random = Popularity(2), np.random.default_rng(0)
+        head, random = Popularity(2, cold=True), np.random.default_rng(0)
         shares = random.random((3, 4, 2))
         shares = jnp.asarray(shares / shares.sum(1, keepdims=True), jnp.float32).at[0].set(0.0)
         p = toys.moved(head, Popularity.weights)
-        mixture = np.exp(np.float64(p["decay_mixture"]))
-        mixture /= mixture.sum()
-        expected = float(p["exponent"]) * np.log(np.float64(shares) @ mixture[:2] + mixture[2] / 4)
-        weights = toys.call(head, Popularity.weights, p)
-        found = popularity(shares, weights, p["exponent"], items=4)
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
-        assert np.ptp(found[0]) == 0  # before the first event all items are alike
+        weights, exponents = toys.call(head, Popularity.weights, p)
+        cold = np.array([0, 1, 1, 0])
+        found = popularity(shares, weights, exponents, jnp.asarray(cold, jnp.int32), items=4)
+        for item in range(4):
+            name = ("decay_mixture", "exponent"), ("decay_cold_mixture", "cold_exponent")
+            logits, exponent = (np.float64(p[one]) for one in name[cold[item]])
+            mixture = np.exp(logits) / np.exp(logits).sum()
+            expected = exponent * np.log(
+                np.asarray(shares, np.float64)[:, item] @ mixture[:2] + mixture[2] / 4
+            )
+            np.testing.assert_allclose(found[:, item], expected, rtol=1e-5)
+        assert np.ptp(found[0, cold == 1]) == 0  # before the first event all items are alike
+
+    def test_unknown_items_are_as_known_ones_where_they_have_nothing_of_their_own(self) -> None:
+        p = toys.moved(Popularity(2), Popularity.weights)
+        assert set(p) == {"exponent", "decay_mixture"}
+        (known, unknown), exponents = toys.call(Popularity(2), Popularity.weights, p)
+        np.testing.assert_array_equal(known, unknown)
+        assert exponents[0] == exponents[1] == p["exponent"]
 
 
 HISTORY = History(

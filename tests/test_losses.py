@@ -62,8 +62,9 @@ def problem(seed: int = 0, *, scale: float = 1.0, dtype: Any = np.float32) -> Pr
         array(scale * random.normal(size=(V, D))),
         array(scale * random.normal(size=V)),
         array(random.dirichlet(np.ones(V), (G, R)).swapaxes(1, 2)),
-        array(softmax(random.normal(size=R + 1))),
-        array(0.7),
+        array([softmax(one.normal(size=R + 1)) for one in (random, np.random.default_rng(seed + 100))]),
+        array([0.7, 0.4]),
+        jnp.asarray(np.arange(V) % 3 == 0, jnp.int32),
     )
     return Problem(
         array(scale * random.normal(size=(T, D))),
@@ -76,10 +77,18 @@ def problem(seed: int = 0, *, scale: float = 1.0, dtype: Any = np.float32) -> Pr
     )
 
 
+def floats(scorer: SparseScorer) -> dict[str, jax.Array]:
+    """What of it has slopes."""
+    return {name: value for name, value in scorer._asdict().items() if name != "cold"}
+
+
 def scores(made: Problem) -> np.ndarray:
     """(T, V) base scores in float64."""
-    targets, bias, shares, mixture, exponent = (np.asarray(x, np.float64) for x in made.scorer)
-    trend = exponent * np.log(shares @ mixture[:-1] + mixture[-1] / V)
+    targets, bias, shares, mixtures, exponents = (np.asarray(x, np.float64) for x in made.scorer[:5])
+    trend = np.zeros(shares.shape[:2])
+    for item, cold in enumerate(made.scorer.cold.tolist()):
+        mixed = shares[:, item] @ mixtures[cold][:-1] + mixtures[cold][-1] / V
+        trend[:, item] = exponents[cold] * np.log(mixed)
     return np.asarray(made.query, np.float64) @ targets.T + bias + trend[np.asarray(made.grid)]
 
 
@@ -119,12 +128,12 @@ def test_slopes_are_those_of_finite_differences_in_float64(name: str) -> None:
         @jax.jit
         def loss(query: Any, scorer: Any, target: Any, total: Any, negatives: Any) -> jax.Array:
             excitation = Excitation(target, total, negatives)
-            return made.loss(name, query=query, scorer=scorer, excitation=excitation)
+            whole = made.scorer._replace(**scorer)
+            return made.loss(name, query=query, scorer=whole, excitation=excitation)
 
-        np.testing.assert_allclose(
-            loss(made.query, made.scorer, *made.excitation), oracle(name, made, made.gained), rtol=1e-12
-        )
-        check_grads(loss, (made.query, made.scorer, *made.excitation), 1, ["rev"], 1e-5, 1e-5)
+        args = made.query, floats(made.scorer), *made.excitation
+        np.testing.assert_allclose(loss(*args), oracle(name, made, made.gained), rtol=1e-12)
+        check_grads(loss, args, 1, ["rev"], 1e-5, 1e-5)
 
 
 @every_loss
@@ -133,8 +142,8 @@ def test_targets_that_do_not_count_give_nothing_and_no_slope(name: str) -> None:
 
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
-    def loss(scorer: SparseScorer, where: Any, query: Any, excitation: Any) -> Any:
-        args = (made.grid, made.target, scorer, excitation)
+    def loss(scorer: Any, where: Any, query: Any, excitation: Any) -> Any:
+        args = (made.grid, made.target, made.scorer._replace(**scorer), excitation)
         values = LOSSES[name](query, *args, negatives=made.negatives, where=where)
         return values.sum(), values
 
@@ -143,12 +152,12 @@ def test_targets_that_do_not_count_give_nothing_and_no_slope(name: str) -> None:
         lambda x: jnp.where(where.reshape(-1, *[1] * (x.ndim - 1)), x, jnp.nan),
         (made.query, made.excitation),
     )
-    (_, found), slopes = loss(made.scorer, where, *broken)
+    (_, found), slopes = loss(floats(made.scorer), where, *broken)
     np.testing.assert_allclose(found, np.where(where, made.loss(name), 0.0), rtol=1e-6)
-    _, expected = loss(made.scorer, where, made.query, made.excitation)
+    _, expected = loss(floats(made.scorer), where, made.query, made.excitation)
     jax.tree.map(np.testing.assert_array_equal, slopes, expected)
     assert all(np.asarray(slope).any() for slope in jax.tree.leaves(slopes))
-    (_, nothing), slopes = loss(made.scorer, jnp.zeros(T, bool), *broken)
+    (_, nothing), slopes = loss(floats(made.scorer), jnp.zeros(T, bool), *broken)
     assert not np.asarray(nothing).any()
     assert not any(np.asarray(slope).any() for slope in jax.tree.leaves(slopes))
 

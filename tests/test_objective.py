@@ -14,7 +14,7 @@ from jaxdecay import losses
 from jaxdecay.assembly import Pieces
 from jaxdecay.errors import InputError
 from jaxdecay.model import Interest
-from jaxdecay.objective import Objective, batch_loss
+from jaxdecay.objective import Objective, batch_loss, hidden
 from jaxdecay.train import TrainOptions, init_state, make_train_step
 
 GBCE = Objective("gbce", 6, 0.5, 0.4, 3)
@@ -47,7 +47,7 @@ def test_each_loss_reads_scores_and_counts_of_the_negatives_drawn(loss: Any) -> 
     made, params = toys.everything()
     objective, batch = GBCE._replace(loss=loss), made.batches[0]
     found = batch_losses(made.model, params, batch, made.constants, objective, jnp.int32(5))
-    key, _ = jax.random.split(jax.random.fold_in(jax.random.key(3), 5))
+    key = jax.random.split(jax.random.fold_in(jax.random.key(3), 5), 3)[0]
     drawn = losses.draw(key, made.constants.taken, 6, uniform=0.5)
     base, added = parts(made, params, batch)
     own = np.asarray(batch.target)[..., None]
@@ -171,3 +171,52 @@ def test_what_is_drawn_by_are_the_targets_of_training() -> None:
     times = np.bincount(histories.item[kept], minlength=made.model.spec.items)
     np.testing.assert_array_equal(np.diff(made.constants.taken, prepend=0), times)
     assert made.constants.taken[-1] == made.batches.targets
+
+
+def test_the_latest_items_are_hidden_and_never_the_others() -> None:
+    histories = toys.log((30, 40), items=9)
+    made = toys.pieces(histories, toys.spec(histories, cold_items=True), window=64)
+    constants, train = made.constants, histories.part == 0
+    first = [histories.time[train & (histories.item == item)].min() for item in range(made.model.spec.items)]
+    shares = [(histories.time[train] >= one).mean() for one in first]
+    np.testing.assert_allclose(constants.since, shares, rtol=1e-6)
+    items = made.model.spec.items
+    since = jnp.linspace(0.0, 0.5, items)
+    spread = constants.replace(since=since)
+    index = jax.vmap(lambda key: hidden(spread, key).index)(jax.random.split(jax.random.key(0), 4_000))
+    gone = np.asarray(index != jnp.arange(items)[None])
+    assert np.asarray(index)[gone].min() == np.asarray(index)[gone].max() == items
+    # hidden if it came after a moment drawn evenly from the last 0.3, and then one time in four
+    expected = 0.25 * np.clip(1 - np.asarray(since) / 0.3, 0.0, 1.0)
+    np.testing.assert_allclose(gone.mean(0), expected, atol=0.03)
+    assert not gone[:, since > 0.3].any()
+    assert (since > 0.3).any()
+
+
+def test_a_hidden_item_has_what_an_unknown_one_has_and_only_a_loss_with_a_step_hides() -> None:
+    histories = toys.log((30, 40), items=9)
+    made = toys.pieces(histories, toys.spec(histories, cold_items=True), window=64)
+    params, constants, items = toys.random_params(made), made.constants, made.model.spec.items
+    args = made.model, Interest.scorer, params
+    without = constants.items._replace(index=constants.items.index.at[4].set(items))
+    scorer, vectors = toys.call(*args, without, constants.shares)
+    twin = jax.tree.map(lambda x: jnp.concatenate([x, x[4:5]]), constants.items)
+    twin = twin._replace(index=twin.index.at[-1].set(items))  # came after training, in all else as item 4
+    shares = jnp.concatenate([constants.shares, constants.shares[:, 4:5]], 1)
+    wide, others = toys.call(*args, twin, shares)
+    np.testing.assert_array_equal(vectors[4], others[-1])
+    np.testing.assert_array_equal(scorer.bias[4], wide.bias[-1])
+    assert scorer.bias[4] == params["similarity"]["cold_level"]
+    batch = jax.tree.map(jnp.asarray, made.batches[0])
+
+    @jax.jit
+    @jax.grad
+    def slope(params: Any, constants: Any) -> jax.Array:
+        return batch_loss(made.model, params, batch, constants, Objective(), None).sum()
+
+    quiet = slope(params, constants)
+    heard = slope(params, constants.replace(items=without))
+    for one, other in ((quiet, heard), (heard, quiet)):
+        assert np.asarray(one["similarity"]["embedding"])[4].any() == (one is quiet)
+        assert (other["similarity"]["cold_level"] == 0) == (other is quiet)
+        assert (other["popularity"]["cold_exponent"] == 0) == (other is quiet)

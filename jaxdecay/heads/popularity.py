@@ -4,32 +4,48 @@ $$ p_i(t) = \alpha \log\Bigl( \sum_r v_r\, \frac{c_{ir}(t)}{\sum_{i'} c_{i'r}(t)
 
 The counts $c_{ir}(t)=\sum_{t_j<t} 2^{-(t-t_j)/h_r}$ at a few fixed half-lives come from
 `jaxdecay.data.catalogue`; the mixture $v$ and the exponent $\alpha$ are learned, so that $\sum_r v_r
-2^{-\text{age}/h_r}$ is the kernel by which items age.
+2^{-\text{age}/h_r}$ is the kernel by which items age. Of items that training does not know nothing else is
+known either: they have a mixture and an exponent of their own.
 """
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 class Popularity(nn.Module):
-    """The mixture of the catalogue's shares and its exponent."""
+    """The mixture of the catalogue's shares and its exponent; with ``cold`` also those of unknown items."""
 
     rates: int
+    cold: bool = False
 
     def setup(self) -> None:
-        self.exponent = self.param("exponent", nn.initializers.constant(0.5), ())
-        self.mixture = self.param("decay_mixture", nn.initializers.zeros, (self.rates + 1,))
+        zeros, half = nn.initializers.zeros, nn.initializers.constant(0.5)
+        self.exponent = self.param("exponent", half, ())
+        self.mixture = self.param("decay_mixture", zeros, (self.rates + 1,))
+        self.cold_exponent = self.param("cold_exponent", half, ()) if self.cold else self.exponent
+        mixture = self.param("decay_cold_mixture", zeros, (self.rates + 1,)) if self.cold else self.mixture
+        self.cold_mixture = mixture
 
-    def weights(self) -> Float[Array, " r1"]:
-        """The mixture over the catalogue's half-lives, and last the share of a uniform floor."""
-        return jax.nn.softmax(self.mixture)
+    def weights(self) -> tuple[Float[Array, "2 r1"], Float[Array, " 2"]]:
+        """Of known and of unknown items the mixture over the catalogue's half-lives, last the share of a
+        uniform floor, and the exponent."""
+        mixtures = jax.nn.softmax(jnp.stack([self.mixture, self.cold_mixture]))
+        return mixtures, jnp.stack([self.exponent, self.cold_exponent])
 
 
 def popularity(
-    shares: Float[Array, "*n r"], weights: Float[Array, " r1"], exponent: Float[Array, ""], *, items: int
-) -> Float[Array, "*n"]:
-    """The score of one of so many ``items``, at one point of time, from its share at each rate (they sum to 1
-    over the items, or are 0); ``weights`` are those of the rates and last of the uniform floor."""
-    return exponent * jnp.log(shares @ weights[:-1] + weights[-1] / items)
+    shares: Float[Array, "*g n r"],
+    weights: Float[Array, "2 r1"],
+    exponent: Float[Array, " 2"],
+    cold: Int[Array, " n"],
+    *,
+    items: int,
+) -> Float[Array, "*g n"]:
+    """The scores of N of so many ``items`` from their shares at each rate (they sum to 1 over the items, or
+    are 0), at one point of time each or at G; ``weights`` and ``exponent``: see `Popularity.weights`,
+    ``cold``: 1 for unknown items."""
+    known, unknown = (shares @ one[:-1] + one[-1] / items for one in weights)
+    cold = jnp.broadcast_to(cold, known.shape)
+    return exponent[cold] * jnp.log(jnp.where(cold > 0, unknown, known))

@@ -36,7 +36,8 @@ class Similarity(nn.Module):
     Without an encoder (``encoder.blocks`` 0) events write the vectors of their items. With one they write
     what it makes of them, the last of them is part of the query as it is, and the query passes a
     feed-forward of its own. Without a bank (``decay`` None) the query is the last event alone.
-    ``timed`` False: the encoder is not told when it is asked.
+    ``timed`` False: the encoder is not told when it is asked. ``cold``: items without a vector of their own
+    have a bias, which they share.
     """
 
     items: int
@@ -49,11 +50,13 @@ class Similarity(nn.Module):
     behaviours: int = 1
     calendar: bool = True
     timed: bool = True
+    cold: bool = False
 
     def setup(self) -> None:
         normal, zeros = nn.initializers.normal, nn.initializers.zeros
         self.embedding = self.param("embedding", normal(OWN_VECTOR), (self.items, self.features))
         self.item_bias = self.param("bias", zeros, (self.items,))
+        self.cold_bias = self.param("cold_level", zeros, ()) if self.cold else 0.0
         self.log_temperature = self.param("log_temperature", nn.initializers.constant(1.6), ())
         self.log_softness = self.param("log_softness", nn.initializers.constant(-2.3), ())
         self.amplitude = self.param("amplitude", zeros, (self.behaviours,))
@@ -81,7 +84,7 @@ class Similarity(nn.Module):
 
     def bias(self, items: Items) -> Float[Array, " v"]:
         known = items.index < self.items
-        return jnp.where(known, self.item_bias[jnp.where(known, items.index, 0)], 0.0)
+        return jnp.where(known, self.item_bias[jnp.where(known, items.index, 0)], self.cold_bias)
 
     def query(
         self,
