@@ -94,6 +94,7 @@ ENTRIES = (
     Entry("bank + per user", model={"per_item": False, "periods": ()}),
     Entry("bank + per item + per user", model={"periods": ()}),
     Entry("no encoder", model={"encoder": "none"}),
+    Entry("no cold items", model={"cold_items": False}),
     Entry("request time withheld", model={"request_time": "ignored"}),
     # Other encoders in the same framework, bare and with the same heads.
     Entry("SASRec, bare", group="references", model=_SASREC | _BARE, grid=REFERENCE_GRID),
