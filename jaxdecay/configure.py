@@ -134,6 +134,8 @@ class ModelOptions:
         size = dataclasses.asdict(self.size)
         if self.size.encoder == "none":
             size |= dict.fromkeys((one for one in ENCODERS if one in size), None)
+        if self.size.encoder in ("none", "bank"):
+            size |= {"heads": ModelOptions.heads, "context": ModelOptions.context}  # of attention alone
         return dataclasses.replace(self, **{"preset": "small", **size})
 
     @classmethod

@@ -258,6 +258,7 @@ def test_equal_models_have_equal_resolved_options() -> None:
     written = ModelOptions(features=64, encoder="bank", blocks=2, dropout=0.1)
     assert base != written
     assert base.resolved() == written.resolved() == base.resolved().resolved()
+    assert base.resolved() == dataclasses.replace(base, heads=2, context=7).resolved()
     assert configure(timed(MONTH), base) == configure(timed(MONTH), base.resolved())
     assert ModelOptions(preset="base", encoder="none").resolved() == ModelOptions(features=64).resolved()
     assert base.resolved() != dataclasses.replace(base, dropout=0.2).resolved()
