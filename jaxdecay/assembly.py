@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from jaxdecay import checkpointing, distributed, loop, runs
-from jaxdecay.configure import ModelOptions, group_levels
+from jaxdecay.configure import group_levels
 from jaxdecay.data.batches import Batches, Reference
 from jaxdecay.data.catalogue import Catalogue, build_catalogue
 from jaxdecay.data.histories import Histories
@@ -20,6 +20,7 @@ from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rank_requests
 from jaxdecay.metrics import ndcg
 from jaxdecay.model import Interest, abstract_params
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.objective import Constants
 from jaxdecay.optimizer import optimizer
 from jaxdecay.predict import Predictor, items_of, shares_of

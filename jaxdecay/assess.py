@@ -13,12 +13,12 @@ import numpy as np
 from jaxdecay import checkpointing, runs
 from jaxdecay.assembly import load_predictor
 from jaxdecay.baselines import fit_baselines
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import System, evaluate
 from jaxdecay.fitting import train_run
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.protocol import Protocol, file_of
 from jaxdecay.results import Report
 from jaxdecay.train import TrainOptions

@@ -15,11 +15,12 @@ from jax.sharding import Mesh
 
 from jaxdecay import distributed, loop
 from jaxdecay.assembly import assemble, validation
-from jaxdecay.configure import ModelOptions, configure, spread
+from jaxdecay.configure import configure, spread
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.split import rolling_folds
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.train import TrainOptions
 
 _CANDIDATES = 5

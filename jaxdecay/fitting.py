@@ -9,12 +9,13 @@ from jax.sharding import Mesh
 
 from jaxdecay import distributed, loop, runs
 from jaxdecay.assembly import assemble, validation
-from jaxdecay.configure import ModelOptions, configure
+from jaxdecay.configure import configure
 from jaxdecay.crossvalidate import choose_half_life
 from jaxdecay.data.batches import Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.distributed import MeshOptions
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.train import TrainOptions
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import polars as pl
 
 from jaxdecay.assembly import Pieces, assemble, load_model
-from jaxdecay.configure import ModelOptions
 from jaxdecay.curves import CENTURY, Curve, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.influence import influences
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.modes import first_half
 from jaxdecay.refit import pose
 from jaxdecay.train import TrainOptions

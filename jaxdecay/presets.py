@@ -13,7 +13,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """See the options of the same names (`jaxdecay.configure.ModelOptions`)."""
+    """See the options of the same names (`jaxdecay.model_options.ModelOptions`)."""
 
     features: int
     encoder: Mixer

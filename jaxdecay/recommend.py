@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxdecay.assess import finished
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.prepare import PrepareOptions
 from jaxdecay.data.prepare import prepare as prepare_log
 from jaxdecay.distributed import MeshOptions
 from jaxdecay.errors import InputError
 from jaxdecay.fitting import train_run
 from jaxdecay.loop import Report
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.train import TrainOptions
 from jaxdecay.trained import Run
 

@@ -15,9 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.batches import Reference
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.spec import Spec, Table
 from jaxdecay.train import TrainOptions
 

@@ -59,9 +59,10 @@ class Ours:
         import jax
 
         from jaxdecay.assembly import assemble
-        from jaxdecay.configure import ModelOptions, configure
+        from jaxdecay.configure import configure
         from jaxdecay.data.prepare import PrepareOptions, prepare
         from jaxdecay.data.split import SplitOptions
+        from jaxdecay.model_options import ModelOptions
         from jaxdecay.train import TrainOptions, init_params, init_state, make_train_step
 
         histories = prepare(

@@ -22,11 +22,11 @@ import demo_story  # beside this file
 import polars as pl
 import tyro
 
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.prepare import PrepareOptions, prepare
 from jaxdecay.data.simulate import SimulateOptions, simulate, write
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.progress import Progress, note
 from jaxdecay.protocol import Protocol
 from jaxdecay.settings import Settings, parse

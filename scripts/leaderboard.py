@@ -34,9 +34,9 @@ from board.rows import rows
 from board.show import markdown, plot, table_of
 from board.systems import Entry, choose, listed_entries
 
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.times import Clock
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.train import TrainOptions
 
 

@@ -18,13 +18,14 @@ import tyro
 
 from jaxdecay import distributed
 from jaxdecay.assembly import catalogue_of, ndcg_at_10
-from jaxdecay.configure import ModelOptions, configure
+from jaxdecay.configure import configure
 from jaxdecay.data.batches import Batch, Batches, Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests, sample
 from jaxdecay.layout import Layout
 from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.optimizer import optimizer
 from jaxdecay.predict import Predictor, items_of, shares_of
 from jaxdecay.priors import half_life_priors, penalty

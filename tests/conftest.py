@@ -54,7 +54,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one epoch on the log of `tests/tiny.py`. It is shared: copy it before changing it."""
     from tiny import tiny_events, tiny_items, tiny_users
 
-    from jaxdecay.configure import ModelOptions
+    from jaxdecay.model_options import ModelOptions
     from jaxdecay.recommend import fit
     from jaxdecay.train import TrainOptions
 

@@ -17,8 +17,8 @@ import jax
 from jax.experimental import multihost_utils
 
 from jaxdecay import checkpointing, distributed
-from jaxdecay.configure import ModelOptions
 from jaxdecay.fitting import train_run
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.progress import Progress
 from jaxdecay.train import TrainOptions
 

@@ -10,10 +10,11 @@ import pytest
 import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay.configure import ModelOptions, configure, group_levels, spread
+from jaxdecay.configure import configure, group_levels, spread
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.model import Interest, abstract_params
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.spec import Table
 
 DAY = 86_400

@@ -10,10 +10,10 @@ import pytest
 from tiny import tiny_events
 
 from jaxdecay import crossvalidate, fitting, runs
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.prepare import prepare
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.train import TrainOptions
 
 MODEL = ModelOptions(half_lives="cross-validated", half_life=("2d", "30d"), features=4, revisit=False)

@@ -10,12 +10,13 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import refit
 from jaxdecay.assembly import assemble
-from jaxdecay.configure import ModelOptions, configure
+from jaxdecay.configure import configure
 from jaxdecay.curves import Curve, Events, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.half_lives import _student
 from jaxdecay.influence import influences
 from jaxdecay.model import Interest
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.modes import first_half
 from jaxdecay.priors import penalty
 from jaxdecay.train import TrainOptions, init_params

@@ -19,10 +19,10 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import asked, ids, parts, serving
 from jaxdecay.assembly import load_predictor
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.features import FeatureSpec, fit_features
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.moments import iso, moment, moments
 from jaxdecay.recommend import fit, load
 from jaxdecay.train import TrainOptions

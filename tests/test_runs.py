@@ -11,8 +11,8 @@ import pytest
 import toys
 
 from jaxdecay import runs
-from jaxdecay.configure import ModelOptions
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
 

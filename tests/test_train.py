@@ -14,9 +14,9 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import checkpointing, loop, runs
 from jaxdecay.assembly import Pieces, assemble
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.optimizer import groups_of, optimizer
 from jaxdecay.priors import half_life_priors, penalty, smooth_half_life
 from jaxdecay.train import State, TrainOptions, init_state, make_train_step

@@ -14,8 +14,8 @@ import pytest
 
 from jaxdecay import loop
 from jaxdecay.assembly import Pieces, assemble
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.histories import Histories
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.objective import batch_log_likelihood
 from jaxdecay.spec import Spec, Table
 from jaxdecay.train import State, TrainOptions, init_params, make_train_step

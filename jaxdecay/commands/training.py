@@ -9,9 +9,9 @@ import tyro
 from jaxdecay import checkpointing, distributed, runs
 from jaxdecay.assess import finished
 from jaxdecay.commands import Command
-from jaxdecay.configure import ModelOptions
 from jaxdecay.distributed import MeshOptions
 from jaxdecay.fitting import train_run
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.progress import Progress, note
 from jaxdecay.train import TrainOptions
 

@@ -128,6 +128,7 @@ def board(
     ):
         return found
     found.folder.mkdir(parents=True, exist_ok=True)
+    (cache / ".gitignore").write_text("*\n")  # the events of a log are seldom ours to pass on
     note.unlink(missing_ok=True)
     prepare(frame, found.prepared, options, overwrite=True)
     if protocol == "last-day":

@@ -20,9 +20,9 @@ from board.systems import Candidate, Configuration, Entry, Overrides, candidate_
 from board.trials import CUT, Trial, trial
 from board.work import UNFINISHED
 from jaxdecay import metrics, runs
-from jaxdecay.configure import ModelOptions
 from jaxdecay.errors import InputError
 from jaxdecay.groups import padded
+from jaxdecay.model_options import ModelOptions
 
 Say = Callable[[str], None]
 

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from jaxdecay.baselines import BASELINES
-from jaxdecay.configure import ENCODERS, ModelOptions
 from jaxdecay.errors import InputError
+from jaxdecay.model_options import ENCODERS, ModelOptions
 from jaxdecay.train import TrainOptions
 
 Configuration = dict[str, Any]

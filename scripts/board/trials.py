@@ -12,7 +12,7 @@ from typing import Any
 
 from board.logs import Board
 from jaxdecay import runs
-from jaxdecay.configure import ModelOptions
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.train import TrainOptions
 
 CUT = 10

@@ -81,8 +81,8 @@ def train_model(trial: Trial) -> dict[str, Any]:
     from jaxdecay.assembly import load_model
     from jaxdecay.assess import finished
     from jaxdecay.checkpointing import best_step, latest_step
-    from jaxdecay.configure import ModelOptions
     from jaxdecay.fitting import train_run
+    from jaxdecay.model_options import ModelOptions
     from jaxdecay.train import TrainOptions
 
     run, curve = trial.folder / "run", Curve(trial)

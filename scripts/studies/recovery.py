@@ -24,11 +24,11 @@ from typing import Any
 
 import tyro
 
-from jaxdecay.configure import ModelOptions
 from jaxdecay.data.prepare import prepare
 from jaxdecay.data.simulate import SimulateOptions, simulate, write
 from jaxdecay.fitting import train_run
 from jaxdecay.half_lives import half_lives
+from jaxdecay.model_options import ModelOptions
 from jaxdecay.progress import Progress
 from jaxdecay.train import TrainOptions
 
