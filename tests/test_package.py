@@ -24,8 +24,8 @@ FLOORS = (
     "interest state state_numpy fading deviations gate encoders scorer heads spec model",
     "losses metrics rank lists bootstrap priors",
     "data",
-    "train objective optimizer model_options configure loop assembly fitting runs checkpointing predict evaluate outcomes"
-    " groups figures results protocol assess presets"
+    "train objective optimizer model_options configure loop assembly fitting runs checkpointing predict"
+    " evaluate outcomes groups figures results protocol assess presets"
     " curves influence half_lives refit tune crossvalidate baselines distributed layout privacy",
     "ids listed moments asked serving parts generations arrivals update trained recommend rerank explain"
     " drift",
@@ -36,17 +36,8 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 # What a machine that only trains need not have (floors 1 to 3, and the modules named here).
 TRAINING = {
     *("data.histories", "data.catalogue", "data.batches", "data.requests", "train", "optimizer", "configure"),
-    *(
-        "model_options",
-        "objective",
-        "loop",
-        "assembly",
-        "runs",
-        "checkpointing",
-        "predict",
-        "evaluate",
-        "baselines",
-    ),
+    *("objective", "loop", "assembly", "runs", "checkpointing", "predict", "evaluate", "baselines"),
+    "model_options",
 }
 HEAVY = ("polars", "pandas", "pyarrow", "matplotlib", "sklearn", "scipy.optimize", "tyro")
 
