@@ -23,7 +23,7 @@ from jaxdecay.model import Interest, abstract_params
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.objective import Constants
 from jaxdecay.optimizer import optimizer
-from jaxdecay.predict import Predictor, items_of, shares_of
+from jaxdecay.predict import Predictor, items_of
 from jaxdecay.priors import half_life_priors
 from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
@@ -67,7 +67,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         request_time=spec.request_time,
     )
     last = int(np.asarray(histories.time)[histories.part == 0].max())
-    shares = shares_of(catalogue.counts[: int(catalogue.index(np.array([last]))[0]) + 1, : spec.items])
+    shares = catalogue.shares[:, : int(catalogue.index(np.array([last]))[0]) + 1, : spec.items]
     priors = [parse_prior(text) for text in model.half_life_prior]
     constants = Constants(
         items=jax.tree.map(jnp.asarray, items_of(histories, module, known_only=True)),

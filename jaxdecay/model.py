@@ -30,7 +30,7 @@ def abstract_params(model: "Interest") -> Any:
         zeros((number, sum(columns.widths)), jnp.int32),
         zeros((number, columns.numeric)),
     )
-    shares = zeros((1, number, len(spec.popularity_half_lives)))
+    shares = zeros((len(spec.popularity_half_lives), 1, number))
 
     def init(key: Array) -> Any:
         return model.init(key, items, shares, method=Interest.everything)["params"]
@@ -96,7 +96,7 @@ class Interest(nn.Module):
         rates = len(spec.popularity_half_lives)
         self.popularity = Popularity(rates, cold=spec.cold_items) if rates else None
 
-    def everything(self, items: Items, shares: Float[Array, "g v r"]) -> Read:
+    def everything(self, items: Items, shares: Float[Array, "r g v"]) -> Read:
         """All parts once, on an empty history: what `init` needs to see."""
         context, user = self.spec.context_columns, self.spec.user_columns
         none, one = jnp.zeros(1, jnp.int32), jnp.ones(1, jnp.float32)
@@ -109,21 +109,21 @@ class Interest(nn.Module):
         _, vectors = self.scorer(items, shares)
         return self(history, Requests(none, none, *columns(context, 1)), none, items, vectors)
 
-    def scorer(self, items: Items, shares: Float[Array, "g v r"]) -> tuple[Scorer, Float[Array, "v d"]]:
+    def scorer(self, items: Items, shares: Float[Array, "r g v"]) -> tuple[Scorer, Float[Array, "v d"]]:
         """What scores every item, and the vectors that events of these items write: the same for all
         users."""
         sparse, vectors = self.sparse_scorer(items, shares)
         return sparse.dense(), vectors
 
     def sparse_scorer(
-        self, items: Items, shares: Float[Array, "g v r"]
+        self, items: Items, shares: Float[Array, "r g v"]
     ) -> tuple[SparseScorer, Float[Array, "v d"]]:
         """The same, with popularity to be worked out for the items that are asked for."""
         vectors = self.similarity.vectors(items)
         targets, bias = self.similarity.targets(vectors), self.similarity.bias(items)
         cold = (items.index >= self.spec.items).astype(jnp.int32)
         if self.popularity is None:  # the logarithm of anything, times nothing
-            return SparseScorer(targets, bias, shares[..., :0], jnp.ones((2, 1)), jnp.zeros(2), cold), vectors
+            return SparseScorer(targets, bias, shares[:0], jnp.ones((2, 1)), jnp.zeros(2), cold), vectors
         return SparseScorer(targets, bias, shares, *self.popularity.weights(), cold), vectors
 
     def __call__(

@@ -25,7 +25,7 @@ class Constants(struct.PyTreeNode):
     """What every step reads and no step changes."""
 
     items: Items
-    shares: Float[Array, "g v r"]
+    shares: Float[Array, "r g v"]
     priors: Priors
     taken: Int[Array, " v"]
     """How often each item and all those before it were targets of training: what negatives are drawn by."""

@@ -21,6 +21,7 @@ from jaxdecay.scorer import Scorer
 
 _PLACES = 1 << 17  # padded events in one call
 _SCORES = 1 << 22  # scores in one call
+_MOMENTS = 1 << 20  # items times moments whose popularity is worked out at once
 
 
 def items_of(histories: Histories, model: Interest, *, known_only: bool = False) -> Items:
@@ -53,12 +54,6 @@ def missing_numbers(histories: Histories) -> np.ndarray:
     return numbers
 
 
-def shares_of(counts: np.ndarray) -> np.ndarray:
-    """(G, V, R) counts as shares of each rate's total; 0 where nothing has been counted yet."""
-    total = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-
-
 class Context(NamedTuple):
     """What is known of R requests besides user and time: the context columns as the model reads them."""
 
@@ -75,7 +70,8 @@ class Predictor:
     """A model with its parameters, over histories that may have moved on since training.
 
     A `jaxdecay.evaluate.System`: `scores` gives (R, V) float32, higher is better, for the V items of the
-    histories.
+    histories. Popularity is that of the very moment of each request, where training reads the last point of a
+    time grid.
     """
 
     logits = True
@@ -93,7 +89,7 @@ class Predictor:
         self.name, self.model, self.params = name, model, params
         self.histories, self.catalogue, self.reference = histories, catalogue, reference
         self.items = jax.tree.map(jnp.asarray, items_of(histories, model))
-        self._fixed = _catalogue_scorer(model, params, self.items, jnp.asarray(shares_of(catalogue.counts)))
+        self._fixed = _catalogue_scorer(model, params, self.items, catalogue.shares[:, :1])
 
     @property
     def uses_time(self) -> bool:
@@ -117,7 +113,7 @@ class Predictor:
         if not self.uses_time:
             requests = withheld(requests, self.histories)
         result = np.empty((len(requests), self.histories.items), np.float32)
-        for members, _, kernel, base, history in self._calls(requests, context):
+        for members, _, kernel, base, history, _ in self._calls(requests, context):
             final = _total(self.model, self.params, base, kernel, history.item)
             result[members] = np.asarray(final)[: len(members)]
         return result
@@ -131,16 +127,14 @@ class Predictor:
             requests = withheld(requests, self.histories)
         found = {name: [] for name in ("similarity", "bias", "popularity", "revisit")}
         order = []
-        for members, query, kernel, base, history in self._calls(requests, context):
+        for members, query, kernel, base, history, popularity in self._calls(requests, context):
             order.append(members)
             total = _total(self.model, self.params, base, kernel, history.item)
-            grid = np.zeros(len(base), np.int32)  # as many as the call was padded to
-            grid[: len(members)] = self.catalogue.index(requests.at[members])
             scorer = self._fixed[0]
             values = {
                 "similarity": query @ scorer.targets.T,
                 "bias": jnp.broadcast_to(scorer.bias, base.shape),
-                "popularity": scorer.popularity[grid],
+                "popularity": popularity,
                 "revisit": total - jax.nn.log_softmax(base),
             }
             for name, value in values.items():
@@ -148,7 +142,23 @@ class Predictor:
         back = np.argsort(np.concatenate(order))
         return {name: np.concatenate(blocks)[back] for name, blocks in found.items()}
 
+    def _popularity(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(M, V) popularity at each different moment, and (R,) which of them each request's is."""
+        if not self.model.spec.popularity_half_lives:
+            at = np.zeros_like(at)
+        moments, which = np.unique(at, return_inverse=True)
+        table = np.empty((len(moments), self.histories.items), np.float32)
+        most = max(1, _MOMENTS // self.histories.items)
+        size = min(most, 1 << int(np.ceil(np.log2(max(len(moments), 1)))))
+        for start in range(0, len(moments), size):
+            some = moments[start : start + size]
+            shares = self.catalogue.at(np.append(some, np.repeat(some[-1:], size - len(some))))
+            found = _trend(self.model, self.params, self.items, shares)
+            table[start : start + size] = np.asarray(found)[: len(some)]
+        return table, which
+
     def _calls(self, requests: Requests, context: Context | None):
+        popularity, which = self._popularity(requests.at)
         first = self.histories.offsets[requests.user]
         length = requests.history_end - first
         places = np.maximum(64, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(
@@ -164,9 +174,13 @@ class Predictor:
             rows = min(rows, 1 << int(np.ceil(np.log2(len(members)))))
             for start in range(0, len(members), rows):
                 some = members[start : start + rows]
-                yield some, *self._call(requests, context, some, int(past), rows)
+                trend = popularity[np.append(which[some], np.zeros(rows - len(some), which.dtype))]
+                yield some, *self._call(requests, context, some, int(past), trend)
 
-    def _call(self, requests: Requests, context: Context | None, some: np.ndarray, past: int, rows: int):
+    def _call(
+        self, requests: Requests, context: Context | None, some: np.ndarray, past: int, popularity: np.ndarray
+    ):
+        rows = len(popularity)
         fill = rows - len(some)
         begin = self.histories.offsets[requests.user[some]]
         end = requests.history_end[some]
@@ -194,15 +208,22 @@ class Predictor:
         )
         scorer, vectors = self._fixed
         query, kernel, base = _serve(
-            self.model, self.params, history, asked, self.items, vectors, scorer, self.catalogue.index(at)
+            self.model, self.params, history, asked, self.items, vectors, scorer, popularity
         )
-        return query, kernel, base, history
+        return query, kernel, base, history, popularity
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _catalogue_scorer(model: Interest, params: dict, items: Items, shares: Array) -> tuple[Scorer, Array]:
     found: Any = model.apply({"params": params}, items, shares, method=Interest.scorer)
     return found
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _trend(model: Interest, params: dict, items: Items, shares: Float[Array, "r m v"]) -> Float[Array, "m v"]:
+    """The popularity of every item at M moments."""
+    scorer, _ = _catalogue_scorer(model, params, items, shares)
+    return scorer.popularity
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -214,7 +235,7 @@ def _serve(
     items: Items,
     vectors: Float[Array, "v d"],
     scorer: Scorer,
-    grid: Int[Array, " b"],
+    popularity: Float[Array, "b v"],
 ) -> tuple[Float[Array, "b d"], Float[Array, "b n"], Float[Array, "b v"]]:
     """The query, what is left of each past event, and every item's base score, for one request a row."""
 
@@ -222,7 +243,8 @@ def _serve(
         return model.apply({"params": params}, history, asked, items, vectors, method=Interest.serve)
 
     query, kernel = jax.vmap(one)(history, asked)
-    return query[:, 0], kernel[:, 0], scorer.scores(query[:, 0], grid)
+    scorer = scorer._replace(popularity=popularity)
+    return query[:, 0], kernel[:, 0], scorer.scores(query[:, 0], jnp.arange(len(popularity)))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -43,7 +43,7 @@ class SparseScorer(NamedTuple):
 
     targets: Float[Array, "v d"]
     bias: Float[Array, " v"]
-    shares: Float[Array, "g v r"]
+    shares: Float[Array, "r g v"]
     mixture: Float[Array, "2 r1"]
     """Of items that training knows, and of those it does not."""
     exponent: Float[Array, " 2"]
@@ -55,20 +55,20 @@ class SparseScorer(NamedTuple):
     ) -> Float[Array, " t"]:
         """As that of `Scorer`."""
         inner = jnp.einsum("td,td->t", query, self.targets[item])
-        return inner + self.bias[item] + self._popularity(self.shares[grid, item], item)
+        return inner + self.bias[item] + self._popularity(self.shares[:, grid, item], item)
 
     def among(
         self, query: Float[Array, "t d"], grid: Int[Array, " t"], items: Int[Array, " n"]
     ) -> Float[Array, "t n"]:
         """As that of `Scorer`."""
-        trend = self._popularity(self.shares[:, items], items)[grid]
+        trend = self._popularity(self.shares[:, :, items], items)[grid]
         return query @ self.targets[items].T + self.bias[items][None] + trend
 
     def dense(self) -> Scorer:
         """All of it worked out."""
         return Scorer(self.targets, self.bias, self._popularity(self.shares, jnp.arange(len(self.bias))))
 
-    def _popularity(self, shares: Float[Array, "*g n r"], item: Int[Array, " n"]) -> Float[Array, "*g n"]:
+    def _popularity(self, shares: Float[Array, "r *g n"], item: Int[Array, " n"]) -> Float[Array, "*g n"]:
         return popularity(shares, self.mixture, self.exponent, self.cold[item], items=self.bias.shape[0])
 
 

@@ -27,7 +27,7 @@ from jaxdecay.losses import log_likelihood
 from jaxdecay.model import Interest
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.optimizer import optimizer
-from jaxdecay.predict import Predictor, items_of, shares_of
+from jaxdecay.predict import Predictor, items_of
 from jaxdecay.priors import half_life_priors, penalty
 
 
@@ -61,7 +61,7 @@ def main(options: Options) -> None:
     layout = Layout.of(distributed.mesh(model=options.model_parallel), model)  # on one device: nothing
     batches = layout.batches(batches)
     items = jax.tree.map(jnp.asarray, items_of(histories, model, known_only=True))
-    shares = jnp.asarray(shares_of(catalogue.counts[:, : spec.items]))
+    shares = jnp.asarray(catalogue.shares[:, :, : spec.items])
     priors = half_life_priors([], [], spec)
 
     def likelihood(params: Any, batch: Batch) -> jax.Array:

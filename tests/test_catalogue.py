@@ -74,16 +74,15 @@ def test_catalogue_is_exact_at_every_grid_point(kind: str) -> None:
     histories = make(2, kind=kind)
     catalogue = build_catalogue(histories, HALF_LIVES)
     parts = (0, 1, 2) if kind == "global-time" else (0,)
-    assert catalogue.counts.dtype == np.float32
-    assert catalogue.counts.shape == (len(catalogue.grid), ITEMS, 3)
+    assert catalogue.shares.dtype == np.float32
+    assert catalogue.shares.shape == (3, len(catalogue.grid), ITEMS)
     assert (np.diff(catalogue.grid) > 0).all()
-    for row, moment in enumerate(catalogue.grid):
-        expected = np.transpose([plain_count(histories, h, moment, parts) for h in HALF_LIVES])
-        np.testing.assert_allclose(catalogue.counts[row], expected, rtol=1e-6)
-    assert not catalogue.counts[0].any()
-    assert (
-        catalogue.counts[-1, :, 2].sum() == np.isin(histories.part, parts).sum()
-    )  # nothing is left uncounted
+    for point, moment in enumerate(catalogue.grid):
+        expected = [plain_count(histories, h, moment, parts) for h in HALF_LIVES]
+        found = catalogue.shares[:, point] * catalogue.totals[:, point, None]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert not catalogue.shares[:, 0].any()
+    assert catalogue.totals[2, -1] == np.isin(histories.part, parts).sum()  # nothing is left uncounted
 
 
 def test_index_is_the_last_grid_point_at_or_before() -> None:
@@ -100,13 +99,43 @@ def test_a_budget_bounds_the_grid_and_keeps_counts_exact() -> None:
     histories = make(4, events=500)
     budget = 10 * 4 * ITEMS * 2 / 2**20
     catalogue = build_catalogue(histories, [1.0, 30.0], budget_mib=budget)
-    assert catalogue.counts.nbytes <= budget * 2**20
+    assert catalogue.shares.nbytes <= budget * 2**20
     assert 5 < len(catalogue.grid) <= 10  # quantiles that fall on tied events are one point
     assert catalogue.grid[0] == histories.time.min()
     assert catalogue.grid[-1] == histories.time.max() + 1
-    for column, half_life in enumerate([1.0, 30.0]):
+    for row, half_life in enumerate([1.0, 30.0]):
         exact = decayed_counts_at(histories, half_life, catalogue.grid)
-        np.testing.assert_allclose(catalogue.counts[:, :, column], exact, rtol=1e-6)
+        found = catalogue.shares[row] * catalogue.totals[row, :, None]
+        np.testing.assert_allclose(found, exact, rtol=1e-6)
+
+
+@given(
+    st.integers(0, 10**6), st.integers(2, 40), hnp.arrays(np.int64, 9, elements=st.integers(-DAY, 50 * DAY))
+)
+def test_shares_at_any_moment_are_those_of_a_double_loop_however_coarse_the_grid(
+    seed: int, points: int, at: np.ndarray
+) -> None:
+    histories = make(seed)
+    at[:3] = histories.time[:3]  # at an event's own time: that event is not counted
+    catalogue = build_catalogue(histories, HALF_LIVES, budget_mib=points * 4 * ITEMS * 3 / 2**20)
+    found = catalogue.at(at)
+    assert found.dtype == np.float32
+    for row, half_life in enumerate(HALF_LIVES):
+        counts = np.array([plain_count(histories, half_life, moment) for moment in at.tolist()])
+        total = counts.sum(1, keepdims=True)
+        expected = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+        np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(catalogue.at(catalogue.grid), catalogue.shares)
+    assert catalogue.at(at[:0]).shape == (3, 0, ITEMS)
+
+
+def test_what_has_long_faded_keeps_its_shares() -> None:
+    histories = make(10)
+    catalogue = build_catalogue(histories, [0.01])
+    last = int(histories.time.max())
+    after = catalogue.at(np.array([last + 1, last + 20_000 * DAY]))
+    np.testing.assert_array_equal(after[:, 0], after[:, 1])
+    np.testing.assert_allclose(after.sum(-1), 1, rtol=1e-6)
 
 
 def test_relative_clock_has_one_point_with_the_totals_of_training() -> None:
@@ -114,7 +143,9 @@ def test_relative_clock_has_one_point_with_the_totals_of_training() -> None:
     totals = np.bincount(histories.item[histories.part == 0], minlength=ITEMS)
     catalogue = build_catalogue(histories, HALF_LIVES)
     assert catalogue.grid.tolist() == [0]
-    np.testing.assert_array_equal(catalogue.counts, np.tile(totals[None, :, None], (1, 1, 3)))
+    shares = (totals / totals.sum()).astype(np.float32)
+    np.testing.assert_array_equal(catalogue.shares, np.tile(shares, (3, 1, 1)))
+    np.testing.assert_array_equal(catalogue.at(np.array([3, 9])), np.tile(shares, (3, 2, 1)))
     assert catalogue.index(np.array([0, 10**9])).tolist() == [0, 0]
     np.testing.assert_array_equal(decayed_counts_at(histories, 7.0, np.array([3, 9])), [totals, totals])
 
@@ -156,5 +187,7 @@ def test_half_lives_are_above_zero(half_lives: Any) -> None:
 
 def test_a_log_without_catalogue_events_counts_nothing() -> None:
     histories = make(9, kind="leave-one-out").replace(part=np.full(80, 2, np.int8))
-    assert not build_catalogue(histories, [1.0]).counts.any()
+    catalogue = build_catalogue(histories, [1.0])
+    assert not catalogue.shares.any()
+    assert not catalogue.at(np.array([10 * DAY])).any()
     assert not decayed_counts_at(histories, 1.0, np.array([10 * DAY])).any()

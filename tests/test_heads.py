@@ -48,8 +48,8 @@ class TestColumns:
 class TestPopularity:
     def test_logarithm_of_the_mixture_of_shares_and_a_uniform_floor(self) -> None:
         head, random = Popularity(2, cold=True), np.random.default_rng(0)
-        shares = random.random((3, 4, 2))
-        shares = jnp.asarray(shares / shares.sum(1, keepdims=True), jnp.float32).at[0].set(0.0)
+        shares = random.random((2, 3, 4))
+        shares = jnp.asarray(shares / shares.sum(-1, keepdims=True), jnp.float32).at[:, 0].set(0.0)
         p = toys.moved(head, Popularity.weights)
         weights, exponents = toys.call(head, Popularity.weights, p)
         cold = np.array([0, 1, 1, 0])
@@ -59,7 +59,7 @@ class TestPopularity:
             logits, exponent = (np.float64(p[one]) for one in name[cold[item]])
             mixture = np.exp(logits) / np.exp(logits).sum()
             expected = exponent * np.log(
-                np.asarray(shares, np.float64)[:, item] @ mixture[:2] + mixture[2] / 4
+                mixture[:2] @ np.asarray(shares, np.float64)[:, :, item] + mixture[2] / 4
             )
             np.testing.assert_allclose(found[:, item], expected, rtol=1e-5)
         assert np.ptp(found[0, cold == 1]) == 0  # before the first event all items are alike

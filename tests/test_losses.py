@@ -61,7 +61,7 @@ def problem(seed: int = 0, *, scale: float = 1.0, dtype: Any = np.float32) -> Pr
     scorer = SparseScorer(
         array(scale * random.normal(size=(V, D))),
         array(scale * random.normal(size=V)),
-        array(random.dirichlet(np.ones(V), (G, R)).swapaxes(1, 2)),
+        array(random.dirichlet(np.ones(V), (R, G))),
         array([softmax(one.normal(size=R + 1)) for one in (random, np.random.default_rng(seed + 100))]),
         array([0.7, 0.4]),
         jnp.asarray(np.arange(V) % 3 == 0, jnp.int32),
@@ -85,9 +85,9 @@ def floats(scorer: SparseScorer) -> dict[str, jax.Array]:
 def scores(made: Problem) -> np.ndarray:
     """(T, V) base scores in float64."""
     targets, bias, shares, mixtures, exponents = (np.asarray(x, np.float64) for x in made.scorer[:5])
-    trend = np.zeros(shares.shape[:2])
+    trend = np.zeros(shares.shape[1:])
     for item, cold in enumerate(made.scorer.cold.tolist()):
-        mixed = shares[:, item] @ mixtures[cold][:-1] + mixtures[cold][-1] / V
+        mixed = mixtures[cold][:-1] @ shares[:, :, item] + mixtures[cold][-1] / V
         trend[:, item] = exponents[cold] * np.log(mixed)
     return np.asarray(made.query, np.float64) @ targets.T + bias + trend[np.asarray(made.grid)]
 

@@ -164,7 +164,7 @@ def test_a_new_item_has_the_average_of_its_group_and_its_columns_alone() -> None
         jnp.concatenate([items.categorical, jnp.array([[0], [0]], jnp.int32)]),
         jnp.concatenate([items.numeric, jnp.zeros((2, 1))]),
     )
-    shares = jnp.zeros((1, 9, 2))
+    shares = jnp.zeros((2, 1, 9))
     scorer, vectors = toys.call(made.model, Interest.scorer, params, new, shares)
     assert not np.asarray(vectors[7:]).any()  # no column, no vector
     assert scorer.bias[7:].tolist() == [0, 0]

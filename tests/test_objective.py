@@ -202,7 +202,7 @@ def test_a_hidden_item_has_what_an_unknown_one_has_and_only_a_loss_with_a_step_h
     scorer, vectors = toys.call(*args, without, constants.shares)
     twin = jax.tree.map(lambda x: jnp.concatenate([x, x[4:5]]), constants.items)
     twin = twin._replace(index=twin.index.at[-1].set(items))  # came after training, in all else as item 4
-    shares = jnp.concatenate([constants.shares, constants.shares[:, 4:5]], 1)
+    shares = jnp.concatenate([constants.shares, constants.shares[:, :, 4:5]], -1)
     wide, others = toys.call(*args, twin, shares)
     np.testing.assert_array_equal(vectors[4], others[-1])
     np.testing.assert_array_equal(scorer.bias[4], wide.bias[-1])

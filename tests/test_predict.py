@@ -11,9 +11,10 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import predict
 from jaxdecay.assembly import Pieces, predictor
+from jaxdecay.data.catalogue import build_catalogue
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
-from jaxdecay.predict import Predictor, shares_of
+from jaxdecay.predict import Predictor
 
 
 def ask(histories: Histories, event: np.ndarray) -> Requests:
@@ -100,6 +101,20 @@ def test_requests_one_by_one_or_together_in_any_order(system: Predictor, monkeyp
     np.testing.assert_allclose(system.scores(requests.take(order)), together[order], atol=1e-5)
 
 
+def test_popularity_is_that_of_the_moment_however_coarse_the_grid_of_training(
+    system: Predictor, monkeypatch: Any
+) -> None:
+    made, params = toys.everything()
+    half_lives = made.model.spec.popularity_half_lives
+    coarse = build_catalogue(made.histories, half_lives, budget_mib=4 * 4 * 7 * len(half_lives) / 2**20)
+    assert len(coarse.grid) < len(made.catalogue.grid) / 4
+    other = Predictor(made.model, params, made.histories, coarse, made.reference)
+    requests = ask(made.histories, np.arange(made.histories.events))
+    np.testing.assert_allclose(other.scores(requests), system.scores(requests), atol=1e-5)
+    monkeypatch.setattr(predict, "_MOMENTS", 5 * 7)  # five at a time
+    np.testing.assert_allclose(other.scores(requests), system.scores(requests), atol=1e-5)
+
+
 def test_no_requests_no_scores(system: Predictor) -> None:
     made, _ = toys.everything()
     assert system.scores(ask(made.histories, np.array([], np.int64))).shape == (0, 7)
@@ -150,8 +165,3 @@ def test_a_user_without_a_history_and_one_never_seen_are_served(system: Predicto
     average = Predictor(made.model, params | heads, histories, made.catalogue, made.reference)
     expected = log_softmax(average.scores(ask(histories, np.array([first + 5]))))[0]
     np.testing.assert_allclose(unknown, expected, atol=1e-5)
-
-
-def test_shares_add_up_to_one_or_are_nothing() -> None:
-    counts = np.array([[[0.0, 0.0], [0.0, 0.0]], [[1.0, 2.0], [3.0, 0.0]]], np.float32)
-    np.testing.assert_allclose(shares_of(counts), [[[0, 0], [0, 0]], [[0.25, 1.0], [0.75, 0.0]]])

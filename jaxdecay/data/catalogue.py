@@ -37,17 +37,54 @@ class Timeline(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Decayed counts at the points of a time grid."""
+    """Shares of the decayed counts: at the points of a time grid, which training reads, and at any moment.
+
+    A share is an item's part of all items' counts. Without an event in between it does not change, for all
+    counts of one half-life fade alike.
+    """
 
     grid: np.ndarray
     """(G,) int64 seconds, ascending."""
-    counts: np.ndarray
-    """(G, V, R) float32: events strictly before the grid point, faded to it by each of R half-lives."""
+    shares: np.ndarray
+    """(R, G, V) float32: of the events strictly before the grid point, faded by each of R half-lives; 0 where
+    there are none."""
+    totals: np.ndarray
+    """(R, G) float64 counts of all items together at each grid point."""
+    rates: np.ndarray
+    """(R,) halvings per second."""
+    events: Timeline
 
     def index(self, at: np.ndarray) -> np.ndarray:
-        """(n,) int32 last grid point at or before each time (the first one, whose counts are 0, for earlier
+        """(n,) int32 last grid point at or before each time (the first one, whose shares are 0, for earlier
         times)."""
         return np.maximum(np.searchsorted(self.grid, at, side="right") - 1, 0).astype(np.int32)
+
+    def at(self, moments: np.ndarray) -> np.ndarray:
+        """(R, M, V) float32 exact shares of the events strictly before each of M moments, in any order: those
+        of the grid point before, moved on by the events since.
+
+        With a relative clock they are the totals of the training part at every moment.
+        """
+        point = self.index(moments)
+        shares = np.take(self.shares, point, axis=1)
+        if self.events.relative:
+            return shares
+        begin = np.searchsorted(self.events.time, self.grid[point], side="left")
+        since = np.maximum(np.searchsorted(self.events.time, moments, side="left") - begin, 0)
+        row = np.repeat(np.arange(len(moments)), since)
+        event = np.arange(len(row)) + np.repeat(begin - (np.cumsum(since) - since), since)
+        some = np.flatnonzero(since)
+        # Counts are faded to the last event before the moment, so that they cannot all vanish.
+        last = self.events.time[(begin + since - 1)[some]]
+        place = np.searchsorted(some, row)
+        cell, into = np.unique(row * self.events.items + self.events.item[event], return_inverse=True)
+        for share, total, rate in zip(shares, self.totals, self.rates, strict=True):
+            before = total[point[some]] * np.exp2(-rate * (last - self.grid[point[some]]))
+            fresh = np.exp2(-rate * (last[place] - self.events.time[event]))
+            after = before + np.bincount(place, fresh, len(some))
+            share[some] *= (before / after).astype(np.float32)[:, None]
+            share.reshape(-1)[cell] += np.bincount(into, fresh / after[place], len(cell)).astype(np.float32)
+        return shares
 
 
 def timeline(histories: Histories, *, chosen: bool = True) -> Timeline:
@@ -66,27 +103,30 @@ def timeline(histories: Histories, *, chosen: bool = True) -> Timeline:
 def build_catalogue(
     histories: Histories, half_lives: Sequence[float], *, budget_mib: float = 256
 ) -> Catalogue:
-    """Counts at several half-lives on a grid of event-time quantiles, as fine as ``budget_mib`` allows.
+    """Shares at several half-lives on a grid of event-time quantiles, as fine as ``budget_mib`` allows.
 
-    The first grid point is the first event (all counts 0) and the last one second after the last event.
-    With a relative clock there is one grid point, with the total counts of the training part at every
+    The first grid point is the first event (nothing is counted yet), the last one second after the last
+    event. With a relative clock there is one grid point, with the totals of the training part at every
     half-life.
 
-    Guarantee: a count is exact at its grid point (float64 until the end), however coarse the grid.
+    Guarantee: a share is exact at its grid point (float64 until the end), however coarse the grid.
     """
     rates = _rates(half_lives)
     events = timeline(histories)
     if events.relative or not len(events.time):
-        totals = np.bincount(events.item, minlength=events.items).astype(np.float32)
-        counts = np.repeat(totals[None, :, None], len(rates), axis=2)
-        return Catalogue(np.zeros(1, np.int64), counts)
+        counts = np.bincount(events.item, minlength=events.items)
+        totals = np.full((len(rates), 1), float(counts.sum()))
+        shares = np.tile((counts / max(counts.sum(), 1)).astype(np.float32), (len(rates), 1, 1))
+        return Catalogue(np.zeros(1, np.int64), shares, totals, rates, events)
     affordable = budget_mib * 2**20 / (4 * max(events.items, 1) * len(rates))
     grid = _grid(events.time, int(np.clip(affordable, 2, _MAX_GRID)))
-    counts = np.empty((len(grid), events.items, len(rates)), np.float32)
-    for column, rate in enumerate(rates):
-        for row, faded in enumerate(_faded_counts(events, rate, grid)):
-            counts[row, :, column] = faded
-    return Catalogue(grid, counts)
+    shares = np.empty((len(rates), len(grid), events.items), np.float32)
+    totals = np.empty((len(rates), len(grid)))
+    for row, rate in enumerate(rates):
+        for point, faded in enumerate(_faded_counts(events, rate, grid)):
+            totals[row, point] = total = faded.sum()
+            shares[row, point] = faded / total if total else 0.0
+    return Catalogue(grid, shares, totals, rates, events)
 
 
 def decayed_counts_at(events: Histories | Timeline, half_life: float, at: np.ndarray) -> np.ndarray:

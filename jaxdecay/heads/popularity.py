@@ -36,7 +36,7 @@ class Popularity(nn.Module):
 
 
 def popularity(
-    shares: Float[Array, "*g n r"],
+    shares: Float[Array, "r *g n"],
     weights: Float[Array, "2 r1"],
     exponent: Float[Array, " 2"],
     cold: Int[Array, " n"],
@@ -46,6 +46,7 @@ def popularity(
     """The scores of N of so many ``items`` from their shares at each rate (they sum to 1 over the items, or
     are 0), at one point of time each or at G; ``weights`` and ``exponent``: see `Popularity.weights`,
     ``cold``: 1 for unknown items."""
-    known, unknown = (shares @ one[:-1] + one[-1] / items for one in weights)
-    cold = jnp.broadcast_to(cold, known.shape)
-    return exponent[cold] * jnp.log(jnp.where(cold > 0, unknown, known))
+    # A product of matrices for each, not a sum of terms: these are the largest arrays of a step.
+    known, unknown = (jnp.tensordot(one[:-1], shares, 1) + one[-1] / items for one in weights)
+    new = jnp.broadcast_to(cold > 0, known.shape)
+    return jnp.where(new, exponent[1], exponent[0]) * jnp.log(jnp.where(new, unknown, known))
