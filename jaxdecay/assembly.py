@@ -30,7 +30,7 @@ from jaxdecay.train import TrainOptions
 
 # Targets of one user in a row: pairs of them cost little, and an encoder reads the past anew for each row.
 _SHORT, _LONG = 64, 256
-_GRID = 256  # points of the catalogue's time grid that training reads at each step
+_GRID = 512  # points of the catalogue's time grid that training reads at each step
 
 
 class Pieces(NamedTuple):

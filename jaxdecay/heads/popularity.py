@@ -46,7 +46,13 @@ def popularity(
     """The scores of N of so many ``items`` from their shares at each rate (they sum to 1 over the items, or
     are 0), at one point of time each or at G; ``weights`` and ``exponent``: see `Popularity.weights`,
     ``cold``: 1 for unknown items."""
-    # A product of matrices for each, not a sum of terms: these are the largest arrays of a step.
-    known, unknown = (jnp.tensordot(one[:-1], shares, 1) + one[-1] / items for one in weights)
-    new = jnp.broadcast_to(cold > 0, known.shape)
-    return jnp.where(new, exponent[1], exponent[0]) * jnp.log(jnp.where(new, unknown, known))
+
+    # Term by term, not as a product of matrices: these are the largest arrays of a step, and the slope of a
+    # weight, a sum over all of them, is off by a per cent where a product adds it up in one run.
+    def of_items(known_unknown: Float[Array, " 2"]) -> Float[Array, "*g n"]:
+        known, unknown = known_unknown
+        return jnp.broadcast_to(jnp.where(cold > 0, unknown, known), shares.shape[1:])
+
+    *each, floor = map(of_items, weights.T)
+    mixed = sum((weight * share for weight, share in zip(each, shares, strict=True)), floor / items)
+    return of_items(exponent) * jnp.log(mixed)
