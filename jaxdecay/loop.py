@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from jax.experimental import multihost_utils
 
-from jaxdecay import checkpointing, distributed, runs
+from jaxdecay import checkpointing, distributed, memory, runs
 from jaxdecay.data.batches import Batches
 from jaxdecay.errors import InputError
 from jaxdecay.layout import Layout
@@ -93,7 +93,7 @@ def train(
         if checkpoints.latest is not None:
             state = _resume(run, checkpoints, state, stream, layout)
         log = runs.HistoryLog(run, resumed_at=int(state.step)) if distributed.leading() else None
-        began, before = time.perf_counter(), None
+        began, before, compiled = time.perf_counter(), None, set()
         # Kept on this side: to read them from the state would wait for the step under way.
         settling, stale = int(state.settling), int(state.stale)
         for now in itertools.count(int(state.step) + 1):
@@ -104,7 +104,11 @@ def train(
             last = settling + settle_steps if settling >= 0 else most
             if now > last:
                 break
-            state, loss = step(state, layout.batch(next(stream)), constants)
+            batch = layout.batch(next(stream))
+            state, loss = step(state, batch, constants)
+            if batch.history.item.shape not in compiled:
+                compiled.add(batch.history.item.shape)
+                memory.trim()
             _finite(before, now - 1, batches)
             before = loss
             report({"step": now, "steps": last})
@@ -116,6 +120,7 @@ def train(
                 if log is not None:
                     log.add(line)
                 report(line)
+                memory.trim()
                 _save(run, checkpoints, now, state, stream, metrics)
             stop = agreed(asked_to_stop())
             due = options.checkpoint_steps and now % options.checkpoint_steps == 0

@@ -18,7 +18,7 @@ PACKAGE = Path(jaxdecay.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
-    "errors durations files",
+    "errors durations files memory",
     "kernels phase modes terms algebra chains clocks expsum visibility scan readout hybrid attention"
     " divergence history",
     "interest state state_numpy fading deviations gate encoders scorer heads spec model",
