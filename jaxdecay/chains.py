@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxdecay.algebra import Kernel
-from jaxdecay.modes import Modes
+from jaxdecay.modes import EXACT, Modes
 
 
 def init(kernel: Kernel, width: int) -> Float[Array, "p s d"]:
@@ -47,7 +47,7 @@ def advance(kernel: Kernel, state: Float[Array, "p s d"], gap: Num[Array, ""]) -
     mode = np.array([m for m, _ in _places(kernel)])
     modes = Modes(kernel.rate[mode], kernel.frequency[mode] if any(kernel.oscillates) else None)
     if any(kernel.degree):
-        state = jnp.einsum("st,ptd->psd", _shifted(kernel, gap), state)
+        state = jnp.einsum("st,ptd->psd", _shifted(kernel, gap), state, precision=EXACT)
     return modes.advance(state, modes.phasors(gap))
 
 
@@ -60,8 +60,8 @@ def write(kernel: Kernel, state: Float[Array, "p s d"], event: Float[Array, " d"
 def read(kernel: Kernel, state: Float[Array, "p s d"]) -> Float[Array, " d"]:
     """What the kernel has left of all events now."""
     tails = np.cumsum(np.array(kernel.degree) + 1) - 1
-    real = kernel.cosine @ state[0, tails]
-    return real if len(state) == 1 else real + kernel.sine @ state[1, tails]
+    real = jnp.matmul(kernel.cosine, state[0, tails], precision=EXACT)
+    return real if len(state) == 1 else real + jnp.matmul(kernel.sine, state[1, tails], precision=EXACT)
 
 
 def _places(kernel: Kernel) -> list[tuple[int, int]]:

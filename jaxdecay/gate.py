@@ -29,7 +29,7 @@ from jaxdecay.errors import InputError
 from jaxdecay.fading import half_lives
 from jaxdecay.interest import LONGEST, SHORTEST, within
 from jaxdecay.kernels import LN2
-from jaxdecay.modes import in_days
+from jaxdecay.modes import EXACT, in_days
 from jaxdecay.scan import decay_scan
 from jaxdecay.state import State
 
@@ -126,7 +126,7 @@ class Gate(nn.Module):
     def _advance(self, gap: Float[Array, " l"], features: Float[Array, "l f"]) -> Float[Array, "l k"]:
         """By how much each event moves each head's clock: all that came before has faded by exp of minus
         that."""
-        logit = features @ self.decay["weights"] + self.decay["bias"][None]
+        logit = jnp.matmul(features, self.decay["weights"], precision=EXACT) + self.decay["bias"][None]
         return gap[:, None] * self._rates() + jax.nn.softplus(logit)
 
     def _fade(self, seconds: Int[Array, " l"]) -> Float[Array, "l k"]:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdecay import clocks
 from jaxdecay.clocks import Readings
 from jaxdecay.errors import InputError
-from jaxdecay.modes import Modes, in_days, whole
+from jaxdecay.modes import EXACT, Modes, in_days, whole
 from jaxdecay.scan import alike
 
 _SHORT = 64  # events up to which pairs are cheaper than states
@@ -44,7 +44,8 @@ def dual(
     [4.0, 3.0]
     """
     left = jnp.where(readings.visible, kernel(clocks.ages_on(readings)), 0.0)
-    return left @ jnp.where(readings.visible.any(0)[:, None], values, 0.0)
+    visible = readings.visible.any(0)[:, None]
+    return jnp.matmul(left, jnp.where(visible, values, 0.0), precision=EXACT)
 
 
 def read_all(
@@ -103,7 +104,7 @@ def _mixed(
 ) -> Float[Array, "i j"]:
     """The kernel of each pair."""
     if modes.frequency is not None:
-        return jnp.einsum("im,jm,ijm->ij", reads, writes, modes.curves(age))
+        return jnp.einsum("im,jm,ijm->ij", reads, writes, modes.curves(age), precision=EXACT)
     days = in_days(age).astype(modes.rate.dtype)
     total = jnp.zeros_like(days)
     for m in range(len(modes.rate)):  # fewer passes over the pairs than by a product of three
@@ -159,17 +160,18 @@ def _matmul(left: Float[Array, "... i j"], right: Float[Array, "... j d"]) -> Fl
 
 @jax.custom_vjp
 def _product(left: Array, right: Array) -> Array:
-    return left @ right
+    return jnp.matmul(left, right, precision=EXACT)
 
 
 def _product_forward(left: Array, right: Array) -> tuple[Array, tuple[Array, Array]]:
-    return left @ right, (left, right)
+    return _product(left, right), (left, right)
 
 
 def _product_backward(given: tuple[Array, Array], slope: Array) -> tuple[Array, Array]:
     left, right = given
     transposed = lax.optimization_barrier(jnp.swapaxes(left, -1, -2))
-    return jnp.einsum("...id,...jd->...ij", slope, right), transposed @ slope
+    of_left = jnp.einsum("...id,...jd->...ij", slope, right, precision=EXACT)
+    return of_left, jnp.matmul(transposed, slope, precision=EXACT)
 
 
 _product.defvjp(_product_forward, _product_backward)

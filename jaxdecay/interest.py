@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxdecay import readout
 from jaxdecay.errors import InputError
 from jaxdecay.kernels import LN2
-from jaxdecay.modes import Modes, expand
+from jaxdecay.modes import EXACT, Modes, expand
 
 _RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
 _NEVER = -30.0  # a logit that leaves nothing
@@ -146,7 +146,7 @@ class Bank(nn.Module):
         if self.state_read is not None:
             mass = readout.mass(self.modes(), ages)[:, : self.curves]
             filled = jnp.log1p(jnp.maximum(mass, 0.0))
-            logits += jnp.einsum("rc,cd->rd", filled, self.state_read)
+            logits += jnp.einsum("rc,cd->rd", filled, self.state_read, precision=EXACT)
         return self.curves * jax.nn.softmax(logits)
 
     def expand_writes(self, weights: Float[Array, "... c"]) -> Float[Array, "... m"]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdecay.modes import Modes, whole
+from jaxdecay.modes import EXACT, Modes, whole
 
 
 class Ages(NamedTuple):
@@ -78,8 +78,8 @@ def read(
             _state(modes, writes[:past], values[:past], ages), reads[None] * modes.phasors(ages.idle)
         )
     if ages.near.shape[1]:
-        kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near))
-        faded = faded + jnp.where(ages.near_visible, kernel, 0.0) @ values[past:]
+        kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near), precision=EXACT)
+        faded = faded + jnp.matmul(jnp.where(ages.near_visible, kernel, 0.0), values[past:], precision=EXACT)
     return faded
 
 
@@ -93,12 +93,12 @@ def read_own(
     """As `read`, but each request sums only the events that ``same`` picks for it (for instance those of
     one item)."""
     past = ages.past.shape[0]
-    kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near))
+    kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near), precision=EXACT)
     total = jnp.where(ages.near_visible & same[:, past:], kernel, 0.0).sum(-1)
     if not past:
         return total
     picked = (same[:, :past] & ages.past_visible[None]).astype(writes.dtype)
-    state = jnp.einsum("rn,nm,cnm->crm", picked, writes[:past], modes.phasors(ages.past))
+    state = jnp.einsum("rn,nm,cnm->crm", picked, writes[:past], modes.phasors(ages.past), precision=EXACT)
     return total + modes.real_product(state, reads[None] * modes.phasors(ages.idle)).sum(-1)
 
 
@@ -107,9 +107,13 @@ def kernel(
 ) -> Float[Array, "r n"]:
     """What is left of each event at each request: the weight with which `read` sums the values, 0 where not
     visible."""
-    near = jnp.einsum("rm,wm,rwm->rw", reads, writes[ages.past.shape[0] :], modes.curves(ages.near))
+    near = jnp.einsum(
+        "rm,wm,rwm->rw", reads, writes[ages.past.shape[0] :], modes.curves(ages.near), precision=EXACT
+    )
     past = ages.past[None] + ages.idle[:, None]
-    far = jnp.einsum("rm,nm,rnm->rn", reads, writes[: ages.past.shape[0]], modes.curves(past))
+    far = jnp.einsum(
+        "rm,nm,rnm->rn", reads, writes[: ages.past.shape[0]], modes.curves(past), precision=EXACT
+    )
     return jnp.concatenate(
         [jnp.where(ages.past_visible[None], far, 0.0), jnp.where(ages.near_visible, near, 0.0)], axis=1
     )
@@ -118,10 +122,14 @@ def kernel(
 def mass(modes: Modes, ages: Ages) -> Float[Array, "r m"]:
     """How many events each mode still holds at each request: its state when every event writes a 1 with
     weight 1."""
-    near = jnp.einsum("rw,rwm->rm", ages.near_visible.astype(modes.rate.dtype), modes.curves(ages.near))
+    near = jnp.einsum(
+        "rw,rwm->rm", ages.near_visible.astype(modes.rate.dtype), modes.curves(ages.near), precision=EXACT
+    )
     if not ages.past.shape[0]:
         return near
-    state = jnp.einsum("n,cnm->cm", ages.past_visible.astype(modes.rate.dtype), modes.phasors(ages.past))
+    state = jnp.einsum(
+        "n,cnm->cm", ages.past_visible.astype(modes.rate.dtype), modes.phasors(ages.past), precision=EXACT
+    )
     return near + modes.real_product(state[:, None], modes.phasors(ages.idle))
 
 
@@ -130,4 +138,4 @@ def _state(
 ) -> Float[Array, "parts m d"]:
     """Real and imaginary state of every mode when the last of the past events has been written."""
     visible = jnp.where(ages.past_visible[:, None], writes, 0.0)
-    return jnp.einsum("nm,cnm,nd->cmd", visible, modes.phasors(ages.past), values)
+    return jnp.einsum("nm,cnm,nd->cmd", visible, modes.phasors(ages.past), values, precision=EXACT)

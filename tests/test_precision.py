@@ -1,0 +1,50 @@
+"""What is left of events is added up in float32 on accelerators too, which round the factors of products
+unless told not to."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxdecay import algebra, chains, hybrid, readout
+from jaxdecay.modes import Modes
+
+LENGTH, WIDTH, CURVES = 6, 4, 2
+TIME = jnp.arange(LENGTH, dtype=jnp.int32) * 86_400
+MODES = Modes(jnp.array([0.1, 0.7]), jnp.array([0.0, 0.9]))
+WRITES = jnp.ones((LENGTH, CURVES))
+
+
+def read(values: jax.Array) -> Any:
+    ages = readout.ages(TIME, TIME >= 0, TIME[4:], jnp.arange(2), past=4)
+    reads = WRITES[4:]
+    same = jnp.ones((2, LENGTH), bool)
+    return (
+        readout.read(MODES, WRITES, values, reads, ages),
+        readout.read_own(MODES, values[:, :CURVES], same, reads, ages),
+        readout.kernel(MODES, values[:, :CURVES], reads, ages),
+        readout.mass(MODES, ages) * values.sum(),
+    )
+
+
+def pairs_and_chunks(values: jax.Array) -> Any:
+    return [hybrid.read_all(MODES, WRITES, values, WRITES, TIME, chunk=chunk) for chunk in (2, 8)]
+
+
+def chain(values: jax.Array) -> Any:
+    kernel = algebra.erlang(0.5, 3)
+    state = chains.write(kernel, chains.init(kernel, WIDTH), values[0])
+    return chains.read(kernel, chains.advance(kernel, state, jnp.array(4.0)))
+
+
+@pytest.mark.parametrize("function", [read, pairs_and_chunks, chain])
+def test_every_product_of_values_and_slopes_is_exact(function: Callable[[jax.Array], Any]) -> None:
+    def total(values: jax.Array) -> jax.Array:
+        return jnp.stack([x.sum() for x in jax.tree.leaves(function(values))]).sum()
+
+    text = jax.jit(jax.value_and_grad(total)).lower(jnp.ones((LENGTH, WIDTH))).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products
+    assert [line for line in products if "precision = [HIGHEST, HIGHEST]" not in line] == []
