@@ -46,7 +46,7 @@ class Pieces(NamedTuple):
 
 
 def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
-    """The counts in time that a model of this spec reads."""
+    """The shares in time that a model of this spec reads."""
     if not spec.popularity_half_lives:  # nothing reads them
         return build_catalogue(histories, (float("inf"),), budget_mib=0.0)
     grid_mib = _GRID * 4 * histories.items * len(spec.popularity_half_lives) / 2**20

@@ -31,7 +31,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdecay import visibility
 from jaxdecay.errors import InputError
-from jaxdecay.modes import in_days
+from jaxdecay.modes import EXACT, in_days
 
 Sink = tuple[Float[Array, ""] | Float[Array, " q"], Float[Array, " v"]]
 """Logit, one for all requests or one each (a query's product with a learned key), and value."""
@@ -115,7 +115,7 @@ def attend(
         weights = jnp.where(visible, jnp.exp(logits - top[:, None]), 0.0)
         unfaded = jnp.exp(level - top) if sink is not None else jnp.zeros_like(top)
         total = weights.sum(1) + unfaded
-        summed = weights @ values + unfaded[:, None] * constant[None]
+        summed = jnp.matmul(weights, values, precision=EXACT) + unfaded[:, None] * constant[None]
         return summed / jnp.where(total > 0.0, total, 1.0)[:, None]
 
     if block is None:

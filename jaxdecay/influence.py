@@ -24,7 +24,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
 from jaxdecay.model import Interest
-from jaxdecay.modes import Modes, first_half
+from jaxdecay.modes import EXACT, Modes, first_half
 from jaxdecay.refit import Problem
 
 
@@ -42,9 +42,9 @@ def influences(
         params = problem.restore(theta)
         weights, modes = _weights(model, params, events, head)
         counted = count[events.user] * ((level == 0) | (events.group == level))
-        total = weights if head == "popularity" else counted @ weights
+        total = weights if head == "popularity" else jnp.matmul(counted, weights, precision=EXACT)
         ages, shares = at
-        return shares @ (modes.curves(ages) @ total) / total.sum()
+        return shares @ jnp.matmul(modes.curves(ages), total, precision=EXACT) / total.sum()
 
     slopes = jax.jit(jax.grad(height, (0, 1)), static_argnums=3)
     moves = np.full((users, len(curves)), np.nan)

@@ -19,6 +19,8 @@ def trim() -> None:
 @functools.cache
 def _malloc_trim() -> Callable[[int], int] | None:
     try:
-        return ctypes.CDLL(None).malloc_trim
+        release = ctypes.CDLL(None).malloc_trim
+        release.argtypes = [ctypes.c_size_t]
+        return release
     except (AttributeError, OSError, TypeError):  # another C library; no C library that can be named
         return None

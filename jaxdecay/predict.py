@@ -89,6 +89,7 @@ class Predictor:
         self.name, self.model, self.params = name, model, params
         self.histories, self.catalogue, self.reference = histories, catalogue, reference
         self.items = jax.tree.map(jnp.asarray, items_of(histories, model))
+        # Popularity differs from request to request: that of one point of time stands in for it.
         self._fixed = _catalogue_scorer(model, params, self.items, catalogue.shares[:, :1])
 
     @property
@@ -148,7 +149,7 @@ class Predictor:
             at = np.zeros_like(at)
         moments, which = np.unique(at, return_inverse=True)
         table = np.empty((len(moments), self.histories.items), np.float32)
-        most = max(1, _MOMENTS // self.histories.items)
+        most = max(1, _MOMENTS // max(1, self.histories.items))
         size = min(most, 1 << int(np.ceil(np.log2(max(len(moments), 1)))))
         for start in range(0, len(moments), size):
             some = moments[start : start + size]
@@ -243,8 +244,8 @@ def _serve(
         return model.apply({"params": params}, history, asked, items, vectors, method=Interest.serve)
 
     query, kernel = jax.vmap(one)(history, asked)
-    scorer = scorer._replace(popularity=popularity)
-    return query[:, 0], kernel[:, 0], scorer.scores(query[:, 0], jnp.arange(len(popularity)))
+    base = query[:, 0] @ scorer.targets.T + scorer.bias[None] + popularity
+    return query[:, 0], kernel[:, 0], base
 
 
 @functools.partial(jax.jit, static_argnums=0)

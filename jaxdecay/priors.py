@@ -26,6 +26,7 @@ from jaxdecay.errors import InputError
 from jaxdecay.heads.similarity import OWN_VECTOR
 from jaxdecay.interest import ENVELOPE, write_start
 from jaxdecay.kernels import LN2
+from jaxdecay.modes import EXACT
 from jaxdecay.spec import Spec
 
 SHRINKAGE = {
@@ -148,7 +149,7 @@ def smooth_half_life(decay: Any, logits: Float[Array, "g c"]) -> Float[Array, " 
         return (weights * jnp.exp(-rates * jnp.exp(log_age)[:, None])).sum(-1)
 
     grid = jnp.asarray(_AGES[1:], jnp.float32)
-    curve = jnp.einsum("gc,ca->ga", weights, jnp.exp(-rates[:, None] * grid))
+    curve = jnp.einsum("gc,ca->ga", weights, jnp.exp(-rates[:, None] * grid), precision=EXACT)
     place = jnp.where((curve <= 0.5).any(-1), (curve <= 0.5).argmax(-1), grid.shape[0] - 1)
     at = jnp.log(grid)[jax.lax.stop_gradient(place)]
     slope = jax.lax.stop_gradient(-(kernel(at + 0.01) - kernel(at - 0.01)) / 0.02)

@@ -31,6 +31,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxdecay.errors import InputError
 from jaxdecay.kernels.ages import aligned
+from jaxdecay.modes import EXACT
 
 _Pair = tuple[Array, Array | None]  # real and imaginary part; None where nothing oscillates
 
@@ -187,11 +188,11 @@ def _associative_slopes(
     before = jax.tree.map(lambda state: jnp.roll(state, 1, 0), states)
     real, turned = _inner(through, before, (gap < 0.0)[:, None])
     real, turned = (_heads(x, len(rate)).sum(-1) for x in (real, turned))
-    dfrequency, dgap = None, -(real @ rate)
+    dfrequency, dgap = None, -jnp.matmul(real, rate, precision=EXACT)
     if frequency is not None:
-        dfrequency = gap @ turned
-        dgap += turned @ frequency
-    return -(gap @ real), dfrequency, dgap, adjoint[0]
+        dfrequency = jnp.matmul(gap, turned, precision=EXACT)
+        dgap += jnp.matmul(turned, frequency, precision=EXACT)
+    return -jnp.matmul(gap, real, precision=EXACT), dfrequency, dgap, adjoint[0]
 
 
 _FORWARD = {"sequential": _sequential, "associative": _associative}

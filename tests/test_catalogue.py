@@ -49,6 +49,12 @@ def plain_count(
     return counts
 
 
+def of_all(counts: Any) -> np.ndarray:
+    """Each row's parts of its sum; 0 where that is 0."""
+    total = np.sum(counts, axis=-1, keepdims=True)
+    return np.divide(counts, total, out=np.zeros(np.shape(counts)), where=total > 0)
+
+
 @given(st.integers(0, 10**6), hnp.arrays(np.int64, 12, elements=st.integers(-DAY, 50 * DAY)))
 def test_decayed_counts_are_those_of_a_double_loop(seed: int, at: np.ndarray) -> None:
     histories = make(seed)
@@ -79,8 +85,7 @@ def test_catalogue_is_exact_at_every_grid_point(kind: str) -> None:
     assert (np.diff(catalogue.grid) > 0).all()
     for point, moment in enumerate(catalogue.grid):
         expected = [plain_count(histories, h, moment, parts) for h in HALF_LIVES]
-        found = catalogue.shares[:, point] * catalogue.totals[:, point, None]
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(catalogue.shares[:, point], of_all(expected), rtol=1e-6)
     assert not catalogue.shares[:, 0].any()
     assert catalogue.totals[2, -1] == np.isin(histories.part, parts).sum()  # nothing is left uncounted
 
@@ -95,7 +100,7 @@ def test_index_is_the_last_grid_point_at_or_before() -> None:
     assert index.tolist() == expected
 
 
-def test_a_budget_bounds_the_grid_and_keeps_counts_exact() -> None:
+def test_a_budget_bounds_the_grid_and_keeps_shares_exact() -> None:
     histories = make(4, events=500)
     budget = 10 * 4 * ITEMS * 2 / 2**20
     catalogue = build_catalogue(histories, [1.0, 30.0], budget_mib=budget)
@@ -105,8 +110,7 @@ def test_a_budget_bounds_the_grid_and_keeps_counts_exact() -> None:
     assert catalogue.grid[-1] == histories.time.max() + 1
     for row, half_life in enumerate([1.0, 30.0]):
         exact = decayed_counts_at(histories, half_life, catalogue.grid)
-        found = catalogue.shares[row] * catalogue.totals[row, :, None]
-        np.testing.assert_allclose(found, exact, rtol=1e-6)
+        np.testing.assert_allclose(catalogue.shares[row], of_all(exact), rtol=1e-6)
 
 
 @given(
@@ -121,21 +125,31 @@ def test_shares_at_any_moment_are_those_of_a_double_loop_however_coarse_the_grid
     found = catalogue.at(at)
     assert found.dtype == np.float32
     for row, half_life in enumerate(HALF_LIVES):
-        counts = np.array([plain_count(histories, half_life, moment) for moment in at.tolist()])
-        total = counts.sum(1, keepdims=True)
-        expected = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+        expected = of_all([plain_count(histories, half_life, moment) for moment in at.tolist()])
         np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(catalogue.at(catalogue.grid), catalogue.shares)
     assert catalogue.at(at[:0]).shape == (3, 0, ITEMS)
 
 
-def test_what_has_long_faded_keeps_its_shares() -> None:
-    histories = make(10)
-    catalogue = build_catalogue(histories, [0.01])
-    last = int(histories.time.max())
-    after = catalogue.at(np.array([last + 1, last + 20_000 * DAY]))
-    np.testing.assert_array_equal(after[:, 0], after[:, 1])
-    np.testing.assert_allclose(after.sum(-1), 1, rtol=1e-6)
+@pytest.mark.parametrize("points", [2, 40])
+@pytest.mark.parametrize("half_life", [0.01, 1.0])
+def test_what_has_long_faded_keeps_its_shares(points: int, half_life: float) -> None:
+    first, again = make(10), make(10)
+    pause = 1_200 * DAY
+    histories = Histories.from_arrays(
+        np.concatenate([first.user(), first.user()]),
+        np.concatenate([first.item, again.item]),
+        np.concatenate([first.time, again.time + 40 * DAY + pause]),
+        items=ITEMS,
+        config=first.config,
+    )
+    catalogue = build_catalogue(histories, [half_life], budget_mib=points * 4 * ITEMS / 2**20)
+    before, after = int(first.time.max()) + 1, int(again.time.min()) + 40 * DAY + pause
+    for last in (before, int(histories.time.max()) + 1):
+        expected = of_all(plain_count(histories, half_life, last))
+        late = after if last == before else last + 20_000 * DAY
+        found = catalogue.at(np.array([late, last]))[0]
+        np.testing.assert_allclose(found, np.tile(expected, (2, 1)), rtol=1e-5, atol=1e-7)
 
 
 def test_relative_clock_has_one_point_with_the_totals_of_training() -> None:

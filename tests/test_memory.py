@@ -4,6 +4,7 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,15 @@ def test_what_was_freed_in_between_is_given_back() -> None:
     libc.free(top)
 
 
-def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def another_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     memory._malloc_trim.cache_clear()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: os)  # has no such function
-    memory.trim()
+    yield
     memory._malloc_trim.cache_clear()
+
+
+@pytest.mark.usefixtures("another_library")
+def test_another_c_library_is_left_alone() -> None:
+    memory.trim()
+    assert memory._malloc_trim() is None

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxdecay import algebra, chains, hybrid, readout
+from jaxdecay import algebra, chains, clocks, hybrid, readout
 from jaxdecay.modes import Modes
+from jaxdecay.scan import decay_scan
 
 LENGTH, WIDTH, CURVES = 6, 4, 2
 TIME = jnp.arange(LENGTH, dtype=jnp.int32) * 86_400
-MODES = Modes(jnp.array([0.1, 0.7]), jnp.array([0.0, 0.9]))
+RATE, FREQUENCY = jnp.array([0.1, 0.7]), jnp.array([0.0, 0.9])
+MODES = Modes(RATE, FREQUENCY)
 WRITES = jnp.ones((LENGTH, CURVES))
 
 
@@ -33,13 +35,24 @@ def pairs_and_chunks(values: jax.Array) -> Any:
     return [hybrid.read_all(MODES, WRITES, values, WRITES, TIME, chunk=chunk) for chunk in (2, 8)]
 
 
+def scan(values: jax.Array) -> Any:
+    one = values[0, 0]  # so that rates, frequencies and gaps have slopes
+    gap = jnp.full(LENGTH, 0.5) * one
+    return decay_scan(RATE * one, gap, values, frequency=FREQUENCY * one, backend="associative")
+
+
+def any_kernel(values: jax.Array) -> Any:
+    readings = clocks.events(TIME, TIME >= 0, TIME, jnp.arange(LENGTH))
+    return hybrid.dual(lambda age: 0.5**age, readings, values)
+
+
 def chain(values: jax.Array) -> Any:
-    kernel = algebra.erlang(0.5, 3)
+    kernel = algebra.erlang(0.5, 3) * algebra.raised_cosine(7.0)
     state = chains.write(kernel, chains.init(kernel, WIDTH), values[0])
     return chains.read(kernel, chains.advance(kernel, state, jnp.array(4.0)))
 
 
-@pytest.mark.parametrize("function", [read, pairs_and_chunks, chain])
+@pytest.mark.parametrize("function", [read, pairs_and_chunks, scan, any_kernel, chain])
 def test_every_product_of_values_and_slopes_is_exact(function: Callable[[jax.Array], Any]) -> None:
     def total(values: jax.Array) -> jax.Array:
         return jnp.stack([x.sum() for x in jax.tree.leaves(function(values))]).sum()

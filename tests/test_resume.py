@@ -18,7 +18,7 @@ import pytest
 import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import checkpointing
+from jaxdecay import checkpointing, loop
 from jaxdecay.errors import InputError
 from jaxdecay.model import abstract_params
 from jaxdecay.train import State
@@ -82,6 +82,16 @@ def test_an_undisturbed_run_has_a_line_an_epoch_and_all_its_steps(whole: tuple[P
     assert len(set(scores)) == 3
     assert checkpointing.best_step(run) == lines(run)[int(np.argmax(scores))]["step"]
     assert toys.how_far(average(run, checkpointing.best_step(run)))[0] == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_every_compiled_shape_and_every_evaluation_gives_memory_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(loop.memory, "trim", lambda: calls.append(1))
+    toys.train(tmp_path, **OPTIONS)
+    shapes = {batch.history.item.shape for batch in map(toys.training()[0].batches.__getitem__, range(3))}
+    assert len(calls) == len(shapes) + 3
 
 
 def test_a_signal_saves_and_leaves_and_the_same_command_goes_on(

@@ -49,10 +49,11 @@ class Catalogue:
     """(R, G, V) float32: of the events strictly before the grid point, faded by each of R half-lives; 0 where
     there are none."""
     totals: np.ndarray
-    """(R, G) float64 counts of all items together at each grid point."""
+    """(R, G) float64 counts of all items together, faded to the last event before each grid point."""
     rates: np.ndarray
     """(R,) halvings per second."""
     events: Timeline
+    """What is counted: `at` moves on by it from a grid point."""
 
     def index(self, at: np.ndarray) -> np.ndarray:
         """(n,) int32 last grid point at or before each time (the first one, whose shares are 0, for earlier
@@ -63,28 +64,23 @@ class Catalogue:
         """(R, M, V) float32 exact shares of the events strictly before each of M moments, in any order: those
         of the grid point before, moved on by the events since.
 
-        With a relative clock they are the totals of the training part at every moment.
+        With a relative clock they are the shares of the totals of the training part at every moment.
         """
         point = self.index(moments)
-        shares = np.take(self.shares, point, axis=1)
-        if self.events.relative:
-            return shares
-        begin = np.searchsorted(self.events.time, self.grid[point], side="left")
-        since = np.maximum(np.searchsorted(self.events.time, moments, side="left") - begin, 0)
-        row = np.repeat(np.arange(len(moments)), since)
-        event = np.arange(len(row)) + np.repeat(begin - (np.cumsum(since) - since), since)
-        some = np.flatnonzero(since)
-        # Counts are faded to the last event before the moment, so that they cannot all vanish.
-        last = self.events.time[(begin + since - 1)[some]]
-        place = np.searchsorted(some, row)
-        cell, into = np.unique(row * self.events.items + self.events.item[event], return_inverse=True)
-        for share, total, rate in zip(shares, self.totals, self.rates, strict=True):
-            before = total[point[some]] * np.exp2(-rate * (last - self.grid[point[some]]))
-            fresh = np.exp2(-rate * (last[place] - self.events.time[event]))
-            after = before + np.bincount(place, fresh, len(some))
-            share[some] *= (before / after).astype(np.float32)[:, None]
-            share.reshape(-1)[cell] += np.bincount(into, fresh / after[place], len(cell)).astype(np.float32)
-        return shares
+        found = np.take(self.shares, point, axis=1)
+        if self.events.relative or not len(moments):
+            return found
+        order = np.argsort(moments, kind="stable")
+        for together in np.split(order, np.flatnonzero(np.diff(point[order])) + 1):
+            here, later = point[together[0]], moments[together]
+            begin = int(np.searchsorted(self.events.time, self.grid[here], side="left"))
+            for row, rate in enumerate(self.rates):
+                start = self.shares[row, here].astype(np.float64), float(self.totals[row, here]), begin
+                for place, (share, _) in zip(
+                    together, _faded_shares(self.events, rate, later, *start), strict=True
+                ):
+                    found[row, place] = share
+        return found
 
 
 def timeline(histories: Histories, *, chosen: bool = True) -> Timeline:
@@ -123,9 +119,10 @@ def build_catalogue(
     shares = np.empty((len(rates), len(grid), events.items), np.float32)
     totals = np.empty((len(rates), len(grid)))
     for row, rate in enumerate(rates):
-        for point, faded in enumerate(_faded_counts(events, rate, grid)):
-            totals[row, point] = total = faded.sum()
-            shares[row, point] = faded / total if total else 0.0
+        for point, (share, total) in enumerate(
+            _faded_shares(events, rate, grid, np.zeros(events.items), 0.0, 0)
+        ):
+            shares[row, point], totals[row, point] = share, total
     return Catalogue(grid, shares, totals, rates, events)
 
 
@@ -181,6 +178,30 @@ def _grid(time: np.ndarray, size: int) -> np.ndarray:
     if len(distinct) >= size:
         distinct = np.unique(time[np.linspace(0, len(time) - 1, size - 1).astype(np.int64)])
     return np.append(distinct, time[-1] + 1)
+
+
+def _faded_shares(
+    events: Timeline, rate: float, moments: np.ndarray, share: np.ndarray, total: float, begin: int
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Yields the (V,) float64 shares of the counts strictly before each of the ascending ``moments`` and the
+    counts' total, faded to the last event before it; goes on from those of the first ``begin`` events, in
+    place.
+
+    A total is never below 1, the last event's own part of it: shares outlast a pause of any length.
+    """
+    ends = np.searchsorted(events.time, moments, side="left")
+    for step, end in enumerate(ends.tolist()):
+        if end > begin:
+            last = events.time[end - 1]
+            weights = np.exp2(-rate * (last - events.time[begin:end]))
+            before = total * np.exp2(-rate * (last - events.time[begin - 1])) if begin else 0.0
+            total = before + float(weights.sum())
+            share *= before / total
+            share += np.bincount(events.item[begin:end], weights / total, events.items)
+            begin = end
+        if step % 64 == 0:
+            share[share < _FLUSH] = 0.0  # arithmetic on denormal numbers is very slow
+        yield share, total
 
 
 def _faded_counts(events: Timeline, rate: float, moments: np.ndarray) -> Iterator[np.ndarray]:
