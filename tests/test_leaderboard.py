@@ -268,6 +268,9 @@ def test_an_ablation_changes_what_it_says_and_nothing_else():
                 changed -= {"blocks", "dropout", "precision", "remat"}
             assert changed == set(entry.model), entry.name
             assert one["train"] == whole["train"]
+    names = FLAGSHIP, "no cold items"
+    flagship, cold = (systems.configurations(by_name[n], clock="relative", budget=1) for n in names)
+    assert cold == flagship  # without a clock of the log nothing comes after training
     still = systems.configurations(by_name["no decay"], clock="relative", budget=1)[0]
     assert still["model"]["request_time"] == "ignored"
 

@@ -147,6 +147,8 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
     still = model.get("half_lives") == "none" and model.get("encoder") != "hstu"
     if still and (clock == "relative" or not model.get("calendar", True)):
         model["request_time"] = "ignored"  # nothing is left that moves with time
+    if clock == "relative":
+        model.pop("cold_items", None)  # without a clock of the log nothing comes after training
     if model.get("encoder") == "none":
         model = {name: value for name, value in model.items() if name not in ENCODERS}
     train: Overrides = {"settle_epochs": 0, **entry.train, **candidate.train, **train}
