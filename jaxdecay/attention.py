@@ -108,7 +108,7 @@ def attend(
         visible = mask[None] & (jnp.arange(len(keys), dtype=seen.dtype)[None] < seen[:, None])
         # Where an event is not visible it has no age: 0 keeps slopes finite.
         bias = log_kernel(jnp.where(visible, in_days(at[:, None] - time[None]), 0.0))
-        match = jnp.einsum("qd,kd->qk", queries, keys, preferred_element_type=wide)
+        match = jnp.einsum("qd,kd->qk", queries, keys, precision=EXACT, preferred_element_type=wide)
         logits = jnp.where(visible, match / keys.shape[1] ** 0.5 + bias.astype(wide), _LOWEST)
         # A softmax is the same whatever is subtracted: no gradient need pass.
         top = lax.stop_gradient(jnp.maximum(logits.max(1, initial=_LOWEST), level))

@@ -134,17 +134,17 @@ def test_shares_at_any_moment_are_those_of_a_double_loop_however_coarse_the_grid
 @pytest.mark.parametrize("points", [2, 40])
 @pytest.mark.parametrize("half_life", [0.01, 1.0])
 def test_what_has_long_faded_keeps_its_shares(points: int, half_life: float) -> None:
-    first, again = make(10), make(10)
+    first = make(10)
     pause = 1_200 * DAY
     histories = Histories.from_arrays(
         np.concatenate([first.user(), first.user()]),
-        np.concatenate([first.item, again.item]),
-        np.concatenate([first.time, again.time + 40 * DAY + pause]),
+        np.concatenate([first.item, first.item]),
+        np.concatenate([first.time, first.time + 40 * DAY + pause]),
         items=ITEMS,
         config=first.config,
     )
     catalogue = build_catalogue(histories, [half_life], budget_mib=points * 4 * ITEMS / 2**20)
-    before, after = int(first.time.max()) + 1, int(again.time.min()) + 40 * DAY + pause
+    before, after = int(first.time.max()) + 1, int(first.time.min()) + 40 * DAY + pause
     for last in (before, int(histories.time.max()) + 1):
         expected = of_all(plain_count(histories, half_life, last))
         late = after if last == before else last + 20_000 * DAY

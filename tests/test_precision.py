@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxdecay import algebra, chains, clocks, hybrid, readout
+from jaxdecay.attention import attend
 from jaxdecay.modes import Modes
 from jaxdecay.scan import decay_scan
 
@@ -41,6 +42,10 @@ def scan(values: jax.Array) -> Any:
     return decay_scan(RATE * one, gap, values, frequency=FREQUENCY * one, backend="associative")
 
 
+def attention(values: jax.Array) -> Any:
+    return attend(values, values, values, lambda age: -0.1 * age, TIME)
+
+
 def any_kernel(values: jax.Array) -> Any:
     readings = clocks.events(TIME, TIME >= 0, TIME, jnp.arange(LENGTH))
     return hybrid.dual(lambda age: 0.5**age, readings, values)
@@ -52,7 +57,7 @@ def chain(values: jax.Array) -> Any:
     return chains.read(kernel, chains.advance(kernel, state, jnp.array(4.0)))
 
 
-@pytest.mark.parametrize("function", [read, pairs_and_chunks, scan, any_kernel, chain])
+@pytest.mark.parametrize("function", [read, pairs_and_chunks, scan, attention, any_kernel, chain])
 def test_every_product_of_values_and_slopes_is_exact(function: Callable[[jax.Array], Any]) -> None:
     def total(values: jax.Array) -> jax.Array:
         return jnp.stack([x.sum() for x in jax.tree.leaves(function(values))]).sum()
