@@ -25,7 +25,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from jaxdecay.errors import InputError
-from jaxdecay.kernels import LN2, counted
+from jaxdecay.kernels import LN2, counted, harmonics
 from jaxdecay.modes import Modes
 from jaxdecay.terms import Terms, convolution, curve, half_life, joined, merged, product, states
 
@@ -191,10 +191,14 @@ def cosine(period: Scalar) -> Kernel:
     return Kernel(zero, frequency, jnp.ones_like(frequency), zero, (0,), (True,))
 
 
-def raised_cosine(period: Scalar) -> Kernel:
-    r"""$\frac{1}{2}(1+\cos(2\pi t/p))$, between 0 and 1."""
-    wave = cosine(period)
-    return (0.5 * constant(wave.rate.dtype)) + 0.5 * wave
+def raised_cosine(period: Scalar, sharpness: int = 1) -> Kernel:
+    r"""$\bigl(\frac{1}{2}(1+\cos(2\pi t/p))\bigr)^m$, between 0 and 1: a constant and the first $m$
+    harmonics; $m$ = ``sharpness``."""
+    still, *moving = harmonics(sharpness).tolist()
+    frequency = 2 * math.pi / _row(period) * np.arange(1, sharpness + 1)
+    zeros, share = jnp.zeros_like(frequency), jnp.asarray(moving, frequency.dtype)
+    waves = Kernel(zeros, frequency, share, zeros, (0,) * sharpness, (True,) * sharpness)
+    return still * constant(frequency.dtype) + waves
 
 
 def damped_cosine(half_life: Scalar, period: Scalar, depth: Scalar, phase: Scalar = 0.0) -> Kernel:

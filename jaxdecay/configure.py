@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxdecay import fading
 from jaxdecay.data.histories import Histories
-from jaxdecay.durations import days
+from jaxdecay.durations import Rhythm, days, parse_rhythm
 from jaxdecay.errors import InputError
+from jaxdecay.kernels import sharpness_of
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.spec import Encoder, Spec, Table
 
@@ -37,6 +38,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
     revisit = options.revisit and histories.repeat_share >= 0.001
     fixed = options.half_lives == "fixed"
     half_lives = () if still else own or spread(histories, options.modes)
+    rhythms = [] if still or fixed or not revisit else _visible_rhythms(histories, options)
     return Spec(
         items=histories.known_items,
         users=histories.known_users,
@@ -44,7 +46,8 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         features=options.size.features,
         similarity_half_lives=half_lives,
         revisit_half_lives=half_lives if revisit else (),
-        revisit_periods=() if still or fixed or not revisit else _visible_periods(histories, options),
+        revisit_periods=tuple(rhythm.period for rhythm in rhythms),
+        revisit_sharpness=tuple(round(sharpness_of(rhythm.width / rhythm.period)) for rhythm in rhythms),
         popularity_half_lives=_popularity_half_lives(histories, options, own) if options.popularity else (),
         revisit=revisit,
         groups=groups,
@@ -125,13 +128,14 @@ def spread(histories: Histories, modes: int) -> tuple[float, ...]:
     return fading.spread(gaps / _DAY, spans / _DAY, modes)
 
 
-def _visible_periods(histories: Histories, options: ModelOptions) -> tuple[float, ...]:
-    """Rhythms that fit three times into the log's span and are four times coarser than its clock."""
+def _visible_rhythms(histories: Histories, options: ModelOptions) -> list[Rhythm]:
+    """Rhythms that fit three times into the log's span and are no sharper than its clock."""
     time = np.asarray(histories.time)[histories.part == 0]
     span = int(time.max() - time.min()) if len(time) else 0
     gaps = np.diff(np.unique(time[:: max(1, len(time) // 100_000)]))
     tick = int(np.gcd.reduce(gaps)) if len(gaps) else 1
-    return tuple(p for p in map(days, options.periods) if 3 * p * _DAY <= span and 4 * tick <= p * _DAY)
+    rhythms = map(parse_rhythm, options.periods)
+    return [one for one in rhythms if 3 * one.period * _DAY <= span and tick <= one.width * _DAY]
 
 
 def _popularity_half_lives(

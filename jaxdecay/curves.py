@@ -64,7 +64,8 @@ def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
             continue
         decay = jax.tree.map(np.asarray, params[head]["decay"])
         weights = _event_weights(decay, log)
-        age, values, periods = _basis(decay, spec.revisit_periods if head == "revisit" else ())
+        rhythms = (spec.revisit_periods, spec.revisit_sharpness) if head == "revisit" else ((), ())
+        age, values, periods = _basis(decay, *rhythms)
         for level, name in enumerate(names):
             members = (log.group == level) if level else np.ones(len(log.group), bool)
             if events := int(members.sum()):
@@ -87,7 +88,7 @@ def _event_weights(decay: dict[str, np.ndarray], log: Events) -> np.ndarray:
 
 
 def _basis(
-    decay: dict[str, np.ndarray], starts: tuple[float, ...]
+    decay: dict[str, np.ndarray], starts: tuple[float, ...], sharpness: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """Ages, the bank's curves (C, A) at them, and the learned periods."""
     bank = Bank(tuple(np.exp(decay.get("log_half_life", np.zeros(0))).tolist()), starts)
@@ -105,7 +106,9 @@ def _basis(
     if len(periods):
         age = np.union1d(age, np.linspace(0.0, 10 * periods.max(), 4000))
     fade = np.exp2(-age / half_lives[:, None])
-    rhythm = np.exp2(-age / envelopes[:, None]) * 0.5 * (1 + np.cos(2 * np.pi * age / periods[:, None]))
+    wave = 0.5 * (1 + np.cos(2 * np.pi * age / periods[:, None]))
+    power = np.array(sharpness or (1,) * len(periods), float)[:, None]
+    rhythm = np.exp2(-age / envelopes[:, None]) * wave**power
     return age, np.concatenate([np.ones((1, len(age))), fade, rhythm]), tuple(periods.tolist())
 
 

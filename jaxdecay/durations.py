@@ -1,4 +1,4 @@
-"""Durations as people write them: 90s, 12h, 7d, 3w, 1y; and priors on half-lives, 7d±2x."""
+"""Durations as people write them: 90s, 12h, 7d, 3w, 1y; priors on half-lives, 7d±2x; rhythms, 1d±3h."""
 
 import math
 import re
@@ -18,6 +18,15 @@ class Prior(NamedTuple):
     """Median, in days."""
     factor: float
     """One standard deviation up or down multiplies or divides by this."""
+
+
+class Rhythm(NamedTuple):
+    """A wish that comes back."""
+
+    period: float
+    """Days."""
+    width: float
+    """Days before and after each period at which one half of it is left."""
 
 
 def days(text: str) -> float:
@@ -53,6 +62,20 @@ def parse_prior(text: str) -> Prior:
             " write a duration and a factor above 1, such as 7d±2x or news=6h±2x"
         )
     return Prior(group or None, days(centre), spread)
+
+
+def parse_rhythm(text: str) -> Rhythm:
+    """A rhythm as written for ``--periods``: a duration, and how far from it one half is left, if that is
+    less than a quarter of it; ``+-`` may stand for ``±``.
+
+    >>> parse_rhythm("7d"), parse_rhythm("1d±3h")
+    (Rhythm(period=7.0, width=1.75), Rhythm(period=1.0, width=0.125))
+    """
+    period, sign, width = text.replace("+-", "±").partition("±")
+    rhythm = Rhythm(days(period), days(width) if sign else days(period) / 4)
+    if not rhythm.period / 40 <= rhythm.width <= rhythm.period / 4:
+        raise InputError(f"{text!r} is no rhythm; after ±, write from a 40th to a quarter of its period")
+    return rhythm
 
 
 def show_days(value: float) -> str:

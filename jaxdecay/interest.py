@@ -2,9 +2,9 @@ r"""The interest bank as a Flax module: shared half-lives, and who writes and re
 
 The kernel that a user $u$ and an event $j$ obey is $\varphi_{uj}(\text{age}) = \sum_c r_{uc}\, w_{jc}\,
 \varphi_c(\text{age})$ over the bank's curves: one that never fades, K exponentials with learned half-lives,
-and P raised cosines with learned periods under a fading envelope. Rates are shared and few, so that they
-are identifiable; what differs between items, behaviours and users lives in the write weights $w$ and the
-read weights $r$.
+and P raised cosines, each to the power of its sharpness, with learned periods under a fading envelope. Rates
+are shared and few, so that they are identifiable; what differs between items, behaviours and users lives in
+the write weights $w$ and the read weights $r$.
 """
 
 import math
@@ -17,8 +17,8 @@ from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout
 from jaxdecay.errors import InputError
-from jaxdecay.kernels import LN2
-from jaxdecay.modes import EXACT, Modes, expand
+from jaxdecay.kernels import LN2, harmonics
+from jaxdecay.modes import EXACT, Modes
 
 _RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
 _NEVER = -30.0  # a logit that leaves nothing
@@ -56,7 +56,8 @@ class Bank(nn.Module):
     """Half-lives, periods, write and read weights. All its parameters are decay parameters: no weight
     decay, a learning rate of their own.
 
-    ``half_lives`` and ``periods`` (days) are where learning starts. ``groups`` counts the item groups with
+    ``half_lives`` and ``periods`` (days) are where learning starts; ``sharpness`` is that of each rhythm (see
+    `kernels.raised_cosine`), 1 where none is given. ``groups`` counts the item groups with
     weights of their own, and ``items``, ``behaviours``, ``users`` likewise; 0 switches a level off. Index 0
     of groups is "no group"; an item or user index beyond the table gets no deviation, so a new item or user
     gets the average.
@@ -64,6 +65,7 @@ class Bank(nn.Module):
 
     half_lives: tuple[float, ...]
     periods: tuple[float, ...] = ()
+    sharpness: tuple[int, ...] = ()
     groups: int = 0
     items: int = 0
     behaviours: int = 0
@@ -81,6 +83,8 @@ class Bank(nn.Module):
             within("half_lives", half_life, SHORTEST, float("inf"))
         for period in self.periods:
             within("periods", period, SHORTEST, LONGEST)
+        if len(self.sharpness) not in (0, len(self.periods)):
+            raise InputError(f"{len(self.periods)} periods, {len(self.sharpness)} sharpness: give as many")
 
         def log_of(values: tuple[float, ...]) -> nn.initializers.Initializer:
             return lambda key, shape: jnp.log(jnp.asarray(values, jnp.float32)).reshape(shape)
@@ -105,16 +109,30 @@ class Bank(nn.Module):
         return jnp.asarray(write_start(len(self.half_lives), len(self.periods), floor=self.floor))
 
     def modes(self) -> Modes:
-        """The bank's modes with their present rates: one that never fades, K exponentials, and for each of P
-        raised cosines a plain mode and an oscillating one under its envelope; `expand` spreads what belongs
-        to the 1 + K + P curves over these 1 + K + 2 P modes."""
+        """The bank's modes with their present rates: one that never fades, K exponentials, and of P rhythms
+        first a plain mode each, then their harmonics, all under their envelopes. `expand_writes` and
+        `expand_reads` spread what belongs to the 1 + K + P curves over these modes."""
         half_life, envelope, period = self.paces()
         never = jnp.zeros(1, half_life.dtype)
-        rate = jnp.concatenate([never, LN2 / half_life, *([LN2 / envelope] * 2 if self.periods else [])])
+        plain = jnp.concatenate([never, LN2 / half_life, LN2 / envelope])
         if not self.periods:
-            return Modes(rate)
-        still = jnp.zeros(len(rate) - len(period), rate.dtype)
-        return Modes(rate, jnp.concatenate([still, 2 * jnp.pi / period]))
+            return Modes(plain)
+        curve, order, _ = self._of_modes()
+        rhythm = np.maximum(curve - 1 - len(self.half_lives), 0)
+        frequency = jnp.asarray(order, plain.dtype) * (2 * jnp.pi / period)[rhythm]
+        return Modes(plain[curve], frequency)
+
+    def _of_modes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(M,) of each mode: the curve it belongs to, which harmonic of it, and its share of it."""
+        plain = 1 + len(self.half_lives)
+        curve, order, share = list(range(self.curves)), [0] * self.curves, [1.0] * plain
+        waves = [harmonics(sharpness) for sharpness in self.sharpness or (1,) * len(self.periods)]
+        share += [float(wave[0]) for wave in waves]
+        for rhythm, wave in enumerate(waves):
+            curve += [plain + rhythm] * (len(wave) - 1)
+            order += range(1, len(wave))
+            share += wave[1:].tolist()
+        return np.array(curve), np.array(order), np.array(share)
 
     def paces(self) -> tuple[Float[Array, " k"], Float[Array, " p"], Float[Array, " p"]]:
         """Half-lives, half-lives of the rhythms' envelopes, and periods, in days; half-lives are kept
@@ -150,10 +168,20 @@ class Bank(nn.Module):
         return self.curves * jax.nn.softmax(logits)
 
     def expand_writes(self, weights: Float[Array, "... c"]) -> Float[Array, "... m"]:
-        return expand(weights, len(self.periods))
+        """Write weights of the curves as those of the modes: each mode gets its share of its curve's."""
+        return self._expanded(weights, self._of_modes()[2])
 
     def expand_reads(self, weights: Float[Array, "... c"]) -> Float[Array, "... m"]:
-        return expand(weights, len(self.periods), share=1.0)
+        """Read weights of the curves as those of the modes: all modes of a curve are read alike."""
+        return self._expanded(weights, np.ones_like(self._of_modes()[2]))
+
+    def _expanded(self, weights: Float[Array, "... c"], share: np.ndarray) -> Float[Array, "... m"]:
+        if not self.periods:
+            return weights
+        # A product, not a gather: its slope is one, too, and no scatter. One term of each sum is not 0.
+        spread = np.zeros((self.curves, len(share)), np.float32)
+        spread[self._of_modes()[0], np.arange(len(share))] = share
+        return jnp.matmul(weights, spread, precision=EXACT)
 
 
 def rows_of(table: Float[Array, "n c"], index: Int[Array, "..."]) -> Float[Array, "... c"]:

@@ -58,10 +58,13 @@ class Interest(nn.Module):
         def columns(table: Table) -> Columns:
             return Columns(table.cardinalities, table.widths, table.numeric, spec.features)
 
-        def bank(half_lives: tuple[float, ...], periods: tuple[float, ...] = ()) -> Bank:
+        def bank(
+            half_lives: tuple[float, ...], periods: tuple[float, ...] = (), sharpness: tuple[int, ...] = ()
+        ) -> Bank:
             return Bank(
                 half_lives,
                 periods,
+                sharpness,
                 groups=spec.groups,
                 items=spec.items if spec.per_item else 0,
                 behaviours=spec.behaviours if spec.per_behaviour else 0,
@@ -85,7 +88,7 @@ class Interest(nn.Module):
         )
         self.revisit = (
             Revisit(
-                decay=bank(spec.revisit_half_lives, spec.revisit_periods),
+                decay=bank(spec.revisit_half_lives, spec.revisit_periods, spec.revisit_sharpness),
                 groups=spec.groups,
                 behaviours=spec.behaviours,
                 recovery=spec.recovery,

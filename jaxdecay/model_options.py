@@ -22,9 +22,9 @@ class ModelOptions:
     """Length of item vectors; default: the preset's."""
     modes: int = 8
     """Half-lives in each bank, beside the mode that never fades."""
-    periods: tuple[str, ...] = ("1d", "7d")
-    """Rhythms of coming back, as durations; learning starts from them. Those the log cannot show are left
-    out."""
+    periods: tuple[str, ...] = ("1d", "7d", "1d±3h", "7d±16h")
+    """Rhythms of coming back: a period, from which learning starts, and how near to it one half is left, a
+    quarter of it unless said, as in 1d±3h. Those the log cannot show are left out."""
     floor: bool = True
     """Whether each bank also has a mode that never fades."""
     half_lives: Literal["learned", "initial", "fixed", "cross-validated", "none"] = "learned"

@@ -99,18 +99,6 @@ def in_days(seconds: Num[Array, "..."]) -> Float[Array, "..."]:
     return whole(seconds).astype(jnp.result_type(float)) / SECONDS_PER_DAY
 
 
-def expand(weights: Float[Array, "... c"], periods: int, *, share: float = 0.5) -> Float[Array, "... m"]:
-    """What is given per curve (``1 + K + P``) as given per mode (``1 + K + 2 P``).
-
-    ``share`` is what each of a raised cosine's two modes gets of it: one half of a weight that is written,
-    1 of a weight by which both are read.
-    """
-    if not periods:
-        return weights
-    plain, cyclic = weights[..., :-periods], share * weights[..., -periods:]
-    return jnp.concatenate([plain, cyclic, cyclic], axis=-1)
-
-
 def first_half(age: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     r"""The age at which each curve has first fallen to half of its value at age 0, or infinity if it never
     has.

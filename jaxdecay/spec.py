@@ -89,6 +89,8 @@ class Spec:
     recovery: float = 0.0
     """Days from which on the half-life of satiation is learned; infinite for one that stays, 0 for none."""
     encoder: Encoder = Encoder()
+    revisit_sharpness: tuple[int, ...] = ()
+    """Of each of the rhythms; none given: 1."""
     cold_items: bool = False
     """Whether items that training does not know have a level and a popularity of their own."""
 

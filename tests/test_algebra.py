@@ -80,6 +80,7 @@ def test_every_constructor_is_its_formula() -> None:
         (constant(), np.ones_like(t)),
         (cosine(1.7), np.cos(wave * t)),
         (raised_cosine(1.7), (1 + np.cos(wave * t)) / 2),
+        (raised_cosine(1.7, 5), ((1 + np.cos(wave * t)) / 2) ** 5),
         (damped_cosine(0.9, 1.7, 0.6, 0.4), fading * rhythm / rhythm[0]),
         (erlang(2.5, 1), np.exp(-2.5 * t)),
         (erlang(2.5, 4), (2.5 * t) ** 3 * np.exp(-2.5 * t) / 6),
@@ -91,7 +92,7 @@ def test_every_constructor_is_its_formula() -> None:
     found = jax.jit(lambda kernels: [kernel(ages) for kernel in kernels])([kernel for kernel, _ in formulas])
     for values, (_, expected) in zip(found, formulas, strict=True):
         np.testing.assert_allclose(values, expected, rtol=2e-6, atol=2e-6)
-    assert [round(float(values[0]), 6) for values in found] == [1, 1, 1, 1, 1, 1, 0, 1, 1, 1]
+    assert [round(float(values[0]), 6) for values in found] == [1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1]
 
 
 def test_an_erlang_bump_is_the_gamma_density_also_where_its_factors_leave_float32() -> None:

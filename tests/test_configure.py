@@ -70,17 +70,26 @@ def test_no_half_life_is_shorter_than_a_minute() -> None:
 @pytest.mark.parametrize(
     ("span", "tick", "periods"),
     [
-        (60, 3600, (1.0, 7.0)),
-        (20, 3600, (1.0,)),  # less than three weeks
+        (60, 3600, (1.0, 7.0, 1.0, 7.0)),
+        (20, 3600, (1.0, 1.0)),  # less than three weeks
         (2, 3600, ()),
-        (60, DAY, (7.0,)),  # whole days show no hour of day
+        (60, DAY, (7.0,)),  # whole days show no hour of day, and no part of a day of a week
         (60, 2 * DAY, ()),  # four ticks do not fit into a week
-        (60, DAY // 4, (1.0, 7.0)),
+        (60, DAY // 4, (1.0, 7.0, 7.0)),  # six hours do not fit into three
     ],
 )
 def test_rhythms_that_the_log_can_show(span: int, tick: int, periods: tuple[float, ...]) -> None:
     times = np.arange(0, span * DAY + 1, tick).tolist()
-    assert configure(timed(times), ModelOptions()).revisit_periods == periods
+    found = configure(timed(times), ModelOptions())
+    assert found.revisit_periods == periods
+    assert len(found.revisit_sharpness) == len(periods)
+
+
+def test_a_rhythm_is_as_sharp_as_said() -> None:
+    times = np.arange(0, 60 * DAY + 1, 3600).tolist()
+    found = configure(timed(times), ModelOptions(periods=("1d±3h", "7d", "7d±16h", "2d±12h")))
+    assert found.revisit_periods == (1.0, 7.0, 7.0, 2.0)
+    assert found.revisit_sharpness == (4, 1, 8, 1)
 
 
 def test_the_clock_of_the_log_hides_behind_an_offset() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdecay.durations import Prior, days, parse_prior, show_days
+from jaxdecay.durations import Prior, Rhythm, days, parse_prior, parse_rhythm, show_days
 from jaxdecay.errors import InputError
 
 
@@ -85,3 +85,29 @@ def test_durations_are_shown_in_the_unit_that_reads_best(value: float, expected:
 @given(st.floats(0.01, 30_000))
 def test_what_is_shown_can_be_read_again(value: float) -> None:
     assert days(show_days(value)) == pytest.approx(value, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("7d", Rhythm(7.0, 1.75)),
+        ("1d±3h", Rhythm(1.0, 0.125)),
+        ("1d +- 6h", Rhythm(1.0, 0.25)),
+        ("1w±1d", Rhythm(7.0, 1.0)),
+    ],
+)
+def test_a_rhythm_is_a_period_and_perhaps_how_near_to_it(text: str, expected: Rhythm) -> None:
+    assert parse_rhythm(text) == expected
+
+
+@pytest.mark.parametrize("text", ["1d±7h", "1d±1min", "7d±1w"])
+def test_a_rhythm_too_wide_or_too_sharp_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="is no rhythm; after ±, write from a 40th to a quarter") as caught:
+        parse_rhythm(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "1d±", "±3h", "1d±3", "1d±3h±2h"])
+def test_a_rhythm_of_no_durations_says_so(text: str) -> None:
+    with pytest.raises(InputError, match="is no duration"):
+        parse_rhythm(text)

@@ -10,9 +10,10 @@ import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import readout
+from jaxdecay.errors import InputError
 from jaxdecay.interest import Bank
 
-BANK = Bank((0.5, 9.0), (1.0, 7.0), groups=3, items=4, behaviours=2, users=3, adaptive=True)
+BANK = Bank((0.5, 9.0), (1.0, 7.0), (1, 3), groups=3, items=4, behaviours=2, users=3, adaptive=True)
 NOBODY = jnp.zeros(1, jnp.int32)
 DAY = 86_400
 
@@ -91,7 +92,9 @@ def test_learning_starts_from_the_half_lives_and_periods_given() -> None:
     half_lives = np.log(2) / np.asarray(modes.rate)[1:3]
     np.testing.assert_allclose(half_lives, [0.5, 9.0], rtol=1e-5)
     assert modes.rate[0] == 0
-    np.testing.assert_allclose(2 * np.pi / np.asarray(modes.frequency)[-2:], [1.0, 7.0], rtol=1e-5)
+    waves = [1.0, 7.0, 7.0 / 2, 7.0 / 3]  # the weekly one has three harmonics
+    np.testing.assert_allclose(2 * np.pi / np.asarray(modes.frequency)[-4:], waves, rtol=1e-5)
+    assert not np.asarray(modes.frequency)[:-4].any()
 
 
 @pytest.mark.parametrize("wild", [-1e4, 1e4])
@@ -111,6 +114,11 @@ def test_a_bank_without_levels_has_only_what_it_needs() -> None:
     np.testing.assert_allclose(reads(simple, p, 9), np.ones((2, 2)))
 
 
+def test_a_bank_with_another_number_of_sharpnesses_is_refused() -> None:
+    with pytest.raises(InputError, match="2 periods, 1 sharpness: give as many"):
+        params(Bank((0.5,), (1.0, 7.0), (4,)))
+
+
 def test_expanded_weights_give_the_kernel_of_user_and_event() -> None:
     p = params(BANK)
     write, read = writes(BANK, p, 0, 1, 1), reads(BANK, p, 2)
@@ -125,6 +133,6 @@ def test_expanded_weights_give_the_kernel_of_user_and_event() -> None:
             age = at - when
             curves = [1.0, *2 ** (-age / np.exp(p["log_half_life"]))]
             envelope = 2 ** (-age / np.exp(p["log_envelope"]))
-            curves = np.array([*curves, *envelope * (1 + np.cos(2 * np.pi * age / periods)) / 2])
+            curves = np.array([*curves, *envelope * ((1 + np.cos(2 * np.pi * age / periods)) / 2) ** (1, 3)])
             np.testing.assert_allclose(found[r, j], (read[r] * write * curves).sum(), rtol=1e-4)
         assert found[r, 3] == 0  # not seen

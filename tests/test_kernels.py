@@ -29,10 +29,12 @@ class Family(NamedTuple):
 
 BANK = ((0.5, 9.0, 30.0), (0.3, 0.3, 0.4), 0.1)
 SEGMENTS = ((0.0, 3.0, 9.0, 40.0), (1.0, 0.7, 0.4, 0.1))
+SHARP = partial(kernels.raised_cosine, sharpness=8)
 FAMILIES = (
     Family("exponential", kernels.exponential, (7.0,), mixture=True),
     Family("bank", kernels.bank, BANK, kernels.bank_half_life, mixture=True),
     Family("raised_cosine", kernels.raised_cosine, (28.0,), lambda period: period / 4, monotone=False),
+    Family("raised_cosine_sharp", SHARP, (28.0,), lambda period: 0.0930203 * period, monotone=False),
     Family("damped_cosine", kernels.damped_cosine, (14.0, 7.0, 0.6), monotone=False),
     Family("damped_cosine_phase", kernels.damped_cosine, (14.0, 7.0, 0.3, 0.5), monotone=False),
     Family("erlang_0", partial(kernels.erlang, degree=0), (7.0,), mixture=True),
@@ -172,6 +174,7 @@ def test_float32_stays_float32_under_strict_promotion(family: Family) -> None:
 RANGES = {
     "exponential": (kernels.exponential,),
     "raised_cosine": (kernels.raised_cosine,),
+    "raised_cosine_sharp": (SHARP,),
     "damped_cosine": (kernels.damped_cosine, (SECOND, 1.0, CENTURY), (0.0, 0.5, 1.0), (-1.0, 0.0, 1.0)),
     "erlang_1": (partial(kernels.erlang, degree=1),),
     "erlang_2": (partial(kernels.erlang, degree=2),),

@@ -10,22 +10,23 @@ from hypothesis import strategies as st
 
 from jaxdecay.errors import InputError
 from jaxdecay.interest import Bank
-from jaxdecay.modes import Modes, expand, first_half, in_days
+from jaxdecay.modes import Modes, first_half, in_days
 
 AGES = jnp.array([0.0, 1e-3, 0.4, 3.0, 17.5, 400.0])
 HALF_LIVES, ENVELOPES, PERIODS = jnp.array([0.5, 9.0]), jnp.array([30.0, 90.0]), jnp.array([1.0, 7.0])
 
 
-def bank(half_lives: Any, envelopes: Any, periods: Any) -> Any:
-    """The modes of a bank that has learned these."""
-    made = Bank(tuple(half_lives.tolist()), tuple(periods.tolist()))
+def bank(half_lives: Any, envelopes: Any, periods: Any, sharpness: tuple[int, ...] = ()) -> Any:
+    """The modes of a bank that has learned these, and what expands write and read weights to them."""
+    made = Bank(tuple(half_lives.tolist()), tuple(periods.tolist()), sharpness)
     decay = {
         "log_half_life": jnp.log(half_lives),
         "log_envelope": jnp.log(envelopes),
         "period_shift": jnp.zeros_like(periods),
         "write": jnp.zeros(made.curves),
     }
-    return made.apply({"params": {name: x for name, x in decay.items() if x.size}}, method=Bank.modes)
+    bound = made.bind({"params": {name: x for name, x in decay.items() if x.size}})
+    return bound.modes(), bound.expand_writes, bound.expand_reads
 
 
 def test_times_that_are_no_integers_are_refused() -> None:
@@ -33,44 +34,46 @@ def test_times_that_are_no_integers_are_refused() -> None:
         in_days(jnp.array([1.7e9]))
 
 
-def curve_by_curve(ages: Any) -> np.ndarray:
+def curve_by_curve(ages: Any, sharpness: tuple[int, ...] = (1, 1)) -> np.ndarray:
     """(A, 1 + K + P) float64: what the bank promises, a curve at a time."""
     ages = np.asarray(ages, np.float64)
     fading = [2 ** (-ages / float(h)) for h in HALF_LIVES]
     rhythms = [
-        2 ** (-ages / float(h)) * (1 + np.cos(2 * np.pi * ages / float(p))) / 2
-        for h, p in zip(ENVELOPES, PERIODS, strict=True)
+        2 ** (-ages / float(h)) * ((1 + np.cos(2 * np.pi * ages / float(p))) / 2) ** m
+        for h, p, m in zip(ENVELOPES, PERIODS, sharpness, strict=True)
     ]
     return np.stack([np.ones_like(ages), *fading, *rhythms], axis=-1)
 
 
-def test_a_bank_expanded_is_its_curves() -> None:
+@pytest.mark.parametrize("sharpness", [(), (2, 8)])
+def test_a_bank_expanded_is_its_curves(sharpness: tuple[int, ...]) -> None:
     weights = jnp.array([0.1, 0.2, 0.3, 0.15, 0.25])
-    modes = bank(HALF_LIVES, ENVELOPES, PERIODS)
-    found = modes.curves(AGES) @ expand(weights, 2)
-    np.testing.assert_allclose(found, curve_by_curve(AGES) @ np.asarray(weights, np.float64), atol=2e-5)
+    modes, writes, _ = bank(HALF_LIVES, ENVELOPES, PERIODS, sharpness)
+    found = modes.curves(AGES) @ writes(weights)
+    expected = curve_by_curve(AGES, sharpness or (1, 1)) @ np.asarray(weights, np.float64)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_writes_and_reads_expanded_multiply_to_the_product_per_curve() -> None:
     random = np.random.default_rng(0)
     write, read = random.random((2, 5)).astype(np.float32)
-    modes = bank(HALF_LIVES, ENVELOPES, PERIODS)
-    product = expand(jnp.asarray(write), 2) * expand(jnp.asarray(read), 2, share=1.0)
-    np.testing.assert_allclose(
-        modes.curves(AGES) @ product, curve_by_curve(AGES) @ (write * read).astype(np.float64), atol=5e-5
-    )
+    modes, writes, reads = bank(HALF_LIVES, ENVELOPES, PERIODS, (3, 1))
+    product = writes(jnp.asarray(write)) * reads(jnp.asarray(read))
+    expected = curve_by_curve(AGES, (3, 1)) @ (write * read).astype(np.float64)
+    np.testing.assert_allclose(modes.curves(AGES) @ product, expected, atol=5e-5)
 
 
 def test_a_bank_without_rhythm_has_no_frequency_and_needs_no_expansion() -> None:
-    modes = bank(HALF_LIVES, jnp.zeros(0), jnp.zeros(0))
+    modes, writes, reads = bank(HALF_LIVES, jnp.zeros(0), jnp.zeros(0))
     assert modes.frequency is None
     np.testing.assert_allclose(modes.curves(AGES), curve_by_curve(AGES)[:, :3], rtol=1e-5, atol=1e-30)
     weights = jnp.ones((4, 3))
-    assert expand(weights, 0) is weights
+    assert writes(weights) is weights
+    assert reads(weights) is weights
 
 
 def test_a_bank_without_half_lives_never_fades() -> None:
-    modes = bank(jnp.zeros(0), jnp.zeros(0), jnp.zeros(0))
+    modes, _, _ = bank(jnp.zeros(0), jnp.zeros(0), jnp.zeros(0))
     assert (modes.curves(AGES) == 1).all()
 
 

@@ -94,6 +94,7 @@ def spec(histories: Histories, **changes: Any) -> Spec:
         "similarity_half_lives": (0.5, 8.0),
         "revisit_half_lives": (1.0, 20.0),
         "revisit_periods": (7.0,),
+        "revisit_sharpness": (3,),
         "popularity_half_lives": (3.0, float("inf")),
         "revisit": True,
         "groups": 3,
@@ -114,8 +115,8 @@ def bare(histories: Histories, **changes: Any) -> Spec:
     """The smallest model that still fades: one half-life, item vectors, the revisit head."""
     off = {
         "behaviours": 1, "features": 2, "similarity_half_lives": (2.0,), "revisit_half_lives": (2.0,),
-        "revisit_periods": (), "popularity_half_lives": (), "groups": 0, "item_columns": Table(),
-        "user_columns": Table(), "context_columns": Table(),
+        "revisit_periods": (), "revisit_sharpness": (), "popularity_half_lives": (), "groups": 0,
+        "item_columns": Table(), "user_columns": Table(), "context_columns": Table(),
     }  # fmt: skip
     off |= dict.fromkeys(("per_item", "per_user", "per_behaviour", "adaptive", "calendar"), False)
     return spec(histories, **(off | changes))

@@ -18,7 +18,7 @@ and for the shapes that each docstring names; parameters are not checked and not
 |---|---|---|---|---|
 | `exponential` | $h$ | yes | yes | 1 state |
 | `bank` | `bank_half_life` | yes | yes | K states, and one for the floor |
-| `raised_cosine` | quarter of a period | no | no | 3 real states |
+| `raised_cosine` | quarter of a period, less if sharper | no | no | 2 sharpness + 1 real states |
 | `damped_cosine` | $h$, of its envelope | no | no | 3 real states |
 | `erlang` | $h$, after its peak | no | no | degree + 1 states |
 | `q_exponential`, `power`, `hyperbolic` | $h$ | yes | yes | no |
@@ -43,7 +43,14 @@ from jaxdecay.kernels.landmarks import forward, forward_half_life
 from jaxdecay.kernels.powers import fsrs, fsrs_half_life, hyperbolic, logarithmic, power, q_exponential
 from jaxdecay.kernels.segments import piecewise, piecewise_half_life
 from jaxdecay.kernels.stretched import gaussian, logistic, weibull
-from jaxdecay.kernels.waves import damped_cosine, erlang, half_over_peak, raised_cosine
+from jaxdecay.kernels.waves import (
+    damped_cosine,
+    erlang,
+    half_over_peak,
+    harmonics,
+    raised_cosine,
+    sharpness_of,
+)
 
 __all__ = [
     "LN2",
@@ -61,6 +68,7 @@ __all__ = [
     "fsrs_half_life",
     "gaussian",
     "half_over_peak",
+    "harmonics",
     "hyperbolic",
     "logarithmic",
     "logistic",
@@ -70,5 +78,6 @@ __all__ = [
     "q_exponential",
     "raised_cosine",
     "regressed_half_life",
+    "sharpness_of",
     "weibull",
 ]

@@ -1,5 +1,7 @@
 r"""Curves that come and go: cosines, and the Erlang bump. All of them stream exactly."""
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -9,12 +11,13 @@ from jaxdecay.kernels.ages import LN2, Number, counted
 from jaxdecay.kernels.exponentials import exponential
 
 
-def raised_cosine(age: Float[Array, "..."], period: Number) -> Float[Array, "..."]:
-    r"""$\varphi(t) = \frac{1}{2}\bigl(1+\cos(2\pi t/P)\bigr)$: back to 1 after every period $P$ in days, 0
-    half-way.
+def raised_cosine(age: Float[Array, "..."], period: Number, sharpness: int = 1) -> Float[Array, "..."]:
+    r"""$\varphi(t) = \bigl(\frac{1}{2}(1+\cos(2\pi t/P))\bigr)^m$: back to 1 after every period $P$ in days,
+    0 half-way; the larger the ``sharpness`` $m$, a Python int from 1, the less is left away from the period.
 
-    Half-life: $P/4$, the first of many such ages. Guarantees: between 0 and 1; not monotone; streams exactly
-    (a constant mode and one oscillating mode, 3 real states).
+    Half-life: $\frac{P}{\pi}\arccos 2^{-1/(2m)}$, the first of many such ages ($P/4$ for $m=1$). Guarantees:
+    between 0 and 1; not monotone; streams exactly (a constant mode and $m$ oscillating ones, the first $m$
+    harmonics: $2m+1$ real states).
 
     | age or parameter | value | gradient |
     |---|---|---|
@@ -29,7 +32,32 @@ def raised_cosine(age: Float[Array, "..."], period: Number) -> Float[Array, "...
     >>> raised_cosine(jnp.array([0.0, 3.5, 7.0]), jnp.array(7.0)).tolist()
     [1.0, 0.0, 1.0]
     """
-    return 0.5 * (1.0 + jnp.cos(2.0 * jnp.pi * counted(age) / period))
+    return (0.5 * (1.0 + jnp.cos(2.0 * jnp.pi * counted(age) / period))) ** sharpness
+
+
+def harmonics(sharpness: int) -> np.ndarray:
+    r"""(m + 1,) float64 amplitudes $c_k$ of `raised_cosine` as a sum of cosines,
+    $\bigl(\frac{1}{2}(1+\cos x)\bigr)^m = \sum_{k=0}^m c_k \cos kx$: above 0, and 1 altogether.
+
+    $c_0=\binom{2m}{m}/4^m$ and $c_k=2\binom{2m}{m-k}/4^m$, from the binomial theorem for $\cos^{2m}(x/2)$.
+
+    >>> harmonics(1).tolist(), harmonics(2).tolist()
+    ([0.5, 0.5], [0.375, 0.5, 0.125])
+    """
+    if sharpness < 1:
+        raise InputError(f"sharpness: {sharpness}; give a whole number from 1 (the plain raised cosine)")
+    above = [math.comb(2 * sharpness, sharpness - k) / 4**sharpness for k in range(sharpness + 1)]
+    return np.array(above) * np.where(np.arange(sharpness + 1) == 0, 1.0, 2.0)
+
+
+def sharpness_of(share: float) -> float:
+    r"""The $m$ of the `raised_cosine` that has fallen to one half at this share of its period: the inverse of
+    its half-life, $-1/(2\log_2\cos(\pi w))$ for $w$ below one half.
+
+    >>> sharpness_of(0.25)
+    1.0
+    """
+    return float(-0.5 / np.log2(np.cos(np.pi * share)))
 
 
 def damped_cosine(
