@@ -12,7 +12,7 @@ import optax
 from jaxdecay import checkpointing, distributed, loop, runs
 from jaxdecay.configure import group_levels
 from jaxdecay.data.batches import Batches, Reference
-from jaxdecay.data.catalogue import Catalogue, build_catalogue
+from jaxdecay.data.catalogue import Catalogue, build_catalogue, counted_live, first_seen
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
 from jaxdecay.durations import parse_prior
@@ -65,6 +65,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         seed=train.seed,
         epochs=train.epochs + train.settle_epochs,
         request_time=spec.request_time,
+        entry=entry(histories, catalogue),
     )
     last = int(np.asarray(histories.time)[histories.part == 0].max())
     shares = catalogue.shares[:, : int(catalogue.index(np.array([last]))[0]) + 1, : spec.items]
@@ -75,6 +76,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         priors=half_life_priors(priors, group_levels(histories, spec), spec),
         taken=jnp.asarray(taken(histories, spec)),
         since=jnp.asarray(since(histories, spec)),
+        entry=jnp.asarray(entry(histories, catalogue)[: spec.items]),
     )
     tx = optimizer(
         train.learning_rate,
@@ -99,6 +101,18 @@ def since(histories: Histories, spec: Spec) -> np.ndarray:
     time, first = np.asarray(histories.time)[train], np.full(spec.items, np.iinfo(np.int64).max)
     np.minimum.at(first, np.asarray(histories.item)[train], time)
     return (1 - np.searchsorted(np.sort(time), first) / len(time)).astype(np.float32)
+
+
+def entry(histories: Histories, catalogue: Catalogue) -> np.ndarray:
+    """(V,) int32 point of the catalogue's grid from which each item is a candidate: the first one after its
+    first event, as in evaluation; 0 where evaluation ranks all items always.
+
+    With the likelihood of what was chosen among what was there, an item is neither blamed for the time before
+    it came nor thanked for coming: its first event is no target (left truncation of a risk set).
+    """
+    if not counted_live(histories):
+        return np.zeros(histories.items, np.int32)
+    return np.searchsorted(catalogue.grid, first_seen(histories), side="right").astype(np.int32)
 
 
 def validation(pieces: Pieces, options: TrainOptions) -> loop.Evaluate:

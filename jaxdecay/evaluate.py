@@ -22,7 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from jaxdecay import groups, rank
-from jaxdecay.data.catalogue import first_seen, known_before
+from jaxdecay.data.catalogue import counted_live, first_seen, known_before
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.figures import compare, summarise
@@ -99,10 +99,9 @@ class Rules:
 
 def rules(histories: Histories, exclude_history: bool | None = None) -> Rules:
     """The rules that a prepared log asks for (``exclude_history``: None lets the training part decide)."""
-    live = histories.config["split"].get("kind", "global-time") == "global-time"
     if exclude_history is None:
         exclude_history = histories.repeat_share <= REPEAT_SHARE
-    return Rules(histories, first_seen(histories) if live else None, exclude_history)
+    return Rules(histories, first_seen(histories) if counted_live(histories) else None, exclude_history)
 
 
 def chunks(histories: Histories, requests: Requests, *, budget: int = _BUDGET) -> Iterator[slice]:

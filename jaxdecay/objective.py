@@ -28,9 +28,11 @@ class Constants(struct.PyTreeNode):
     shares: Float[Array, "r g v"]
     priors: Priors
     taken: Int[Array, " v"]
-    """How often each item and all those before it were targets of training: what negatives are drawn by."""
+    """How often each item and all those before it were taken in training: what negatives are drawn by."""
     since: Float[Array, " v"]
     """Share of the training events that were no earlier than the item's first."""
+    entry: Int[Array, " v"]
+    """Point of the catalogue's time grid from which each item is a candidate; targets are candidates."""
 
 
 class Objective(NamedTuple):
@@ -53,7 +55,8 @@ def batch_loss(
     step: Int[Array, ""] | None,
     layout: Layout = Layout(),  # noqa: B008 (frozen)
 ) -> Float[Array, "b w"]:
-    """The loss of every target of a batch; 0 where the place is padding.
+    """The loss of every target of a batch among the items that were candidates when it was taken; 0 where the
+    place is padding.
 
     Negatives, and what drops out, are drawn for the batch of each ``step`` from (seed, step) alone; without a
     step nothing drops out, and the softmax alone is there. With a loss on negatives nothing as large as
@@ -131,4 +134,4 @@ def _read(
     if dropout is not None:  # by whose row it is, not by where it stands in the batch: layouts differ in that
         own = jax.vmap(jax.random.fold_in, (None, 0))(dropout, batch.history.user)
         keys = jax.vmap(jax.random.fold_in)(own, batch.requests.at[:, 0])
-    return scorer, jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
+    return scorer.entering(constants.entry), jax.vmap(user)(batch.history, batch.requests, batch.target, keys)

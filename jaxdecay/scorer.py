@@ -8,6 +8,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxdecay.heads.popularity import popularity
 
+_ABSENT = -1e4
+"""The score of what is no candidate: no share of anything, and finite, so that no slope is NaN."""
+
 
 class Scorer(NamedTuple):
     """What gives V items their base score: target vectors, biases, and popularity at G points of time."""
@@ -15,6 +18,11 @@ class Scorer(NamedTuple):
     targets: Float[Array, "v d"]
     bias: Float[Array, " v"]
     popularity: Float[Array, "g v"]
+
+    def entering(self, entry: Int[Array, " v"]) -> "Scorer":
+        """The same, without the items that are no candidates yet: each is one from its point of time on."""
+        there = entry[None] <= jnp.arange(self.popularity.shape[0])[:, None]
+        return self._replace(popularity=jnp.where(there, self.popularity, _ABSENT))
 
     def scores(self, query: Float[Array, "t d"], grid: Int[Array, " t"]) -> Float[Array, "t v"]:
         """The base score of every item for each query at its point of the time grid."""
@@ -49,6 +57,12 @@ class SparseScorer(NamedTuple):
     exponent: Float[Array, " 2"]
     cold: Int[Array, " v"]
     """1 for items that training does not know."""
+    entry: Int[Array, " v"] | None = None
+    """Point of time from which each item is a candidate; None: all always."""
+
+    def entering(self, entry: Int[Array, " v"]) -> "SparseScorer":
+        """As that of `Scorer`."""
+        return self._replace(entry=entry)
 
     def score(
         self, query: Float[Array, "t d"], grid: Int[Array, " t"], item: Int[Array, " t"]
@@ -62,11 +76,16 @@ class SparseScorer(NamedTuple):
     ) -> Float[Array, "t n"]:
         """As that of `Scorer`."""
         trend = self._popularity(self.shares[:, :, items], items)[grid]
-        return query @ self.targets[items].T + self.bias[items][None] + trend
+        scores = query @ self.targets[items].T + self.bias[items][None] + trend
+        if self.entry is None:
+            return scores
+        return jnp.where(self.entry[items][None] <= grid[:, None], scores, _ABSENT)
 
     def dense(self) -> Scorer:
         """All of it worked out."""
-        return Scorer(self.targets, self.bias, self._popularity(self.shares, jnp.arange(len(self.bias))))
+        popularity = self._popularity(self.shares, jnp.arange(len(self.bias)))
+        dense = Scorer(self.targets, self.bias, popularity)
+        return dense if self.entry is None else dense.entering(self.entry)
 
     def _popularity(self, shares: Float[Array, "r *g n"], item: Int[Array, " n"]) -> Float[Array, "*g n"]:
         return popularity(shares, self.mixture, self.exponent, self.cold[item], items=self.bias.shape[0])

@@ -17,7 +17,7 @@ import optax
 import tyro
 
 from jaxdecay import distributed
-from jaxdecay.assembly import catalogue_of, ndcg_at_10
+from jaxdecay.assembly import catalogue_of, entry, ndcg_at_10
 from jaxdecay.configure import configure
 from jaxdecay.data.batches import Batch, Batches, Reference
 from jaxdecay.data.histories import Histories
@@ -54,7 +54,10 @@ def main(options: Options) -> None:
     histories = Histories.load(options.prepared)
     spec = configure(histories, ModelOptions(features=options.features))
     reference, catalogue = Reference.of(histories), catalogue_of(histories, spec)
-    batches = Batches(histories, catalogue, reference, tokens=options.batch_targets, seed=options.seed)
+    candidates = entry(histories, catalogue)  # the point of time from which each item is one
+    batches = Batches(
+        histories, catalogue, reference, tokens=options.batch_targets, seed=options.seed, entry=candidates
+    )
 
     # Model: one user; items, popularity shares and priors are the same for all.
     model = Interest(spec)
@@ -62,12 +65,14 @@ def main(options: Options) -> None:
     batches = layout.batches(batches)
     items = jax.tree.map(jnp.asarray, items_of(histories, model, known_only=True))
     shares = jnp.asarray(catalogue.shares[:, :, : spec.items])
+    entered = jnp.asarray(candidates[: spec.items])
     priors = half_life_priors([], [], spec)
 
     def likelihood(params: Any, batch: Batch) -> jax.Array:
         """Sum of the log-likelihoods of a batch's targets."""
         params = layout.trimmed(params)
         scorer, vectors = model.apply({"params": params}, items, shares, method=Interest.scorer)
+        scorer = scorer.entering(entered)
         read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, vectors))(
             batch.history, batch.requests, batch.target
         )

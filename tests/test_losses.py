@@ -79,7 +79,7 @@ def problem(seed: int = 0, *, scale: float = 1.0, dtype: Any = np.float32) -> Pr
 
 def floats(scorer: SparseScorer) -> dict[str, jax.Array]:
     """What of it has slopes."""
-    return {name: value for name, value in scorer._asdict().items() if name != "cold"}
+    return {name: value for name, value in scorer._asdict().items() if name not in ("cold", "entry")}
 
 
 def scores(made: Problem) -> np.ndarray:
@@ -96,13 +96,16 @@ def oracle(name: str, made: Problem, gained: np.ndarray) -> np.ndarray:
     """(T,) losses by their definitions, a target and a negative at a time."""
     found = []
     items, expected = np.asarray(made.negatives.item), np.exp(np.float64(made.negatives.log_expected))
-    for base, added, y in zip(np.exp(scores(made)), gained, np.asarray(made.target), strict=True):
+    intensities = np.exp(scores(made))
+    if made.scorer.entry is not None:
+        intensities *= np.asarray(made.scorer.entry) <= np.asarray(made.grid)[:, None]
+    for base, added, y in zip(intensities, gained, np.asarray(made.target), strict=True):
         drawn = [(j, m) for j, m in zip(items, expected, strict=True) if j != y]
         total = base.sum() if name == "softmax" else base[y] + sum(base[j] / m for j, m in drawn)
         if name in ("softmax", "sampled"):
             found.append(-np.log((base[y] / total + added[y]) / (1 + added.sum())))
             continue
-        x = np.log(base + total * added)
+        x = np.log(np.maximum(base + total * added, 1e-300))
         alpha, t = N / V, CALIBRATION if name == "gbce" else 0.0
         beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
         wrong = sum(alpha / m * np.log(1 - expit(x[j])) for j, m in drawn)
@@ -118,6 +121,37 @@ def test_values_are_those_of_the_definition(name: str, excited: bool) -> None:
     found = jax.jit(lambda scorer: made.loss(name, scorer=scorer, excited=excited))
     np.testing.assert_allclose(found(made.scorer), expected, rtol=1e-5)
     np.testing.assert_allclose(found(made.scorer.dense()), expected, rtol=1e-5)
+
+
+@every_loss
+def test_what_is_no_candidate_yet_has_no_share_and_no_slope(name: str) -> None:
+    made = problem(3)
+    made = made._replace(grid=jnp.array([0, 1, 0, 1, 0, 1], jnp.int32))
+    entry = jnp.array([0, 1, 0, 0, 0, 1, 0, 2, 0], jnp.int32)  # 7 never comes; 1 and 5 for the second point
+    gained = made.gained * (np.asarray(entry) <= np.asarray(made.grid)[:, None])  # nobody took them before
+    target, drawn = np.asarray(made.target), np.asarray(made.negatives.item)
+    log = jnp.log(jnp.maximum(jnp.asarray(gained, jnp.float32), 1e-30))
+    of_all = jnp.asarray(np.log(gained.sum(1)), jnp.float32)
+    made = made._replace(
+        scorer=made.scorer.entering(entry),
+        excitation=Excitation(log[np.arange(T), target], of_all, log[:, drawn]),
+    )
+    expected = oracle(name, made, gained)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss(scorer: Any) -> Any:
+        values = made.loss(name, scorer=made.scorer._replace(**scorer))
+        return values[:1].sum(), values
+
+    (_, found), slope = loss(floats(made.scorer))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    dense = made.scorer._replace(entry=None).dense().entering(entry)
+    np.testing.assert_allclose(made.loss(name, scorer=dense), expected, rtol=1e-5)
+    absent = [1, 5, 7]  # for the first target, at the first point
+    assert not np.asarray(slope["bias"])[absent].any()
+    assert not np.asarray(slope["targets"])[absent].any()
+    assert np.asarray(slope["bias"])[[0, 3, 8]].all()
 
 
 @every_loss

@@ -12,7 +12,9 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import losses
 from jaxdecay.assembly import Pieces
+from jaxdecay.data.requests import requests
 from jaxdecay.errors import InputError
+from jaxdecay.evaluate import rules
 from jaxdecay.model import Interest
 from jaxdecay.objective import Objective, batch_loss, hidden
 from jaxdecay.train import TrainOptions, init_state, make_train_step
@@ -171,6 +173,26 @@ def test_what_is_drawn_by_are_the_targets_of_training() -> None:
     times = np.bincount(histories.item[kept], minlength=made.model.spec.items)
     np.testing.assert_array_equal(np.diff(made.constants.taken, prepend=0), times)
     assert made.constants.taken[-1] == made.batches.targets
+
+
+def test_items_are_candidates_from_their_first_event_on_where_evaluation_says_so() -> None:
+    histories = toys.log((30, 40), items=9)
+    always = toys.pieces(histories, toys.spec(histories), window=64)
+    assert not np.asarray(always.constants.entry).any()
+    assert always.batches.targets == histories.events
+    live = histories.replace(config=histories.config | {"split": {"kind": "global-time"}})
+    made = toys.pieces(live, toys.spec(live), window=64)
+    first = np.array([live.time[live.item == item].min() for item in range(9)])
+    grid = made.catalogue.grid
+    for item, point in enumerate(np.asarray(made.constants.entry)):
+        assert grid[point] > first[item]
+        assert point == 0 or grid[point - 1] <= first[item]
+    # the grid holds every moment: all events are targets but for those at an item's first moment
+    assert made.batches.targets == (live.time > first[live.item]).sum() < live.events
+    excluded = rules(live).excluded(requests(live, 0))
+    assert excluded is not None
+    known = np.asarray(made.constants.entry)[None] <= made.catalogue.index(live.time)[:, None]
+    np.testing.assert_array_equal(known, ~excluded)
 
 
 def test_the_latest_items_are_hidden_and_never_the_others() -> None:

@@ -117,6 +117,9 @@ class Batches:
     whatever they are."""
     request_time: Literal["used", "ignored"] = "used"
     """ignored: a target is asked for at the time of the event before it."""
+    entry: np.ndarray | None = None
+    """(V,) point of the catalogue's time grid from which each item is a candidate: an earlier event of it is
+    no target. Default: all of them always."""
 
     def __repr__(self) -> str:
         host = f"{self.host}/{self.hosts}"
@@ -127,12 +130,18 @@ class Batches:
 
     @functools.cached_property
     def targets(self) -> int:
-        """Training events that were a choice: targets in an epoch."""
-        found = int((self.histories.chosen & (self.histories.part == 0)).sum())
+        """Training events that were a choice among candidates: targets in an epoch."""
+        histories = self.histories
+        chosen = histories.chosen & (histories.part == 0)
+        event = np.flatnonzero(chosen)
+        if self.request_time == "ignored":
+            event = np.maximum(event - 1, histories.offsets[histories.user()[event]])
+        grid = self.catalogue.index(np.asarray(histories.time)[event])
+        found = int(self._there(np.asarray(histories.item)[chosen], grid).sum())
         if not found:
             raise InputError(
-                "nothing to learn from: no training event has a positive weight and a label other than 0;"
-                " give a later split, or more events"
+                "nothing to learn from: no training event of an item seen before has a positive weight and a"
+                " label other than 0; give a later split, or more events"
             )
         return found
 
@@ -222,16 +231,21 @@ class Batches:
             at = np.where(history.mask[:, past:], before, at)
         place = np.where(history.mask[:, past:], rows.start[:, None] + np.arange(window), 0)
         chosen = (history.weight[:, past:] > 0) & (self.histories.label[place] != 0)
-        valid = history.mask[:, past:] & chosen
         time = at.astype(np.int64) + self.reference.origin
+        grid = self.catalogue.index(time.ravel()).reshape(at.shape)
+        valid = history.mask[:, past:] & chosen & self._there(history.item[:, past:], grid)
         seen = np.broadcast_to(np.arange(window, dtype=np.int32), at.shape)
         return Batch(
             history,
             Requests(at, seen, history.context_categorical[:, past:], history.context_numeric[:, past:]),
             history.item[:, past:],
-            np.where(valid, self.catalogue.index(time.ravel()).reshape(at.shape), 0).astype(np.int32),
+            np.where(valid, grid, 0).astype(np.int32),
             valid,
         )
+
+    def _there(self, item: np.ndarray, grid: np.ndarray) -> np.ndarray:
+        """Which items are candidates at these points of the time grid."""
+        return np.ones(item.shape, bool) if self.entry is None else self.entry[item] <= grid
 
 
 def _training_stretch(histories: Histories) -> tuple[np.ndarray, np.ndarray]:

@@ -83,13 +83,18 @@ class Catalogue:
         return found
 
 
+def counted_live(histories: Histories) -> bool:
+    """Whether held-out events are counted as they come, and items are candidates once they have come: under a
+    split by one moment in time."""
+    return histories.config["split"].get("kind", "global-time") == "global-time"
+
+
 def timeline(histories: Histories, *, chosen: bool = True) -> Timeline:
     """The catalogue events of ``histories`` in time order (ties in row order); ``chosen`` leaves out those
     that were no choice for their item."""
-    live = histories.config["split"].get("kind", "global-time") == "global-time"
     item, time = np.asarray(histories.item), np.asarray(histories.time)
     counted = histories.chosen if chosen else np.ones(len(item), bool)
-    if not live:
+    if not counted_live(histories):
         counted &= histories.part == 0
     item, time = item[counted], time[counted]
     order = np.argsort(time, kind="stable")
