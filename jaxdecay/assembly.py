@@ -68,11 +68,11 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         entry=entry(histories, catalogue),
     )
     last = int(np.asarray(histories.time)[histories.part == 0].max())
-    shares = catalogue.shares[:, : int(catalogue.index(np.array([last]))[0]) + 1, : spec.items]
+    shares = catalogue.at(catalogue.grid[: int(catalogue.index(np.array([last]))[0]) + 1])
     priors = [parse_prior(text) for text in model.half_life_prior]
     constants = Constants(
         items=jax.tree.map(jnp.asarray, items_of(histories, module, known_only=True)),
-        shares=jnp.asarray(shares),
+        shares=jnp.asarray(shares[:, :, : spec.items]),
         priors=half_life_priors(priors, group_levels(histories, spec), spec),
         taken=jnp.asarray(taken(histories, spec)),
         since=jnp.asarray(since(histories, spec)),

@@ -64,7 +64,7 @@ def main(options: Options) -> None:
     layout = Layout.of(distributed.mesh(model=options.model_parallel), model)  # on one device: nothing
     batches = layout.batches(batches)
     items = jax.tree.map(jnp.asarray, items_of(histories, model, known_only=True))
-    shares = jnp.asarray(catalogue.shares[:, :, : spec.items])
+    shares = jnp.asarray(catalogue.at(catalogue.grid)[:, :, : spec.items])
     entered = jnp.asarray(candidates[: spec.items])
     priors = half_life_priors([], [], spec)
 

@@ -75,19 +75,33 @@ def test_chunks_in_any_order_give_the_same_counts() -> None:
     assert decayed_counts_at(events, 3.0, at[:0]).shape == (0, ITEMS)
 
 
+@pytest.mark.parametrize("between", [1, 9, 10_000])
 @pytest.mark.parametrize("kind", ["global-time", "leave-one-out", "per-user-time"])
-def test_catalogue_is_exact_at_every_grid_point(kind: str) -> None:
+def test_catalogue_is_exact_at_every_grid_point(kind: str, between: int) -> None:
     histories = make(2, kind=kind)
-    catalogue = build_catalogue(histories, HALF_LIVES)
+    catalogue = build_catalogue(histories, HALF_LIVES, between=between)
     parts = (0, 1, 2) if kind == "global-time" else (0,)
-    assert catalogue.shares.dtype == np.float32
-    assert catalogue.shares.shape == (3, len(catalogue.grid), ITEMS)
+    shares = catalogue.at(catalogue.grid)
+    assert shares.dtype == catalogue.shares.dtype == np.float32
+    assert catalogue.shares.shape == (3, len(catalogue.points), ITEMS)
     assert (np.diff(catalogue.grid) > 0).all()
     for point, moment in enumerate(catalogue.grid):
         expected = [plain_count(histories, h, moment, parts) for h in HALF_LIVES]
-        np.testing.assert_allclose(catalogue.shares[:, point], of_all(expected), rtol=1e-6)
-    assert not catalogue.shares[:, 0].any()
-    assert catalogue.totals[2, -1] == np.isin(histories.part, parts).sum()  # nothing is left uncounted
+        np.testing.assert_allclose(shares[:, point], of_all(expected), rtol=1e-6, atol=1e-9)
+    assert not shares[:, 0].any()
+    if between == 1:
+        np.testing.assert_array_equal(catalogue.points, catalogue.grid)
+        assert catalogue.totals[2, -1] == np.isin(histories.part, parts).sum()  # nothing is left uncounted
+
+
+def test_shares_are_kept_at_few_points_of_the_grid() -> None:
+    histories = make(4, events=500)
+    catalogue = build_catalogue(histories, [1.0], between=100)
+    assert np.isin(catalogue.points, catalogue.grid).all()
+    assert catalogue.points[0] == catalogue.grid[0]
+    assert len(catalogue.points) == 6
+    counted = np.searchsorted(np.sort(histories.time), catalogue.points)
+    assert np.diff(counted).max() < 200
 
 
 def test_index_is_the_last_grid_point_at_or_before() -> None:
@@ -104,30 +118,34 @@ def test_a_budget_bounds_the_grid_and_keeps_shares_exact() -> None:
     histories = make(4, events=500)
     budget = 10 * 4 * ITEMS * 2 / 2**20
     catalogue = build_catalogue(histories, [1.0, 30.0], budget_mib=budget)
-    assert catalogue.shares.nbytes <= budget * 2**20
+    assert catalogue.at(catalogue.grid).nbytes <= budget * 2**20
     assert 5 < len(catalogue.grid) <= 10  # quantiles that fall on tied events are one point
     assert catalogue.grid[0] == histories.time.min()
     assert catalogue.grid[-1] == histories.time.max() + 1
     for row, half_life in enumerate([1.0, 30.0]):
         exact = decayed_counts_at(histories, half_life, catalogue.grid)
-        np.testing.assert_allclose(catalogue.shares[row], of_all(exact), rtol=1e-6)
+        np.testing.assert_allclose(catalogue.at(catalogue.grid)[row], of_all(exact), rtol=1e-6)
 
 
 @given(
-    st.integers(0, 10**6), st.integers(2, 40), hnp.arrays(np.int64, 9, elements=st.integers(-DAY, 50 * DAY))
+    st.integers(0, 10**6),
+    st.integers(2, 40),
+    st.integers(1, 50),
+    hnp.arrays(np.int64, 9, elements=st.integers(-DAY, 50 * DAY)),
 )
 def test_shares_at_any_moment_are_those_of_a_double_loop_however_coarse_the_grid(
-    seed: int, points: int, at: np.ndarray
+    seed: int, points: int, between: int, at: np.ndarray
 ) -> None:
     histories = make(seed)
     at[:3] = histories.time[:3]  # at an event's own time: that event is not counted
-    catalogue = build_catalogue(histories, HALF_LIVES, budget_mib=points * 4 * ITEMS * 3 / 2**20)
+    budget = points * 4 * ITEMS * 3 / 2**20
+    catalogue = build_catalogue(histories, HALF_LIVES, budget_mib=budget, between=between)
     found = catalogue.at(at)
     assert found.dtype == np.float32
     for row, half_life in enumerate(HALF_LIVES):
         expected = of_all([plain_count(histories, half_life, moment) for moment in at.tolist()])
         np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(catalogue.at(catalogue.grid), catalogue.shares)
+    np.testing.assert_array_equal(catalogue.at(catalogue.points), catalogue.shares)
     assert catalogue.at(at[:0]).shape == (3, 0, ITEMS)
 
 
@@ -143,7 +161,8 @@ def test_what_has_long_faded_keeps_its_shares(points: int, half_life: float) -> 
         items=ITEMS,
         config=first.config,
     )
-    catalogue = build_catalogue(histories, [half_life], budget_mib=points * 4 * ITEMS / 2**20)
+    budget = points * 4 * ITEMS / 2**20
+    catalogue = build_catalogue(histories, [half_life], budget_mib=budget, between=10)
     before, after = int(first.time.max()) + 1, int(first.time.min()) + 40 * DAY + pause
     for last in (before, int(histories.time.max()) + 1):
         expected = of_all(plain_count(histories, half_life, last))

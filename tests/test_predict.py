@@ -106,7 +106,8 @@ def test_popularity_is_that_of_the_moment_however_coarse_the_grid_of_training(
 ) -> None:
     made, params = toys.everything()
     half_lives = made.model.spec.popularity_half_lives
-    coarse = build_catalogue(made.histories, half_lives, budget_mib=4 * 4 * 7 * len(half_lives) / 2**20)
+    budget = 4 * 4 * 7 * len(half_lives) / 2**20
+    coarse = build_catalogue(made.histories, half_lives, budget_mib=budget, between=9)
     assert len(coarse.grid) < len(made.catalogue.grid) / 4
     other = Predictor(made.model, params, made.histories, coarse, made.reference)
     requests = ask(made.histories, np.arange(made.histories.events))

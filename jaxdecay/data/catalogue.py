@@ -37,7 +37,7 @@ class Timeline(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """Shares of the decayed counts: at the points of a time grid, which training reads, and at any moment.
+    """Shares of the decayed counts at any moment, and the time grid at whose points training reads them.
 
     A share is an item's part of all items' counts. Without an event in between it does not change, for all
     counts of one half-life fade alike.
@@ -45,35 +45,37 @@ class Catalogue:
 
     grid: np.ndarray
     """(G,) int64 seconds, ascending."""
+    points: np.ndarray
+    """(K,) those of the grid whose shares are kept; the first is among them."""
     shares: np.ndarray
-    """(R, G, V) float32: of the events strictly before the grid point, faded by each of R half-lives; 0 where
+    """(R, K, V) float32: of the events strictly before the point, faded by each of R half-lives; 0 where
     there are none."""
     totals: np.ndarray
-    """(R, G) float64 counts of all items together, faded to the last event before each grid point."""
+    """(R, K) float64 counts of all items together, faded to the last event before each point."""
     rates: np.ndarray
     """(R,) halvings per second."""
     events: Timeline
-    """What is counted: `at` moves on by it from a grid point."""
+    """What is counted: `at` moves on by it from a point."""
 
     def index(self, at: np.ndarray) -> np.ndarray:
         """(n,) int32 last grid point at or before each time (the first one, whose shares are 0, for earlier
         times)."""
-        return np.maximum(np.searchsorted(self.grid, at, side="right") - 1, 0).astype(np.int32)
+        return _last(self.grid, at)
 
     def at(self, moments: np.ndarray) -> np.ndarray:
         """(R, M, V) float32 exact shares of the events strictly before each of M moments, in any order: those
-        of the grid point before, moved on by the events since.
+        of the point before, moved on by the events since.
 
         With a relative clock they are the shares of the totals of the training part at every moment.
         """
-        point = self.index(moments)
+        point = _last(self.points, moments)
         found = np.take(self.shares, point, axis=1)
         if self.events.relative or not len(moments):
             return found
         order = np.argsort(moments, kind="stable")
         for together in np.split(order, np.flatnonzero(np.diff(point[order])) + 1):
             here, later = point[together[0]], moments[together]
-            begin = int(np.searchsorted(self.events.time, self.grid[here], side="left"))
+            begin = int(np.searchsorted(self.events.time, self.points[here], side="left"))
             for row, rate in enumerate(self.rates):
                 start = self.shares[row, here].astype(np.float64), float(self.totals[row, here]), begin
                 for place, (share, _) in zip(
@@ -102,15 +104,16 @@ def timeline(histories: Histories, *, chosen: bool = True) -> Timeline:
 
 
 def build_catalogue(
-    histories: Histories, half_lives: Sequence[float], *, budget_mib: float = 256
+    histories: Histories, half_lives: Sequence[float], *, budget_mib: float = 256, between: int = 4096
 ) -> Catalogue:
-    """Shares at several half-lives on a grid of event-time quantiles, as fine as ``budget_mib`` allows.
+    """Shares at several half-lives, and a grid of event-time quantiles, so fine that all its shares together
+    would fill ``budget_mib``. They are kept at points with about ``between`` events from one to the next.
 
     The first grid point is the first event (nothing is counted yet), the last one second after the last
     event. With a relative clock there is one grid point, with the totals of the training part at every
     half-life.
 
-    Guarantee: a share is exact at its grid point (float64 until the end), however coarse the grid.
+    Guarantee: shares are exact at every moment (float64 until the end), however coarse the grid.
     """
     rates = _rates(half_lives)
     events = timeline(histories)
@@ -118,17 +121,19 @@ def build_catalogue(
         counts = np.bincount(events.item, minlength=events.items)
         totals = np.full((len(rates), 1), float(counts.sum()))
         shares = np.tile((counts / max(counts.sum(), 1)).astype(np.float32), (len(rates), 1, 1))
-        return Catalogue(np.zeros(1, np.int64), shares, totals, rates, events)
+        return Catalogue(np.zeros(1, np.int64), np.zeros(1, np.int64), shares, totals, rates, events)
     affordable = budget_mib * 2**20 / (4 * max(events.items, 1) * len(rates))
     grid = _grid(events.time, int(np.clip(affordable, 2, _MAX_GRID)))
-    shares = np.empty((len(rates), len(grid), events.items), np.float32)
-    totals = np.empty((len(rates), len(grid)))
+    before = np.searchsorted(events.time, grid, side="left")
+    points = grid[np.diff(before // between, prepend=-1) > 0]
+    shares = np.empty((len(rates), len(points), events.items), np.float32)
+    totals = np.empty((len(rates), len(points)))
     for row, rate in enumerate(rates):
         for point, (share, total) in enumerate(
-            _faded_shares(events, rate, grid, np.zeros(events.items), 0.0, 0)
+            _faded_shares(events, rate, points, np.zeros(events.items), 0.0, 0)
         ):
             shares[row, point], totals[row, point] = share, total
-    return Catalogue(grid, shares, totals, rates, events)
+    return Catalogue(grid, points, shares, totals, rates, events)
 
 
 def decayed_counts_at(events: Histories | Timeline, half_life: float, at: np.ndarray) -> np.ndarray:
@@ -175,6 +180,11 @@ def _rates(half_lives: Sequence[float]) -> np.ndarray:
             f"half_lives {np.asarray(half_lives).tolist()}: give one or more days above 0 (inf never fades)"
         )
     return 1 / (days * DAY)
+
+
+def _last(points: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(n,) int32 last of the ascending points at or before each time, or else the first."""
+    return np.maximum(np.searchsorted(points, at, side="right") - 1, 0).astype(np.int32)
 
 
 def _grid(time: np.ndarray, size: int) -> np.ndarray:
