@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from jaxdecay.errors import InputError
@@ -91,3 +92,12 @@ def show_days(value: float) -> str:
     if value < 2:
         return f"{value * 24:.1f} h"
     return f"{value:.1f} d" if value < 730 else f"{value / 365.25:.1f} y"
+
+
+def show_periods(days: Iterable[float]) -> str:
+    """Periods in days beside one another, those that read alike once: a wide rhythm and a sharp one of a day.
+
+    >>> show_periods([1.0, 7.0, 1.0001])
+    '24.0 h, 7.0 d'
+    """
+    return ", ".join(dict.fromkeys(map(show_days, days)))

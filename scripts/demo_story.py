@@ -12,7 +12,7 @@ import polars as pl
 from jaxdecay import asked
 from jaxdecay.configure import group_levels
 from jaxdecay.curves import Curve, mean_kernels
-from jaxdecay.durations import show_days
+from jaxdecay.durations import show_days, show_periods
 from jaxdecay.generations import newest
 from jaxdecay.ids import read_table
 from jaxdecay.modes import first_half
@@ -39,7 +39,7 @@ def half_life_table(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None) -
                 show_days(one["half_life_days"]),
                 _interval(one),
                 f"{one['events']:,}",
-                ", ".join(map(show_days, one["periods_days"])),
+                show_periods(one["periods_days"]),
             ]
             for one in half_lives.iter_rows(named=True)
         ]

@@ -13,7 +13,7 @@ from jaxdecay.commands import Command
 from jaxdecay.data.checks import Nulls
 from jaxdecay.data.events import Columns
 from jaxdecay.data.times import Unit
-from jaxdecay.durations import show_days
+from jaxdecay.durations import show_days, show_periods
 from jaxdecay.errors import InputError
 from jaxdecay.progress import Progress, note
 from jaxdecay.report import show_rows
@@ -180,7 +180,7 @@ class HalfLives(Command):
                 show_days(one["half_life_days"]),
                 "" if one["low"] is None else f"{show_days(one['low'])} to {show_days(one['high'])}",
                 one["events"],
-                ", ".join(map(show_days, one["periods_days"] or ())),
+                show_periods(one["periods_days"] or ()),
             )
             for one in result.to_dicts()
         ]
