@@ -195,7 +195,8 @@ def raised_cosine(period: Scalar, sharpness: int = 1) -> Kernel:
     r"""$\bigl(\frac{1}{2}(1+\cos(2\pi t/p))\bigr)^m$, between 0 and 1: a constant and the first $m$
     harmonics; $m$ = ``sharpness``."""
     still, *moving = harmonics(sharpness).tolist()
-    frequency = 2 * math.pi / _row(period) * np.arange(1, sharpness + 1)
+    frequency = 2 * math.pi / _row(period)
+    frequency = frequency * jnp.arange(1, sharpness + 1, dtype=frequency.dtype)
     zeros, share = jnp.zeros_like(frequency), jnp.asarray(moving, frequency.dtype)
     waves = Kernel(zeros, frequency, share, zeros, (0,) * sharpness, (True,) * sharpness)
     return still * constant(frequency.dtype) + waves

@@ -12,7 +12,7 @@ import optax
 from jaxdecay import checkpointing, distributed, loop, runs
 from jaxdecay.configure import group_levels
 from jaxdecay.data.batches import Batches, Reference
-from jaxdecay.data.catalogue import Catalogue, build_catalogue, counted_live, first_seen
+from jaxdecay.data.catalogue import NEVER, Catalogue, build_catalogue, counted_live, first_seen
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
 from jaxdecay.durations import parse_prior
@@ -47,15 +47,17 @@ class Pieces(NamedTuple):
 
 def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
     """The shares in time that a model of this spec reads."""
-    if not spec.popularity_half_lives:  # nothing reads them
+    if not spec.popularity_half_lives and not counted_live(histories):  # nothing reads them
         return build_catalogue(histories, (float("inf"),), budget_mib=0.0)
-    grid_mib = _GRID * 4 * histories.items * len(spec.popularity_half_lives) / 2**20
-    return build_catalogue(histories, spec.popularity_half_lives, budget_mib=min(256.0, grid_mib))
+    half_lives = spec.popularity_half_lives or (float("inf"),)  # the grid tells when items came
+    grid_mib = _GRID * 4 * histories.items * len(half_lives) / 2**20
+    return build_catalogue(histories, half_lives, budget_mib=min(256.0, grid_mib))
 
 
 def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: TrainOptions) -> Pieces:
     """The pieces for a spec on this log."""
     reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
+    came = arrivals(histories)
     batches = Batches(
         histories,
         catalogue,
@@ -65,7 +67,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         seed=train.seed,
         epochs=train.epochs + train.settle_epochs,
         request_time=spec.request_time,
-        entry=entry(histories, catalogue),
+        first_seen=came,
     )
     last = int(np.asarray(histories.time)[histories.part == 0].max())
     shares = catalogue.at(catalogue.grid[: int(catalogue.index(np.array([last]))[0]) + 1])
@@ -76,7 +78,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         priors=half_life_priors(priors, group_levels(histories, spec), spec),
         taken=jnp.asarray(taken(histories, spec)),
         since=jnp.asarray(since(histories, spec)),
-        entry=jnp.asarray(entry(histories, catalogue)[: spec.items]),
+        entry=jnp.asarray(entry(histories, catalogue, came)[: spec.items]),
     )
     tx = optimizer(
         train.learning_rate,
@@ -88,7 +90,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
 
 
 def taken(histories: Histories, spec: Spec) -> np.ndarray:
-    """(V,) int32: how often each of the model's items and all those before it were targets of training."""
+    """(V,) int32: how often each of the model's items and all those before it were taken in training."""
     item = np.asarray(histories.item)[histories.chosen & (histories.part == 0)]
     if len(item) > np.iinfo(np.int32).max:
         raise InputError(f"{len(item):,} training targets: negatives are drawn from at most 2,147,483,647")
@@ -103,16 +105,23 @@ def since(histories: Histories, spec: Spec) -> np.ndarray:
     return (1 - np.searchsorted(np.sort(time), first) / len(time)).astype(np.float32)
 
 
-def entry(histories: Histories, catalogue: Catalogue) -> np.ndarray:
-    """(V,) int32 point of the catalogue's grid from which each item is a candidate: the first one after its
-    first event, as in evaluation; 0 where evaluation ranks all items always.
+def arrivals(histories: Histories) -> np.ndarray | None:
+    """(V,) int64 seconds: when each item came, or None where evaluation ranks all items always.
 
     With the likelihood of what was chosen among what was there, an item is neither blamed for the time before
-    it came nor thanked for coming: its first event is no target (left truncation of a risk set).
+    it came nor thanked for coming: its first event is no target (the left truncation of a risk set). A model
+    that is not told the time of a request is asked at that of the event before, among what was there then.
     """
-    if not counted_live(histories):
+    return first_seen(histories) if counted_live(histories) else None
+
+
+def entry(histories: Histories, catalogue: Catalogue, came: np.ndarray | None) -> np.ndarray:
+    """(V,) int32 point of the time grid from which each item is a candidate: that of the first moment of the
+    log after it came. Within one cell of a coarse grid it is one too early, with shares of 0."""
+    if came is None:
         return np.zeros(histories.items, np.int32)
-    return np.searchsorted(catalogue.grid, first_seen(histories), side="right").astype(np.int32)
+    moments = np.append(np.unique(histories.time), [NEVER, NEVER])
+    return catalogue.index(moments[np.searchsorted(moments[:-1], came, side="right")])
 
 
 def validation(pieces: Pieces, options: TrainOptions) -> loop.Evaluate:

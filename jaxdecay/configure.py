@@ -12,7 +12,6 @@ from jaxdecay import fading
 from jaxdecay.data.histories import Histories
 from jaxdecay.durations import Rhythm, days, parse_rhythm
 from jaxdecay.errors import InputError
-from jaxdecay.kernels import sharpness_of
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.spec import Encoder, Spec, Table
 
@@ -47,7 +46,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         similarity_half_lives=half_lives,
         revisit_half_lives=half_lives if revisit else (),
         revisit_periods=tuple(rhythm.period for rhythm in rhythms),
-        revisit_sharpness=tuple(round(sharpness_of(rhythm.width / rhythm.period)) for rhythm in rhythms),
+        revisit_sharpness=tuple(rhythm.sharpness for rhythm in rhythms),
         popularity_half_lives=_popularity_half_lives(histories, options, own) if options.popularity else (),
         revisit=revisit,
         groups=groups,
@@ -134,7 +133,7 @@ def _visible_rhythms(histories: Histories, options: ModelOptions) -> list[Rhythm
     span = int(time.max() - time.min()) if len(time) else 0
     gaps = np.diff(np.unique(time[:: max(1, len(time) // 100_000)]))
     tick = int(np.gcd.reduce(gaps)) if len(gaps) else 1
-    rhythms = map(parse_rhythm, options.periods)
+    rhythms = dict.fromkeys(map(parse_rhythm, options.periods))
     return [one for one in rhythms if 3 * one.period * _DAY <= span and tick <= one.width * _DAY]
 
 

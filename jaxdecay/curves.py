@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxdecay.configure import group_levels
 from jaxdecay.data.histories import Histories
+from jaxdecay.durations import Rhythm
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
 from jaxdecay.predict import items_of
@@ -52,6 +53,8 @@ class Curve(NamedTuple):
     """(A,) the kernel, 1 at age 0."""
     periods: tuple[float, ...]
     """The head's learned periods in days."""
+    widths: tuple[float, ...]
+    """Days before and after each of them at which one half of that rhythm is left."""
 
 
 def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
@@ -66,11 +69,13 @@ def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
         weights = _event_weights(decay, log)
         rhythms = (spec.revisit_periods, spec.revisit_sharpness) if head == "revisit" else ((), ())
         age, values, periods = _basis(decay, *rhythms)
+        sharpness = rhythms[1] or (1,) * len(periods)
+        widths = tuple(Rhythm(*one).width for one in zip(periods, sharpness, strict=True))
         for level, name in enumerate(names):
             members = (log.group == level) if level else np.ones(len(log.group), bool)
             if events := int(members.sum()):
                 kernel = weights[members].sum(0) @ values
-                curves.append(Curve(head, name, events, age, kernel / kernel[0], periods))
+                curves.append(Curve(head, name, events, age, kernel / kernel[0], periods, widths))
     if "popularity" in params:
         curves.append(_popularity(params, spec.popularity_half_lives, len(log.item)))
     return curves
@@ -118,7 +123,7 @@ def _popularity(params: Any, half_lives: tuple[float, ...], events: int) -> Curv
     weights = _softmax(np.asarray(params["popularity"]["decay_mixture"], np.float64))[:-1]
     rates = LN2 / np.asarray(half_lives)
     kernel = weights @ np.exp(-rates[:, None] * age)
-    return Curve("popularity", "all", events, age, kernel / kernel[0], ())
+    return Curve("popularity", "all", events, age, kernel / kernel[0], (), ())
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

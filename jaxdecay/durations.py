@@ -26,8 +26,13 @@ class Rhythm(NamedTuple):
 
     period: float
     """Days."""
-    width: float
-    """Days before and after each period at which one half of it is left."""
+    sharpness: int = 1
+    """Of its raised cosine (`jaxdecay.kernels.raised_cosine`)."""
+
+    @property
+    def width(self) -> float:
+        """Days before and after each period at which one half of it is left."""
+        return self.period / math.pi * math.acos(2 ** (-0.5 / self.sharpness))
 
 
 def days(text: str) -> float:
@@ -67,15 +72,23 @@ def parse_prior(text: str) -> Prior:
 
 def parse_rhythm(text: str) -> Rhythm:
     """A rhythm as written for ``--periods``: a duration, and how far from it one half is left, if that is
-    less than a quarter of it; ``+-`` may stand for ``±``.
+    less than a quarter of it; ``+-`` may stand for ``±``. Sharpness is a whole number, and widths are what it
+    makes of them, within a tenth of what was asked.
 
     >>> parse_rhythm("7d"), parse_rhythm("1d±3h")
-    (Rhythm(period=7.0, width=1.75), Rhythm(period=1.0, width=0.125))
+    (Rhythm(period=7.0, sharpness=1), Rhythm(period=1.0, sharpness=4))
     """
-    period, sign, width = text.replace("+-", "±").partition("±")
-    rhythm = Rhythm(days(period), days(width) if sign else days(period) / 4)
-    if not rhythm.period / 40 <= rhythm.width <= rhythm.period / 4:
+    written, sign, beside = text.replace("+-", "±").partition("±")
+    period = days(written)
+    width = days(beside) if sign else period / 4
+    if not period / 40 * (1 - 1e-9) <= width <= period / 4 * (1 + 1e-9):
         raise InputError(f"{text!r} is no rhythm; after ±, write from a 40th to a quarter of its period")
+    # 2^(-1/2m) = cos(pi w / p)
+    exact = max(-0.5 / math.log2(math.cos(math.pi * width / period)), 1.0)
+    rhythm = Rhythm(period, round(exact))
+    if abs(rhythm.width / width - 1) > 0.1:
+        wider, sharper = (show_days(Rhythm(period, int(exact) + more).width) for more in (0, 1))
+        raise InputError(f"{text!r}: no such width can be made; the nearest are ±{wider} and ±{sharper}")
     return rhythm
 
 
@@ -94,10 +107,13 @@ def show_days(value: float) -> str:
     return f"{value:.1f} d" if value < 730 else f"{value / 365.25:.1f} y"
 
 
-def show_periods(days: Iterable[float]) -> str:
-    """Periods in days beside one another, those that read alike once: a wide rhythm and a sharp one of a day.
+def show_periods(periods: Iterable[float], widths: Iterable[float]) -> str:
+    """Periods in days, those of sharp rhythms with how far from them one half is left.
 
-    >>> show_periods([1.0, 7.0, 1.0001])
-    '24.0 h, 7.0 d'
+    >>> show_periods([1.0, 7.0, 1.0001], [0.25, 1.75, 0.13])
+    '24.0 h, 7.0 d, 24.0 h ± 3.1 h'
     """
-    return ", ".join(dict.fromkeys(map(show_days, days)))
+    return ", ".join(
+        show_days(period) + (f" ± {show_days(width)}" if width < 0.24 * period else "")
+        for period, width in zip(periods, widths, strict=True)
+    )

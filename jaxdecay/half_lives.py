@@ -32,7 +32,8 @@ def half_lives(
     report: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> pl.DataFrame:
     """A row per head and group: head, group, half_life_days (infinite: never), low, high (95 %), events,
-    periods_days. A bound beyond a century is infinite, too.
+    periods_days, widths_days (how far from each period one half of that rhythm is left). A bound beyond a
+    century is infinite, too.
 
     Args:
         bootstrap: refits; 0 gives no intervals (null), as where half-lives were not learned or never come.
@@ -67,10 +68,12 @@ def half_lives(
                 "high": high,
                 "events": curve.events,
                 "periods_days": list(curve.periods),
+                "widths_days": list(curve.widths),
             }
         )
     schema = {"head": pl.String, "group": pl.String, "half_life_days": pl.Float64, "low": pl.Float64}
-    schema |= {"high": pl.Float64, "events": pl.Int64, "periods_days": pl.List(pl.Float64)}
+    schema |= {"high": pl.Float64, "events": pl.Int64}
+    schema |= dict.fromkeys(("periods_days", "widths_days"), pl.List(pl.Float64))
     return pl.DataFrame(rows, schema=schema)
 
 

@@ -40,9 +40,8 @@ def influences(
     def height(theta: Array, count: Array, at: tuple[Array, Array], head: str, level: Array) -> Array:
         """The kernel at two ages, relative to age 0, and between them as shares say."""
         params = problem.restore(theta)
-        weights, modes = _weights(model, params, events, head)
         counted = count[events.user] * ((level == 0) | (events.group == level))
-        total = weights if head == "popularity" else jnp.matmul(counted, weights, precision=EXACT)
+        total, modes = _total(model, params, events, counted, head)
         ages, shares = at
         return shares @ jnp.matmul(modes.curves(ages), total, precision=EXACT) / total.sum()
 
@@ -63,9 +62,9 @@ def influences(
     return moves
 
 
-def _weights(model: Interest, params: Any, events: Events, head: str) -> tuple[Array, Modes]:
-    """What is left at age 0 of each event in each mode, (E, M), and the modes; of the catalogue's counts as a
-    whole, (M,)."""
+def _total(model: Interest, params: Any, events: Events, counted: Array, head: str) -> tuple[Array, Modes]:
+    """(M,) what is left at age 0 in each mode of all events, each as often as ``counted`` (of popularity: of
+    the catalogue's counts as a whole), and the modes."""
     if head == "popularity":
         mixture = jax.nn.softmax(params["popularity"]["decay_mixture"])[:-1]
         return mixture, Modes(LN2 / jnp.asarray(model.spec.popularity_half_lives))
@@ -75,7 +74,7 @@ def _weights(model: Interest, params: Any, events: Events, head: str) -> tuple[A
         weights = bank.write_weights(*(jnp.asarray(x) for x in (events.item, events.group, events.behaviour)))
         if bank.user_read is not None:
             weights *= bank.curves * jax.nn.softmax(bank.user_read)[events.user]
-        return bank.expand_writes(weights), bank.modes()
+        return bank.expand_writes(jnp.matmul(counted, weights, precision=EXACT)), bank.modes()
 
     found: Any = model.apply({"params": params}, method=bound)
     return found

@@ -32,7 +32,7 @@ class Constants(struct.PyTreeNode):
     since: Float[Array, " v"]
     """Share of the training events that were no earlier than the item's first."""
     entry: Int[Array, " v"]
-    """Point of the catalogue's time grid from which each item is a candidate; targets are candidates."""
+    """Point of the catalogue's time grid from which each item is a candidate; every target is one."""
 
 
 class Objective(NamedTuple):
@@ -107,8 +107,8 @@ def hidden(constants: Constants, key: Array) -> Items:
 def batch_log_likelihood(
     model: Interest, params: Any, batch: Batch, constants: Constants
 ) -> Float[Array, "b w"]:
-    """Log-likelihood of every target of a batch among all items, nothing dropped out; 0 where the place is
-    padding."""
+    """Log-likelihood of every target of a batch among the candidates of its moment, nothing dropped out; 0
+    where the place is padding."""
     return -batch_loss(model, params, batch, constants, Objective(), None)
 
 
@@ -134,4 +134,5 @@ def _read(
     if dropout is not None:  # by whose row it is, not by where it stands in the batch: layouts differ in that
         own = jax.vmap(jax.random.fold_in, (None, 0))(dropout, batch.history.user)
         keys = jax.vmap(jax.random.fold_in)(own, batch.requests.at[:, 0])
-    return scorer.entering(constants.entry), jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
+    read = jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
+    return scorer.from_entry(constants.entry), read

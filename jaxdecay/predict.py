@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdecay.data.batches import Reference, Rows, gather
-from jaxdecay.data.catalogue import Catalogue
+from jaxdecay.data.catalogue import Catalogue, counted_live, first_seen, known_before
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.heads.revisit import with_excitation
@@ -89,6 +89,7 @@ class Predictor:
         self.name, self.model, self.params = name, model, params
         self.histories, self.catalogue, self.reference = histories, catalogue, reference
         self.items = jax.tree.map(jnp.asarray, items_of(histories, model))
+        self._came = first_seen(histories) if counted_live(histories) else None
         # Popularity differs from request to request: that of one point of time stands in for it.
         self._fixed = _catalogue_scorer(model, params, self.items, catalogue.shares[:, :1])
 
@@ -115,7 +116,8 @@ class Predictor:
             requests = withheld(requests, self.histories)
         result = np.empty((len(requests), self.histories.items), np.float32)
         for members, _, kernel, base, history, _ in self._calls(requests, context):
-            final = _total(self.model, self.params, base, kernel, history.item)
+            there = self._there(requests.at[members], len(base))
+            final = _total(self.model, self.params, base, there, kernel, history.item)[0]
             result[members] = np.asarray(final)[: len(members)]
         return result
 
@@ -130,18 +132,28 @@ class Predictor:
         order = []
         for members, query, kernel, base, history, popularity in self._calls(requests, context):
             order.append(members)
-            total = _total(self.model, self.params, base, kernel, history.item)
+            there = self._there(requests.at[members], len(base))
+            total, probable = _total(self.model, self.params, base, there, kernel, history.item)
             scorer = self._fixed[0]
             values = {
                 "similarity": query @ scorer.targets.T,
                 "bias": jnp.broadcast_to(scorer.bias, base.shape),
                 "popularity": popularity,
-                "revisit": total - jax.nn.log_softmax(base),
+                "revisit": total - probable,
             }
             for name, value in values.items():
                 found[name].append(np.asarray(value)[: len(members)])
         back = np.argsort(np.concatenate(order))
         return {name: np.concatenate(blocks)[back] for name, blocks in found.items()}
+
+    def _there(self, at: np.ndarray, rows: int) -> np.ndarray | None:
+        """(rows, V) bool: which items have come before each moment and so have a share of the base
+        probability, as in training; None for all. The rows are filled up with the last."""
+        if self._came is None:
+            return None
+        there = known_before(self._came, at)
+        there |= ~there.any(axis=1, keepdims=True)  # before everything: as good as all
+        return there[np.minimum(np.arange(rows), len(at) - 1)]
 
     def _popularity(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M, V) popularity at each different moment, and (R,) which of them each request's is."""
@@ -253,13 +265,15 @@ def _total(
     model: Interest,
     params: dict,
     base: Float[Array, "b v"],
+    there: Bool[Array, "b v"] | None,
     kernel: Float[Array, "b n"],
     item: Int[Array, "b n"],
-) -> Float[Array, "b v"]:
-    """Log-intensities: base log-probabilities with the excitation of each user's own items added."""
-    base = jax.nn.log_softmax(base)
+) -> tuple[Float[Array, "b v"], Float[Array, "b v"]]:
+    """Log-intensities, which are base log-probabilities with the excitation of each user's own items added;
+    and the base log-probabilities among the items that are there (of the others: what they would be)."""
+    base -= jax.nn.logsumexp(base, axis=1, keepdims=True, where=there)
     if not model.spec.revisit:
-        return base
+        return base, base
     counts = jax.vmap(lambda k, i: jnp.zeros(base.shape[1], k.dtype).at[i].add(k))(kernel, item)
     excitation: Any = model.apply({"params": params}, jnp.maximum(counts, 0.0), method=Interest.excitation)
-    return jnp.where(counts > 0, with_excitation(base, excitation), base)
+    return jnp.where(counts > 0, with_excitation(base, excitation), base), base

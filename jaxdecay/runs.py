@@ -93,6 +93,8 @@ def _differing(there: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
     parts = ("model", "train")
     if all(there[part] == asked[part] for part in ("data", *parts)):
         parts = ("spec",)
+        # A run from before some field of it was there has its default.
+        there, asked = ({"spec": Spec.from_json(one["spec"]).to_json()} for one in (there, asked))
     for part in parts:
         for name in {**there[part], **asked[part]}:
             values = (there[part].get(name), asked[part].get(name))
@@ -101,7 +103,7 @@ def _differing(there: dict[str, Any], asked: dict[str, Any]) -> Iterator[str]:
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
 

@@ -19,7 +19,7 @@ class Scorer(NamedTuple):
     bias: Float[Array, " v"]
     popularity: Float[Array, "g v"]
 
-    def entering(self, entry: Int[Array, " v"]) -> "Scorer":
+    def from_entry(self, entry: Int[Array, " v"]) -> "Scorer":
         """The same, without the items that are no candidates yet: each is one from its point of time on."""
         there = entry[None] <= jnp.arange(self.popularity.shape[0])[:, None]
         return self._replace(popularity=jnp.where(there, self.popularity, _ABSENT))
@@ -60,14 +60,14 @@ class SparseScorer(NamedTuple):
     entry: Int[Array, " v"] | None = None
     """Point of time from which each item is a candidate; None: all always."""
 
-    def entering(self, entry: Int[Array, " v"]) -> "SparseScorer":
+    def from_entry(self, entry: Int[Array, " v"]) -> "SparseScorer":
         """As that of `Scorer`."""
         return self._replace(entry=entry)
 
     def score(
         self, query: Float[Array, "t d"], grid: Int[Array, " t"], item: Int[Array, " t"]
     ) -> Float[Array, " t"]:
-        """As that of `Scorer`."""
+        """The base score of one item for each query, which must be a candidate there."""
         inner = jnp.einsum("td,td->t", query, self.targets[item])
         return inner + self.bias[item] + self._popularity(self.shares[:, grid, item], item)
 
@@ -85,7 +85,7 @@ class SparseScorer(NamedTuple):
         """All of it worked out."""
         popularity = self._popularity(self.shares, jnp.arange(len(self.bias)))
         dense = Scorer(self.targets, self.bias, popularity)
-        return dense if self.entry is None else dense.entering(self.entry)
+        return dense if self.entry is None else dense.from_entry(self.entry)
 
     def _popularity(self, shares: Float[Array, "r *g n"], item: Int[Array, " n"]) -> Float[Array, "*g n"]:
         return popularity(shares, self.mixture, self.exponent, self.cold[item], items=self.bias.shape[0])

@@ -39,7 +39,7 @@ def half_life_table(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None) -
                 show_days(one["half_life_days"]),
                 _interval(one),
                 f"{one['events']:,}",
-                show_periods(one["periods_days"]),
+                show_periods(one["periods_days"], one["widths_days"]),
             ]
             for one in half_lives.iter_rows(named=True)
         ]
@@ -51,7 +51,8 @@ def half_life_table(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None) -
         one, true, period = learned[name], planted["half_life_days"], planted["period_days"]
         row = [name, show_days(true), show_days(one["half_life_days"]), _interval(one)]
         row.append(f"{one['half_life_days'] / true - 1:+.0%}")
-        periods = [] if period is None else sorted(one["periods_days"], key=lambda days: abs(days - period))
+        wide = [p for p, w in zip(one["periods_days"], one["widths_days"], strict=True) if w > 0.24 * p]
+        periods = [] if period is None else sorted(wide, key=lambda days: abs(days - period))  # planted so
         rows.append([*row, f"{period:.2f} d" if period else "", f"{periods[0]:.2f} d" if periods else ""])
     return header, rows
 

@@ -17,7 +17,7 @@ import optax
 import tyro
 
 from jaxdecay import distributed
-from jaxdecay.assembly import catalogue_of, entry, ndcg_at_10
+from jaxdecay.assembly import arrivals, catalogue_of, entry, ndcg_at_10
 from jaxdecay.configure import configure
 from jaxdecay.data.batches import Batch, Batches, Reference
 from jaxdecay.data.histories import Histories
@@ -54,9 +54,9 @@ def main(options: Options) -> None:
     histories = Histories.load(options.prepared)
     spec = configure(histories, ModelOptions(features=options.features))
     reference, catalogue = Reference.of(histories), catalogue_of(histories, spec)
-    candidates = entry(histories, catalogue)  # the point of time from which each item is one
+    came = arrivals(histories)  # an item is a candidate from then on
     batches = Batches(
-        histories, catalogue, reference, tokens=options.batch_targets, seed=options.seed, entry=candidates
+        histories, catalogue, reference, tokens=options.batch_targets, seed=options.seed, first_seen=came
     )
 
     # Model: one user; items, popularity shares and priors are the same for all.
@@ -64,15 +64,16 @@ def main(options: Options) -> None:
     layout = Layout.of(distributed.mesh(model=options.model_parallel), model)  # on one device: nothing
     batches = layout.batches(batches)
     items = jax.tree.map(jnp.asarray, items_of(histories, model, known_only=True))
-    shares = jnp.asarray(catalogue.at(catalogue.grid)[:, :, : spec.items])
-    entered = jnp.asarray(candidates[: spec.items])
+    last = catalogue.index(histories.time[histories.part == 0].max(keepdims=True))[0]
+    shares = jnp.asarray(catalogue.at(catalogue.grid[: last + 1])[:, :, : spec.items])
+    entered = jnp.asarray(entry(histories, catalogue, came)[: spec.items])
     priors = half_life_priors([], [], spec)
 
     def likelihood(params: Any, batch: Batch) -> jax.Array:
         """Sum of the log-likelihoods of a batch's targets."""
         params = layout.trimmed(params)
         scorer, vectors = model.apply({"params": params}, items, shares, method=Interest.scorer)
-        scorer = scorer.entering(entered)
+        scorer = scorer.from_entry(entered)
         read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, vectors))(
             batch.history, batch.requests, batch.target
         )

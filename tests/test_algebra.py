@@ -292,7 +292,7 @@ def test_merging_knows_a_wave_that_turns_backwards() -> None:
 
 def built(half_life: jax.Array, period: jax.Array, speed: jax.Array) -> Kernel:
     """Everything at once: a sum, a product, a floor, a speed, a convolution and a chain."""
-    rhythm = damped_cosine(half_life, period, 0.5, 0.3)
+    rhythm = damped_cosine(half_life, period, 0.5, 0.3) * raised_cosine(2.0 * period, 2)
     echo = exponential(2.5 * half_life).convolve(erlang(3.0 / half_life, 2))
     return (rhythm * exponential(7.0 * half_life) + echo).floor(0.1).speed(speed)
 

@@ -55,15 +55,13 @@ def test_every_training_event_is_a_target_exactly_once_an_epoch(
 @pytest.mark.parametrize("request_time", ["used", "ignored"])
 def test_an_item_is_a_target_once_it_is_a_candidate(request_time: Any) -> None:
     histories = toys.log((20, 9, 15), items=9, held_out=1)
-    catalogue = build_catalogue(histories, [3.0])
-    entry = np.random.default_rng(0).integers(0, len(catalogue.grid), 9).astype(np.int32)
-    source = batches(histories, entry=entry, request_time=request_time)
+    came = np.random.default_rng(0).choice(histories.time, 9)
+    source = batches(histories, first_seen=came, request_time=request_time)
     asked = np.asarray(histories.time).copy()
     if request_time == "ignored":
         first = histories.offsets[histories.user()]
         asked = asked[np.maximum(np.arange(histories.events) - 1, first)]
-    there = entry[histories.item] <= catalogue.index(asked)
-    expected = np.flatnonzero((histories.part == 0) & there)
+    expected = np.flatnonzero((histories.part == 0) & (came[histories.item] < asked))
     found = np.concatenate([events(source[step]) for step in range(source.per_epoch)])
     assert sorted(found) == expected.tolist()
     assert source.targets == len(expected) < (histories.part == 0).sum()

@@ -33,11 +33,11 @@ demo_story, demo = script("demo_story"), script("demo")
 HALF_LIVES = pl.DataFrame(
     [
         {"head": "revisit", "group": "news", "half_life_days": 0.5, "low": 0.4, "high": 0.625, "events": 1200,
-         "periods_days": [0.99, 7.02]},
+         "periods_days": [0.99, 7.02, 7.0], "widths_days": [0.25, 1.75, 0.7]},
         {"head": "revisit", "group": "books", "half_life_days": 99.0, "low": None, "high": None, "events": 3,
-         "periods_days": [0.99, 7.02]},
+         "periods_days": [0.99, 7.02, 7.0], "widths_days": [0.25, 1.75, 0.7]},
         {"head": "similarity", "group": "all", "half_life_days": float("inf"), "low": None, "high": None,
-         "events": 9, "periods_days": []},
+         "events": 9, "periods_days": [], "widths_days": []},
     ]
 )  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_planted_stands_beside_learned_with_the_period_that_is_nearest() -> None
 
 def test_without_truth_all_heads_are_listed() -> None:
     header, rows = demo_story.half_life_table(HALF_LIVES, None)
-    assert rows[0] == ["revisit", "news", "12.0 h", "9.6 to 15.0 h", "1,200", "23.8 h, 7.0 d"]
+    assert rows[0] == ["revisit", "news", "12.0 h", "9.6 to 15.0 h", "1,200", "23.8 h, 7.0 d, 7.0 d ± 16.8 h"]
     assert rows[2] == ["similarity", "all", "never", "", "9", ""]
     assert len(header) == 6
     never = HALF_LIVES[:1].with_columns(high=float("inf"))
@@ -96,7 +96,7 @@ def change() -> Any:
     }
     age = np.linspace(0, 200, 4001)
     curves = {
-        ("revisit", name): Curve("revisit", name, 9, age, np.exp2(-age / days), ())
+        ("revisit", name): Curve("revisit", name, 9, age, np.exp2(-age / days), (), ())
         for name, days in (("news", 0.5), ("books", 30.0))
     }
     return demo_story.Change(

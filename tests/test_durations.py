@@ -2,12 +2,14 @@
 
 import math
 
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdecay.durations import Prior, Rhythm, days, parse_prior, parse_rhythm, show_days
 from jaxdecay.errors import InputError
+from jaxdecay.kernels import raised_cosine
 
 
 @pytest.mark.parametrize(
@@ -90,10 +92,12 @@ def test_what_is_shown_can_be_read_again(value: float) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("7d", Rhythm(7.0, 1.75)),
-        ("1d±3h", Rhythm(1.0, 0.125)),
-        ("1d +- 6h", Rhythm(1.0, 0.25)),
-        ("1w±1d", Rhythm(7.0, 1.0)),
+        ("7d", Rhythm(7.0)),
+        ("1d±3h", Rhythm(1.0, 4)),
+        ("1d +- 6h", Rhythm(1.0)),
+        ("1w±1d", Rhythm(7.0, 3)),
+        ("1h±15min", Rhythm(1 / 24)),
+        ("2h±3min", Rhythm(1 / 12, 112)),
     ],
 )
 def test_a_rhythm_is_a_period_and_perhaps_how_near_to_it(text: str, expected: Rhythm) -> None:
@@ -105,6 +109,20 @@ def test_a_rhythm_too_wide_or_too_sharp_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is no rhythm; after ±, write from a 40th to a quarter") as caught:
         parse_rhythm(text)
     assert repr(text) in str(caught.value)
+
+
+def test_a_width_that_no_sharpness_makes_is_refused_with_its_neighbours() -> None:
+    with pytest.raises(
+        InputError, match=r"'1d±5h': no such width can be made; the nearest are ±6.0 h and ±4.4 h"
+    ):
+        parse_rhythm("1d±5h")
+
+
+def test_a_width_is_where_one_half_is_left() -> None:
+    for sharpness in (1, 4, 9):
+        rhythm = Rhythm(7.0, sharpness)
+        left = raised_cosine(jnp.array([rhythm.width, 7.0 + rhythm.width]), 7.0, sharpness)
+        assert left.tolist() == pytest.approx([0.5, 0.5], rel=1e-4)
 
 
 @pytest.mark.parametrize("text", ["", "1d±", "±3h", "1d±3", "1d±3h±2h"])

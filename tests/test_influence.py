@@ -21,7 +21,9 @@ from jaxdecay.modes import first_half
 from jaxdecay.priors import penalty
 from jaxdecay.train import TrainOptions, init_params
 
-OPTIONS = ModelOptions(features=3, modes=2, periods=("1d",), group_by="genre", columns=False, calendar=False)
+OPTIONS = ModelOptions(
+    features=3, modes=2, periods=("1d", "1d±3h"), group_by="genre", columns=False, calendar=False
+)
 TRAIN = TrainOptions(batch_targets=512, window=16)
 
 

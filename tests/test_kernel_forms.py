@@ -41,6 +41,12 @@ def test_raised_cosine_is_one_half_of_one_plus_cosine(age: float, period: float)
     assert 0 <= found <= 1
 
 
+@pytest.mark.parametrize("sharpness", [0, -1])
+def test_a_sharpness_that_is_no_whole_number_from_one_is_refused(sharpness: Any) -> None:
+    with pytest.raises(InputError, match="give a whole number from 1"):
+        raised_cosine(jnp.array(1.0), 7.0, sharpness)
+
+
 @given(st.floats(0.01, 100), st.floats(0.1, 100))
 def test_slope_in_the_half_life_is_the_formula(age: float, half_life: float) -> None:
     slope = jax.grad(lambda h: exponential(jnp.array(age), h))(jnp.array(half_life))

@@ -133,7 +133,7 @@ def test_what_is_no_candidate_yet_has_no_share_and_no_slope(name: str) -> None:
     log = jnp.log(jnp.maximum(jnp.asarray(gained, jnp.float32), 1e-30))
     of_all = jnp.asarray(np.log(gained.sum(1)), jnp.float32)
     made = made._replace(
-        scorer=made.scorer.entering(entry),
+        scorer=made.scorer.from_entry(entry),
         excitation=Excitation(log[np.arange(T), target], of_all, log[:, drawn]),
     )
     expected = oracle(name, made, gained)
@@ -146,7 +146,7 @@ def test_what_is_no_candidate_yet_has_no_share_and_no_slope(name: str) -> None:
 
     (_, found), slope = loss(floats(made.scorer))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    dense = made.scorer._replace(entry=None).dense().entering(entry)
+    dense = made.scorer._replace(entry=None).dense().from_entry(entry)
     np.testing.assert_allclose(made.loss(name, scorer=dense), expected, rtol=1e-5)
     absent = [1, 5, 7]  # for the first target, at the first point
     assert not np.asarray(slope["bias"])[absent].any()

@@ -10,7 +10,7 @@ import toys
 from scipy.special import expit
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import losses
+from jaxdecay import assembly, losses
 from jaxdecay.assembly import Pieces
 from jaxdecay.data.requests import requests
 from jaxdecay.errors import InputError
@@ -175,24 +175,36 @@ def test_what_is_drawn_by_are_the_targets_of_training() -> None:
     assert made.constants.taken[-1] == made.batches.targets
 
 
-def test_items_are_candidates_from_their_first_event_on_where_evaluation_says_so() -> None:
+@pytest.mark.parametrize("coarse", [False, True])
+def test_items_are_candidates_once_they_came_where_evaluation_says_so(coarse: bool, monkeypatch: Any) -> None:
+    monkeypatch.setattr(assembly, "_GRID", 6 if coarse else 512)
     histories = toys.log((30, 40), items=9)
     always = toys.pieces(histories, toys.spec(histories), window=64)
     assert not np.asarray(always.constants.entry).any()
     assert always.batches.targets == histories.events
-    live = histories.replace(config=histories.config | {"split": {"kind": "global-time"}})
+    live = toys.live(histories)
     made = toys.pieces(live, toys.spec(live), window=64)
+    assert (len(made.catalogue.grid) <= 6) == coarse
     first = np.array([live.time[live.item == item].min() for item in range(9)])
-    grid = made.catalogue.grid
-    for item, point in enumerate(np.asarray(made.constants.entry)):
-        assert grid[point] > first[item]
-        assert point == 0 or grid[point - 1] <= first[item]
-    # the grid holds every moment: all events are targets but for those at an item's first moment
+    # all events are targets but for those at an item's first moment, and every target is a candidate
     assert made.batches.targets == (live.time > first[live.item]).sum() < live.events
+    entry, now = np.asarray(made.constants.entry), made.catalogue.index(live.time)
+    assert (entry[live.item] <= now)[live.time > first[live.item]].all()
     excluded = rules(live).excluded(requests(live, 0))
     assert excluded is not None
-    known = np.asarray(made.constants.entry)[None] <= made.catalogue.index(live.time)[:, None]
-    np.testing.assert_array_equal(known, ~excluded)
+    candidates = entry[None] <= now[:, None]
+    assert candidates[~excluded].all()
+    assert candidates[excluded].any() == coarse  # within a cell of the grid
+
+
+@pytest.mark.parametrize("still", [{}, {"popularity_half_lives": ()}])
+def test_a_model_without_popularity_learns_under_a_split_by_time(still: Any) -> None:
+    live = toys.live(toys.log((30, 40), items=9))
+    made = toys.pieces(live, toys.spec(live, **still), window=64)
+    first = np.array([live.time[live.item == item].min() for item in range(9)])
+    assert made.batches.targets == (live.time > first[live.item]).sum()
+    slope = jax.grad(lambda p: toys.log_likelihood(made.model, p, made.batches[0], made.constants).sum())
+    assert np.asarray(slope(toys.random_params(made))["similarity"]["embedding"]).any()
 
 
 def test_the_latest_items_are_hidden_and_never_the_others() -> None:

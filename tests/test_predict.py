@@ -14,6 +14,7 @@ from jaxdecay.assembly import Pieces, predictor
 from jaxdecay.data.catalogue import build_catalogue
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
+from jaxdecay.evaluate import rules
 from jaxdecay.predict import Predictor
 
 
@@ -61,6 +62,21 @@ def test_training_and_serving_are_two_faces_of_one_model(system: Predictor) -> N
     assert scores.dtype == np.float32
     found = log_softmax(scores)[np.arange(len(events)), requests.targets]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_both_faces_share_out_probability_among_what_is_there() -> None:
+    live = toys.live(toys.log((30, 40), items=30))
+    made = toys.pieces(live, toys.spec(live), window=64, batch_targets=64)
+    params = toys.random_params(made)
+    events, expected = training_face(made, params)
+    requests = ask(live, events)
+    absent = rules(live, exclude_history=False).excluded(requests)
+    assert absent is not None
+    assert absent.any(1).sum() > 9
+    scores = predictor(made, params).scores(requests)
+    there = log_softmax(np.where(absent, -np.inf, scores))[np.arange(len(events)), requests.targets]
+    np.testing.assert_allclose(there, expected, atol=1e-5)
+    assert np.isfinite(scores).all()
 
 
 def test_a_model_trained_blind_to_the_request_time_serves_what_it_was_trained_on() -> None:

@@ -50,7 +50,7 @@ def test_a_run_begins_once_and_is_found_again(prepared: Path, tmp_path: Path) ->
         ({"data": {"fingerprint": "987654321"}}, "prepared log (01234567 there, 98765432 asked);"),
         ({"spec": {"items": 4}}, "items (3 there, 4 asked);"),
         ({"spec": {"items": 4}, "train": {"epochs": 5}}, "epochs (30 there, 5 asked);"),
-        ({"model": {"periods": ()}}, "periods (1d 7d there, none asked);"),
+        ({"model": {"periods": ()}}, "periods (1d 7d 1d±3h 7d±16h there, none asked);"),
         (
             {"model": {"heads": 8, "modes": 2}, "train": {"epochs": 5, "seed": 1, "window": 9}},
             "modes (8 there, 2 asked), heads (4 there, 8 asked), epochs (30 there, 5 asked) and 2 more;",

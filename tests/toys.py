@@ -84,6 +84,11 @@ def log(
     )
 
 
+def live(histories: Histories) -> Histories:
+    """The same log under a split by one moment: counts go on, items are candidates once they have come."""
+    return histories.replace(config=histories.config | {"split": {"kind": "global-time"}})
+
+
 def spec(histories: Histories, **changes: Any) -> Spec:
     """A model with every part switched on."""
     values: dict[str, Any] = {

@@ -180,7 +180,7 @@ class HalfLives(Command):
                 show_days(one["half_life_days"]),
                 "" if one["low"] is None else f"{show_days(one['low'])} to {show_days(one['high'])}",
                 one["events"],
-                show_periods(one["periods_days"] or ()),
+                show_periods(one["periods_days"], one["widths_days"]),
             )
             for one in result.to_dicts()
         ]

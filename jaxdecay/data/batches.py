@@ -100,7 +100,7 @@ def gather(histories: Histories, rows: Rows, past: int, window: int, reference: 
 @dataclass(frozen=True, eq=False)
 class Batches:
     """A random-access source of training batches, for `grain` or a plain loop; an epoch visits every
-    training event that was a choice once as a target."""
+    training event that was a choice once as a target (but for what brought an item)."""
 
     histories: Histories
     catalogue: Catalogue
@@ -117,9 +117,9 @@ class Batches:
     whatever they are."""
     request_time: Literal["used", "ignored"] = "used"
     """ignored: a target is asked for at the time of the event before it."""
-    entry: np.ndarray | None = None
-    """(V,) point of the catalogue's time grid from which each item is a candidate: an earlier event of it is
-    no target. Default: all of them always."""
+    first_seen: np.ndarray | None = None
+    """(V,) int64 seconds: when each item came. It can be asked for from then on: what happened no later is no
+    target. Default: all of them always."""
 
     def __repr__(self) -> str:
         host = f"{self.host}/{self.hosts}"
@@ -136,12 +136,11 @@ class Batches:
         event = np.flatnonzero(chosen)
         if self.request_time == "ignored":
             event = np.maximum(event - 1, histories.offsets[histories.user()[event]])
-        grid = self.catalogue.index(np.asarray(histories.time)[event])
-        found = int(self._there(np.asarray(histories.item)[chosen], grid).sum())
+        found = int(self._there(np.asarray(histories.item)[chosen], np.asarray(histories.time)[event]).sum())
         if not found:
             raise InputError(
-                "nothing to learn from: no training event of an item seen before has a positive weight and a"
-                " label other than 0; give a later split, or more events"
+                "nothing to learn from: no training event has a positive weight and a label other than 0, or"
+                " none an item that was there before; give a later split, or more events"
             )
         return found
 
@@ -232,20 +231,19 @@ class Batches:
         place = np.where(history.mask[:, past:], rows.start[:, None] + np.arange(window), 0)
         chosen = (history.weight[:, past:] > 0) & (self.histories.label[place] != 0)
         time = at.astype(np.int64) + self.reference.origin
-        grid = self.catalogue.index(time.ravel()).reshape(at.shape)
-        valid = history.mask[:, past:] & chosen & self._there(history.item[:, past:], grid)
+        valid = history.mask[:, past:] & chosen & self._there(history.item[:, past:], time)
         seen = np.broadcast_to(np.arange(window, dtype=np.int32), at.shape)
         return Batch(
             history,
             Requests(at, seen, history.context_categorical[:, past:], history.context_numeric[:, past:]),
             history.item[:, past:],
-            np.where(valid, grid, 0).astype(np.int32),
+            np.where(valid, self.catalogue.index(time.ravel()).reshape(at.shape), 0).astype(np.int32),
             valid,
         )
 
-    def _there(self, item: np.ndarray, grid: np.ndarray) -> np.ndarray:
-        """Which items are candidates at these points of the time grid."""
-        return np.ones(item.shape, bool) if self.entry is None else self.entry[item] <= grid
+    def _there(self, item: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Whether each item was there at its time."""
+        return np.ones(item.shape, bool) if self.first_seen is None else self.first_seen[item] < at
 
 
 def _training_stretch(histories: Histories) -> tuple[np.ndarray, np.ndarray]:

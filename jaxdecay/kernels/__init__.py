@@ -49,7 +49,6 @@ from jaxdecay.kernels.waves import (
     half_over_peak,
     harmonics,
     raised_cosine,
-    sharpness_of,
 )
 
 __all__ = [
@@ -78,6 +77,5 @@ __all__ = [
     "q_exponential",
     "raised_cosine",
     "regressed_half_life",
-    "sharpness_of",
     "weibull",
 ]

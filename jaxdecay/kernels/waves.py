@@ -32,6 +32,8 @@ def raised_cosine(age: Float[Array, "..."], period: Number, sharpness: int = 1) 
     >>> raised_cosine(jnp.array([0.0, 3.5, 7.0]), jnp.array(7.0)).tolist()
     [1.0, 0.0, 1.0]
     """
+    if sharpness < 1:
+        raise InputError(f"sharpness: {sharpness}; give a whole number from 1 (the plain raised cosine)")
     return (0.5 * (1.0 + jnp.cos(2.0 * jnp.pi * counted(age) / period))) ** sharpness
 
 
@@ -48,16 +50,6 @@ def harmonics(sharpness: int) -> np.ndarray:
         raise InputError(f"sharpness: {sharpness}; give a whole number from 1 (the plain raised cosine)")
     above = [math.comb(2 * sharpness, sharpness - k) / 4**sharpness for k in range(sharpness + 1)]
     return np.array(above) * np.where(np.arange(sharpness + 1) == 0, 1.0, 2.0)
-
-
-def sharpness_of(share: float) -> float:
-    r"""The $m$ of the `raised_cosine` that has fallen to one half at this share of its period: the inverse of
-    its half-life, $-1/(2\log_2\cos(\pi w))$ for $w$ below one half.
-
-    >>> sharpness_of(0.25)
-    1.0
-    """
-    return float(-0.5 / np.log2(np.cos(np.pi * share)))
 
 
 def damped_cosine(

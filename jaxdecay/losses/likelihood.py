@@ -24,7 +24,7 @@ def log_likelihood(
     *,
     item_chunk: int = 20_000,
 ) -> Float[Array, " t"]:
-    """Log-likelihood of each target item among all items."""
+    """Log-likelihood of each target item among the scorer's candidates."""
     dense = scorer.dense()
     base = dense.score(query, grid, target) - log_partition(query, grid, dense, item_chunk)
     return excited(base, excitation)

@@ -6,7 +6,7 @@ Every finished seed is a line of recovery.jsonl beside the figures; the same com
 are missing. Written to --json, over all seeds and categories:
 
 - half_life_error_max, half_life_error_median: |learned / planted - 1| of the half-lives of coming back;
-- period_error_max: the same of the planted period and the learned period nearest to it;
+- period_error_max: the same of the planted period and the learned one of the plain rhythms nearest to it;
 - coverage: share of planted half-lives inside their 95 % intervals;
 - half_lives: how many half-lives these figures are over; rows: one per seed, with all of them.
 """
@@ -107,7 +107,9 @@ def compare(truth: dict[str, Any], learned: list[dict[str, Any]]) -> dict[str, A
             "events": one["events"],
         }
         if planted["period_days"] and one["periods_days"]:
-            nearest = min(one["periods_days"], key=lambda days: abs(days - planted["period_days"]))
+            both = zip(one["periods_days"], one["widths_days"], strict=True)
+            wide = [days for days, width in both if width > 0.24 * days]  # a raised cosine, as planted
+            nearest = min(wide, key=lambda days: abs(days - planted["period_days"]))
             error = abs(nearest / planted["period_days"] - 1)
             period = {"planted": planted["period_days"], "learned": nearest, "error": error}
     return {"categories": categories, "period": period}
