@@ -118,8 +118,8 @@ class Bank(nn.Module):
         if not self.periods:
             return Modes(plain)
         curve, order, _ = self._of_modes()
-        rhythm = np.maximum(curve - 1 - len(self.half_lives), 0)
-        frequency = jnp.asarray(order, plain.dtype) * (2 * jnp.pi / period)[rhythm]
+        rhythm = curve[self.curves :] - 1 - len(self.half_lives)
+        frequency = jnp.asarray(order[self.curves :], plain.dtype) * (2 * jnp.pi / period)[rhythm]
         return Modes(plain[curve], frequency)
 
     def _of_modes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

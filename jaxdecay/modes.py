@@ -26,13 +26,14 @@ digits (TF32, bfloat16) unless told otherwise, and parallel reading would not eq
 
 
 class Modes(NamedTuple):
-    """Rates (per day, 0 never fades) and frequencies (radians per day, 0 does not oscillate) of M modes.
+    """Rates (per day, 0 never fades) of M modes, and frequencies (radians per day, 0 does not oscillate) of
+    the last W of them.
 
-    ``frequency`` None says that no mode oscillates, which spares the sines and cosines.
+    The others do not oscillate, which spares their sines and cosines; ``frequency`` None: none does.
     """
 
     rate: Float[Array, " m"]
-    frequency: Float[Array, " m"] | None = None
+    frequency: Float[Array, " w"] | None = None
 
     def curves(self, age: Num[Array, "..."]) -> Float[Array, "... m"]:
         """Every mode's curve at the ages, 1 at age 0: integers are seconds (a negative one counts as 0),
@@ -56,7 +57,9 @@ class Modes(NamedTuple):
             angle = phase.angle(self.frequency, seconds)
         else:
             angle = aligned(days.ndim, self.frequency)[0] * days
-        return fade * jnp.cos(angle), fade * jnp.sin(angle)
+        plain, waves = jnp.split(fade, [self.rate.shape[0] - self.frequency.shape[0]], axis=-1)
+        real = jnp.concatenate([plain, waves * jnp.cos(angle)], axis=-1)
+        return real, jnp.concatenate([jnp.zeros_like(plain), waves * jnp.sin(angle)], axis=-1)
 
     def real_product(
         self, state: Float[Array, "parts ..."], by: Float[Array, "parts ..."]
