@@ -114,6 +114,19 @@ def show_periods(periods: Iterable[float], widths: Iterable[float]) -> str:
     '24.0 h, 7.0 d, 24.0 h ± 3.1 h'
     """
     return ", ".join(
-        show_days(period) + (f" ± {show_days(width)}" if width < 0.24 * period else "")
+        show_days(period) + ("" if _plain(period, width) else f" ± {show_days(width)}")
         for period, width in zip(periods, widths, strict=True)
     )
+
+
+def plain_periods(periods: Iterable[float], widths: Iterable[float]) -> list[float]:
+    """Those of the plain rhythms, of sharpness 1.
+
+    >>> plain_periods([1.0, 7.0, 1.0001], [0.25, 1.75, 0.13])
+    [1.0, 7.0]
+    """
+    return [period for period, width in zip(periods, widths, strict=True) if _plain(period, width)]
+
+
+def _plain(period: float, width: float) -> bool:
+    return width > 0.24 * period  # a quarter; 0.18 at the next sharpness

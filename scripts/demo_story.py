@@ -12,7 +12,7 @@ import polars as pl
 from jaxdecay import asked
 from jaxdecay.configure import group_levels
 from jaxdecay.curves import Curve, mean_kernels
-from jaxdecay.durations import show_days, show_periods
+from jaxdecay.durations import plain_periods, show_days, show_periods
 from jaxdecay.generations import newest
 from jaxdecay.ids import read_table
 from jaxdecay.modes import first_half
@@ -51,8 +51,8 @@ def half_life_table(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None) -
         one, true, period = learned[name], planted["half_life_days"], planted["period_days"]
         row = [name, show_days(true), show_days(one["half_life_days"]), _interval(one)]
         row.append(f"{one['half_life_days'] / true - 1:+.0%}")
-        wide = [p for p, w in zip(one["periods_days"], one["widths_days"], strict=True) if w > 0.24 * p]
-        periods = [] if period is None else sorted(wide, key=lambda days: abs(days - period))  # planted so
+        plain = plain_periods(one["periods_days"], one["widths_days"])  # as the planted one
+        periods = [] if period is None else sorted(plain, key=lambda days: abs(days - period))
         rows.append([*row, f"{period:.2f} d" if period else "", f"{periods[0]:.2f} d" if periods else ""])
     return header, rows
 

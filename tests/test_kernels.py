@@ -29,14 +29,13 @@ class Family(NamedTuple):
 
 BANK = ((0.5, 9.0, 30.0), (0.3, 0.3, 0.4), 0.1)
 SEGMENTS = ((0.0, 3.0, 9.0, 40.0), (1.0, 0.7, 0.4, 0.1))
-SHARP, SHARP_HALF = partial(kernels.raised_cosine, sharpness=8), np.arccos(2 ** (-1 / 16)) / np.pi
+SHARP = partial(kernels.raised_cosine, sharpness=8)
+SHARP_HALF = np.arccos(2 ** (-1 / 16)) / np.pi  # of its period
 FAMILIES = (
     Family("exponential", kernels.exponential, (7.0,), mixture=True),
     Family("bank", kernels.bank, BANK, kernels.bank_half_life, mixture=True),
     Family("raised_cosine", kernels.raised_cosine, (28.0,), lambda period: period / 4, monotone=False),
-    Family(
-        "raised_cosine_sharp", SHARP, (28.0,), lambda p: p * np.arccos(2 ** (-1 / 16)) / np.pi, monotone=False
-    ),
+    Family("raised_cosine_sharp", SHARP, (28.0,), lambda period: SHARP_HALF * period, monotone=False),
     Family("damped_cosine", kernels.damped_cosine, (14.0, 7.0, 0.6), monotone=False),
     Family("damped_cosine_phase", kernels.damped_cosine, (14.0, 7.0, 0.3, 0.5), monotone=False),
     Family("erlang_0", partial(kernels.erlang, degree=0), (7.0,), mixture=True),

@@ -178,6 +178,7 @@ def test_a_line_written_before_a_kill_that_its_checkpoint_did_not_survive_is_wri
     history.write_text(written + ahead + '\n{"step": 9, "epo')
     (tmp_path / "checkpoints" / "6.orbax-checkpoint-tmp").mkdir()
     agree(tmp_path, toys.train(tmp_path, **OPTIONS), whole)
+    assert [line["step"] for line in lines(tmp_path)] == [3, 6, 9]
 
 
 def scripted(*scores: float, error: float = 0.0) -> Callable[[Any], tuple[float, float]]:

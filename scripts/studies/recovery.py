@@ -26,6 +26,7 @@ import tyro
 
 from jaxdecay.data.prepare import prepare
 from jaxdecay.data.simulate import SimulateOptions, simulate, write
+from jaxdecay.durations import plain_periods
 from jaxdecay.fitting import train_run
 from jaxdecay.half_lives import half_lives
 from jaxdecay.model_options import ModelOptions
@@ -107,9 +108,8 @@ def compare(truth: dict[str, Any], learned: list[dict[str, Any]]) -> dict[str, A
             "events": one["events"],
         }
         if planted["period_days"] and one["periods_days"]:
-            both = zip(one["periods_days"], one["widths_days"], strict=True)
-            wide = [days for days, width in both if width > 0.24 * days]  # a raised cosine, as planted
-            nearest = min(wide, key=lambda days: abs(days - planted["period_days"]))
+            plain = plain_periods(one["periods_days"], one["widths_days"])  # as the planted one
+            nearest = min(plain, key=lambda days: abs(days - planted["period_days"]))
             error = abs(nearest / planted["period_days"] - 1)
             period = {"planted": planted["period_days"], "learned": nearest, "error": error}
     return {"categories": categories, "period": period}
