@@ -58,6 +58,11 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
     """The pieces for a spec on this log."""
     reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
     came = arrivals(histories)
+    if train.evidence_half_life is not None and histories.clock == "relative":
+        raise InputError(
+            f"evidence_half_life={train.evidence_half_life:g}: times count from each user's first event, "
+            "which does not tell whose events are the latest; leave it out"
+        )
     batches = Batches(
         histories,
         catalogue,
@@ -68,6 +73,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         epochs=train.epochs + train.settle_epochs,
         request_time=spec.request_time,
         first_seen=came,
+        evidence_half_life=train.evidence_half_life,
     )
     last = int(np.asarray(histories.time)[histories.part == 0].max())
     shares = catalogue.at(catalogue.grid[: int(catalogue.index(np.array([last]))[0]) + 1])

@@ -66,7 +66,7 @@ def pose(
 
     def row_likelihood(theta: Array, row: Batch, constants: Constants) -> Array:
         one = jax.tree.map(lambda x: x[None], row)
-        return batch_log_likelihood(model, restore(theta), one, constants).sum()
+        return (row.evidence * batch_log_likelihood(model, restore(theta), one, constants)[0]).sum()
 
     @jax.jit
     def row_scores(theta: Array, batch: Batch, constants: Constants) -> Array:

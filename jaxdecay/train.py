@@ -65,6 +65,9 @@ class TrainOptions:
     """Negatives in a batch, for the losses that draw some."""
     uniform_negatives: float = 0.5
     """Share of the negatives that are drawn from all items alike; the others as often as they are taken."""
+    evidence_half_life: float | None = None
+    """What has changed since says less of what comes next: a target counts half as much as one that this
+    share of all targets came before, in order of time. Default: all count alike."""
     calibration: float = 0.75
     """Of gbce: from 0 (as bce) to 1 (the logits of few negatives become those of all items)."""
     seed: int = 0
@@ -84,6 +87,8 @@ class TrainOptions:
         _expect("negatives", self.negatives, 1, whole=True)
         for name in ("uniform_negatives", "calibration"):
             _expect(name, getattr(self, name), 0, most=1)
+        if self.evidence_half_life is not None:
+            _expect("evidence_half_life", self.evidence_half_life, 0.01)
 
     @property
     def objective(self) -> Objective:
@@ -93,7 +98,7 @@ class TrainOptions:
         return Objective(self.loss, self.negatives, self.uniform_negatives, self.calibration, self.seed)
 
 
-def _expect(name: str, value: float, least: int, *, most: float = np.inf, whole: bool = False) -> None:
+def _expect(name: str, value: float, least: float, *, most: float = np.inf, whole: bool = False) -> None:
     if not (np.isfinite(value) and least <= value <= most and (not whole or value == int(value))):
         kind = "a whole number" if whole else "a number"
         upto = f" to {most}" if np.isfinite(most) else ""
@@ -178,7 +183,7 @@ def make_train_step(
         def loss_fn(params: Any) -> Array:
             params = layout.trimmed(params)
             losses = batch_loss(model, params, batch, constants, objective, step, layout)
-            return losses.sum() / batch_targets
+            return (batch.evidence * losses).sum() / batch_targets
 
         loss, gradient = jax.value_and_grad(loss_fn)(params)
         return loss, layout.kept(gradient)

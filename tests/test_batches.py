@@ -67,6 +67,27 @@ def test_an_item_is_a_target_once_it_is_a_candidate(request_time: Any) -> None:
     assert source.targets == len(expected) < (histories.part == 0).sum()
 
 
+@given(lengths, st.integers(1, 20), st.floats(0.05, 5), st.integers(0, 1))
+@settings(max_examples=30)
+def test_what_a_target_counts_for_halves_with_the_share_of_targets_after_it(
+    lengths: tuple[int, ...], window: int, half_life: float, held_out: int
+) -> None:
+    histories = toys.log(lengths, held_out=held_out)
+    if not (histories.part == 0).any():
+        return
+    source = batches(histories, window=window, evidence_half_life=half_life)
+    found = [source[step] for step in range(source.per_epoch)]
+    event = np.concatenate([events(batch) for batch in found])
+    counts = np.concatenate([batch.evidence[batch.valid] for batch in found])
+    assert counts.mean() == pytest.approx(1, rel=1e-5)
+    assert all((batch.evidence[~batch.valid] == 0).all() for batch in found)
+    time = np.asarray(histories.time)[event]
+    later = (time[None] > time[:, None]).mean(1)
+    np.testing.assert_allclose(counts / counts.max(), 2 ** (-later / half_life), rtol=1e-5)
+    plain = batches(histories, window=window)
+    assert all((batch.evidence == batch.valid).all() for batch in (plain[s] for s in range(plain.per_epoch)))
+
+
 def test_batches_are_pure_functions_of_seed_step_and_host() -> None:
     histories = toys.log((45, 20, 9, 9, 30, 3))
     one, other = batches(histories, seed=5), batches(histories, seed=5)

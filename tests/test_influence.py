@@ -24,7 +24,7 @@ from jaxdecay.train import TrainOptions, init_params
 OPTIONS = ModelOptions(
     features=3, modes=2, periods=("1d", "1d±3h"), group_by="genre", columns=False, calendar=False
 )
-TRAIN = TrainOptions(batch_targets=512, window=16)
+TRAIN = TrainOptions(batch_targets=512, window=16, evidence_half_life=0.5)
 
 
 class Posed(NamedTuple):
@@ -47,9 +47,10 @@ def posed() -> Posed:
         curves = mean_kernels(histories, pieces.model, problem.restore(problem.centre))
 
         def log_posterior(params: Any) -> float:
-            steps = range(pieces.batches.per_epoch)
+            batches = [pieces.batches[step] for step in range(pieces.batches.per_epoch)]
             rows = (
-                toys.log_likelihood(pieces.model, params, pieces.batches[k], pieces.constants) for k in steps
+                batch.evidence * toys.log_likelihood(pieces.model, params, batch, pieces.constants)
+                for batch in batches
             )
             return float(sum(row.sum() for row in rows) - penalty(params, pieces.constants.priors))
 

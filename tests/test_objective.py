@@ -149,6 +149,7 @@ def test_a_step_takes_its_loss_from_the_objective() -> None:
     [
         ({"negatives": 0}, "negatives=0: give a whole number from 1"),
         ({"uniform_negatives": 1.5}, r"uniform_negatives=1\.5: give a number from 0 to 1"),
+        ({"evidence_half_life": 0.0}, r"evidence_half_life=0\.0: give a number from 0\.01"),
         ({"calibration": -0.1}, r"calibration=-0\.1: give a number from 0 to 1"),
     ],
 )

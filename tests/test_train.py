@@ -14,6 +14,7 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import checkpointing, loop, runs
 from jaxdecay.assembly import Pieces, assemble
+from jaxdecay.configure import configure
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.model_options import ModelOptions
@@ -33,8 +34,9 @@ def test_the_loss_is_the_mean_of_the_targets_likelihoods() -> None:
     made, _ = toys.training()
     params = toys.random_params(made)
     step, state = begin(made, params)
-    batch = made.batches[0]
-    expected = -toys.log_likelihood(made.model, params, batch, made.constants).sum() / 32
+    batch = dataclasses.replace(made.batches, evidence_half_life=0.3)[0]
+    assert len(np.unique(batch.evidence)) > 2
+    expected = -(batch.evidence * toys.log_likelihood(made.model, params, batch, made.constants)).sum() / 32
     after, loss = step(state, batch, made.constants)
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     assert float(after.loss) == float(loss)
@@ -52,6 +54,16 @@ def test_the_first_average_is_mostly_the_newest_and_later_ones_the_mean_of_an_ep
             state.params["similarity"]["embedding"], np.float64
         )
         np.testing.assert_allclose(state.average["similarity"]["embedding"], average, rtol=1e-5)
+
+
+def test_a_clock_without_a_latest_event_is_no_measure_of_evidence() -> None:
+    relative = toys.log()
+    relative = relative.replace(config={**relative.config, "clock": "relative"})
+    options = ModelOptions(features=3, columns=False)
+    with pytest.raises(
+        InputError, match=r"evidence_half_life=0\.5: times count from each user's first event"
+    ):
+        assemble(relative, configure(relative, options), options, TrainOptions(evidence_half_life=0.5))
 
 
 def test_training_learns_that_users_come_back() -> None:

@@ -14,18 +14,19 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxdecay.data.buckets import least_padding
-from jaxdecay.data.catalogue import Catalogue
+from jaxdecay.data.catalogue import Catalogue, last_point
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.history import History, Requests
 
 _WORTH = 16_384  # padded targets saved in an epoch that a further compiled shape must be worth
+_MOMENTS = 4096  # at which what a target counts for may change
 _MONDAY, _WEEK = 4 * 86_400, 604_800  # 1970-01-05 was a Monday
 
 
 class Batch(NamedTuple):
-    """B rows: leaves of ``history`` are (B, P + W, ...), of ``requests``, ``target``, ``grid`` and
-    ``valid`` (B, W, ...)."""
+    """B rows: leaves of ``history`` are (B, P + W, ...), of ``requests``, ``target``, ``grid``, ``valid`` and
+    ``evidence`` (B, W, ...)."""
 
     history: History
     requests: Requests
@@ -33,6 +34,9 @@ class Batch(NamedTuple):
     grid: Any
     """Point of the catalogue's time grid before each target."""
     valid: Any
+    evidence: Any
+    """float32: what each target counts for in the likelihood, 1 in the mean over an epoch; 0 where it is not
+    valid."""
 
 
 class Rows(NamedTuple):
@@ -120,6 +124,9 @@ class Batches:
     first_seen: np.ndarray | None = None
     """(V,) int64 seconds: when each item came. It can be asked for from then on: what happened no later is no
     target. Default: all of them always."""
+    evidence_half_life: float | None = None
+    """A target counts half as much as one that this share of an epoch's targets came before, in order of
+    time. Default: all count alike."""
 
     def __repr__(self) -> str:
         host = f"{self.host}/{self.hosts}"
@@ -131,18 +138,35 @@ class Batches:
     @functools.cached_property
     def targets(self) -> int:
         """Training events that were a choice among candidates: targets in an epoch."""
-        histories = self.histories
-        chosen = histories.chosen & (histories.part == 0)
-        event = np.flatnonzero(chosen)
-        if self.request_time == "ignored":
-            event = np.maximum(event - 1, histories.offsets[histories.user()[event]])
-        found = int(self._there(np.asarray(histories.item)[chosen], np.asarray(histories.time)[event]).sum())
+        found = len(self._asked())
         if not found:
             raise InputError(
                 "nothing to learn from: no training event has a positive weight and a label other than 0, or"
                 " none an item that was there before; give a later split, or more events"
             )
         return found
+
+    def _asked(self) -> np.ndarray:
+        """(T,) int64 seconds at which each target of an epoch is asked for."""
+        histories = self.histories
+        chosen = histories.chosen & (histories.part == 0)
+        event = np.flatnonzero(chosen)
+        if self.request_time == "ignored":
+            event = np.maximum(event - 1, histories.offsets[histories.user()[event]])
+        time = np.asarray(histories.time)[event]
+        return time[self._there(np.asarray(histories.item)[chosen], time)]
+
+    @functools.cached_property
+    def _evidence(self) -> tuple[np.ndarray, np.ndarray]:
+        """(M,) int64 moments in order of time, and the (M,) float32 that a target counts for from each on."""
+        half_life = self.evidence_half_life
+        if half_life is None:
+            return np.zeros(1, np.int64), np.ones(1, np.float32)
+        time = np.sort(self._asked())
+        moments = np.unique(time[np.linspace(0, len(time) - 1, _MOMENTS).astype(np.int64)])
+        later = 1 - np.searchsorted(time, moments, side="right") / len(time)
+        counts = np.exp2(-later / half_life)
+        return moments, (counts / counts[last_point(moments, time)].mean()).astype(np.float32)
 
     @functools.cached_property
     def rows(self) -> Rows:
@@ -232,6 +256,7 @@ class Batches:
         chosen = (history.weight[:, past:] > 0) & (self.histories.label[place] != 0)
         time = at.astype(np.int64) + self.reference.origin
         valid = history.mask[:, past:] & chosen & self._there(history.item[:, past:], time)
+        moments, counts = self._evidence
         seen = np.broadcast_to(np.arange(window, dtype=np.int32), at.shape)
         return Batch(
             history,
@@ -239,6 +264,7 @@ class Batches:
             history.item[:, past:],
             np.where(valid, self.catalogue.index(time.ravel()).reshape(at.shape), 0).astype(np.int32),
             valid,
+            np.where(valid, counts[last_point(moments, time)], np.float32(0)),
         )
 
     def _there(self, item: np.ndarray, at: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ class Catalogue:
     def index(self, at: np.ndarray) -> np.ndarray:
         """(n,) int32 last grid point at or before each time (the first one, whose shares are 0, for earlier
         times)."""
-        return _last(self.grid, at)
+        return last_point(self.grid, at)
 
     def at(self, moments: np.ndarray) -> np.ndarray:
         """(R, M, V) float32 exact shares of the events strictly before each of M moments, in any order: those
@@ -68,7 +68,7 @@ class Catalogue:
 
         With a relative clock they are the shares of the totals of the training part at every moment.
         """
-        point = _last(self.points, moments)
+        point = last_point(self.points, moments)
         found = np.take(self.shares, point, axis=1)
         if self.events.relative or not len(moments):
             return found
@@ -182,7 +182,7 @@ def _rates(half_lives: Sequence[float]) -> np.ndarray:
     return 1 / (days * DAY)
 
 
-def _last(points: np.ndarray, at: np.ndarray) -> np.ndarray:
+def last_point(points: np.ndarray, at: np.ndarray) -> np.ndarray:
     """(n,) int32 last of the ascending points at or before each time, or else the first."""
     return np.maximum(np.searchsorted(points, at, side="right") - 1, 0).astype(np.int32)
 

@@ -28,19 +28,20 @@ class Candidate:
     peer: Overrides = field(default_factory=dict)
 
 
+_LATELY: Overrides = MappingProxyType({"evidence_half_life": 0.5})
 GRID = (
     Candidate(),
+    Candidate(train=_LATELY),
     Candidate(model={"preset": "base"}),
     Candidate(model={"preset": "base", "features": 32, "dropout": 0.3}),
-    Candidate(model={"features": 64}),
 )
 """Every trained system has as many candidates; the first ``--budget`` of them are tried. Ablations beside
 the flagship take the one that it has chosen."""
 REFERENCE_GRID = (
     Candidate(model={"preset": "base"}),
+    Candidate(model={"preset": "base"}, train=_LATELY),
     Candidate(model={"preset": "base", "features": 32, "dropout": 0.3}),
     Candidate(model={"preset": "base"}, train={"learning_rate": 1e-3}),
-    Candidate(model={"preset": "base", "dropout": 0.3}),
 )
 PEER_GRID = (
     Candidate(peer={"factors": 64, "rate": 1e-3}),
@@ -142,7 +143,6 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
         peer = {**entry.peer, **candidate.peer, **_under("peer.", overrides)}
         return _revised({"kind": "peer", "peer": peer})
     model = {name: value for name, value in overrides.items() if "." not in name}
-    train = _under("train.", overrides)
     model = {**entry.model, **candidate.model, **model}
     still = model.get("half_lives") == "none" and model.get("encoder") != "hstu"
     if still and (clock == "relative" or not model.get("calendar", True)):
@@ -151,7 +151,14 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
         model.pop("cold_items", None)  # without a clock of the log nothing comes after training
     if model.get("encoder") == "none":
         model = {name: value for name, value in model.items() if name not in ENCODERS}
-    train: Overrides = {"settle_epochs": 0, **entry.train, **candidate.train, **train}
+    train: dict[str, Any] = {
+        "settle_epochs": 0,
+        **entry.train,
+        **candidate.train,
+        **_under("train.", overrides),
+    }
+    if clock == "relative":
+        train.pop("evidence_half_life", None)  # nor is one user later than another
     try:
         made = asdict(ModelOptions(**model).resolved())
         how = asdict(TrainOptions(**train))
