@@ -74,7 +74,8 @@ def _total(model: Interest, params: Any, events: Events, counted: Array, head: s
         weights = bank.write_weights(*(jnp.asarray(x) for x in (events.item, events.group, events.behaviour)))
         if bank.user_read is not None:
             weights *= bank.curves * jax.nn.softmax(bank.user_read)[events.user]
-        return bank.expand_writes(jnp.matmul(counted, weights, precision=EXACT)), bank.modes()
+        basis = bank.basis()
+        return basis.expand_writes(jnp.matmul(counted, weights, precision=EXACT)), basis.modes()
 
     found: Any = model.apply({"params": params}, method=bound)
     return found

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout
+from jaxdecay.basis import Basis
 from jaxdecay.errors import InputError
-from jaxdecay.kernels import LN2, harmonics
-from jaxdecay.modes import EXACT, Modes
+from jaxdecay.kernels import LN2
+from jaxdecay.modes import EXACT
 
 _RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
 _NEVER = -30.0  # a logit that leaves nothing
@@ -108,31 +109,13 @@ class Bank(nn.Module):
     def _write_start(self, key: Array, shape: tuple[int, ...]) -> Float[Array, " c"]:
         return jnp.asarray(write_start(len(self.half_lives), len(self.periods), floor=self.floor))
 
-    def modes(self) -> Modes:
-        """The bank's modes with their present rates: one that never fades, K exponentials, and of P rhythms
-        first a plain mode each, then their harmonics, all under their envelopes. `expand_writes` and
-        `expand_reads` spread what belongs to the 1 + K + P curves over these modes."""
+    def basis(self) -> Basis:
+        """The bank's curves with their present rates: one that never fades, K exponentials, and P rhythms
+        under their envelopes."""
         half_life, envelope, period = self.paces()
         never = jnp.zeros(1, half_life.dtype)
-        plain = jnp.concatenate([never, LN2 / half_life, LN2 / envelope])
-        if not self.periods:
-            return Modes(plain)
-        curve, order, _ = self._of_modes()
-        rhythm = curve[self.curves :] - 1 - len(self.half_lives)
-        frequency = jnp.asarray(order[self.curves :], plain.dtype) * (2 * jnp.pi / period)[rhythm]
-        return Modes(plain[curve], frequency)
-
-    def _of_modes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(M,) of each mode: the curve it belongs to, which harmonic of it, and its share of it."""
-        plain = 1 + len(self.half_lives)
-        curve, order, share = list(range(self.curves)), [0] * self.curves, [1.0] * plain
-        waves = [harmonics(sharpness) for sharpness in self.sharpness or (1,) * len(self.periods)]
-        share += [float(wave[0]) for wave in waves]
-        for rhythm, wave in enumerate(waves):
-            curve += [plain + rhythm] * (len(wave) - 1)
-            order += range(1, len(wave))
-            share += wave[1:].tolist()
-        return np.array(curve), np.array(order), np.array(share)
+        rate = jnp.concatenate([never, LN2 / half_life, LN2 / envelope])
+        return Basis(rate, period, self.sharpness or (1,) * len(self.periods))
 
     def paces(self) -> tuple[Float[Array, " k"], Float[Array, " p"], Float[Array, " p"]]:
         """Half-lives, half-lives of the rhythms' envelopes, and periods, in days; half-lives are kept
@@ -162,26 +145,10 @@ class Bank(nn.Module):
         if self.user_read is not None:
             logits += rows_of(self.user_read, user)
         if self.state_read is not None:
-            mass = readout.mass(self.modes(), ages)[:, : self.curves]
+            mass = readout.mass(self.basis().modes(), ages)[:, : self.curves]
             filled = jnp.log1p(jnp.maximum(mass, 0.0))
             logits += jnp.einsum("rc,cd->rd", filled, self.state_read, precision=EXACT)
         return self.curves * jax.nn.softmax(logits)
-
-    def expand_writes(self, weights: Float[Array, "... c"]) -> Float[Array, "... m"]:
-        """Write weights of the curves as those of the modes: each mode gets its share of its curve's."""
-        return self._expanded(weights, self._of_modes()[2])
-
-    def expand_reads(self, weights: Float[Array, "... c"]) -> Float[Array, "... m"]:
-        """Read weights of the curves as those of the modes: all modes of a curve are read alike."""
-        return self._expanded(weights, np.ones_like(self._of_modes()[2]))
-
-    def _expanded(self, weights: Float[Array, "... c"], share: np.ndarray) -> Float[Array, "... m"]:
-        if not self.periods:
-            return weights
-        # A product, not a gather: its slope is one, too, and no scatter. One term of each sum is not 0.
-        spread = np.zeros((self.curves, len(share)), np.float32)
-        spread[self._of_modes()[0], np.arange(len(share))] = share
-        return jnp.matmul(weights, spread, precision=EXACT)
 
 
 def rows_of(table: Float[Array, "n c"], index: Int[Array, "..."]) -> Float[Array, "... c"]:

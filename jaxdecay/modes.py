@@ -8,7 +8,7 @@ beyond these exponential polynomials no continuous kernel does.)
 Ages are whole seconds, for which an oscillation keeps its phase at any age (`jaxdecay.phase`), or days.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +40,16 @@ class Modes(NamedTuple):
         floats days (not negative)."""
         return self._turned(age)[0]
 
+    def modes(self) -> "Modes":
+        """Themselves: what is made of modes needs none of the expansions of a `jaxdecay.basis.Basis`."""
+        return self
+
+    def expand_writes(self, weights: Float[Array, "... m"]) -> Float[Array, "... m"]:
+        return weights
+
+    def expand_reads(self, weights: Float[Array, "... m"]) -> Float[Array, "... m"]:
+        return weights
+
     def phasors(self, age: Num[Array, "..."]) -> Float[Array, "parts ... m"]:
         """Real and imaginary part of every mode's complex exponential, what its state turns by; the real
         part alone without oscillation."""
@@ -47,16 +57,10 @@ class Modes(NamedTuple):
         return real[None] if imaginary is None else jnp.stack([real, imaginary])
 
     def _turned(self, age: Num[Array, "..."]) -> tuple[Float[Array, "... m"], Float[Array, "... m"] | None]:
-        seconds = jnp.maximum(age, 0) if jnp.issubdtype(age.dtype, jnp.integer) else None
-        days = age if seconds is None else in_days(seconds)
-        days, rate = aligned(1, days[..., None].astype(self.rate.dtype), self.rate)
-        fade = jnp.exp(-rate * days)
+        fade = fades(self.rate, age)
         if self.frequency is None:
             return fade, None
-        if seconds is not None and self.frequency.dtype == jnp.float32:
-            angle = phase.angle(self.frequency, seconds)
-        else:
-            angle = aligned(days.ndim, self.frequency)[0] * days
+        angle = angles(self.frequency, age)
         plain, waves = jnp.split(fade, [self.rate.shape[0] - self.frequency.shape[0]], axis=-1)
         real = jnp.concatenate([plain, waves * jnp.cos(angle)], axis=-1)
         return real, jnp.concatenate([jnp.zeros_like(plain), waves * jnp.sin(angle)], axis=-1)
@@ -85,6 +89,25 @@ class Modes(NamedTuple):
         if self.frequency is None:
             return real
         return real - jnp.matmul(by[1], state[1], precision=EXACT)
+
+
+def fades(rate: Float[Array, " m"], age: Num[Array, "..."]) -> Float[Array, "... m"]:
+    r"""$e^{-\lambda_m\,\text{age}}$ for ages as in `Modes.curves`."""
+    days, rate = aligned(1, _days(age, rate.dtype)[..., None], rate)
+    return jnp.exp(-rate * days)
+
+
+def angles(frequency: Float[Array, " w"], age: Num[Array, "..."]) -> Float[Array, "... w"]:
+    """Radians that an oscillation of each frequency (radians per day) has turned by, up to whole turns, for
+    ages as in `Modes.curves`."""
+    if jnp.issubdtype(age.dtype, jnp.integer) and frequency.dtype == jnp.float32:
+        return phase.angle(frequency, jnp.maximum(age, 0))
+    days, frequency = aligned(1, _days(age, frequency.dtype)[..., None], frequency)
+    return frequency * days
+
+
+def _days(age: Num[Array, "..."], dtype: Any) -> Float[Array, "..."]:
+    return (in_days(age) if jnp.issubdtype(age.dtype, jnp.integer) else age).astype(dtype)
 
 
 def whole(seconds: Num[Array, "..."]) -> Int[Array, "..."]:

@@ -15,9 +15,11 @@ written must be finite, in masked rows too: they are given the weight 0.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdecay.basis import Basis
 from jaxdecay.modes import EXACT, Modes, whole
 
 
@@ -63,10 +65,10 @@ def ages(
 
 
 def read(
-    modes: Modes,
-    writes: Float[Array, "n m"],
+    basis: Basis | Modes,
+    writes: Float[Array, "n c"],
     values: Float[Array, "n d"],
-    reads: Float[Array, "r m"],
+    reads: Float[Array, "r c"],
     ages: Ages,
 ) -> Float[Array, "r d"]:
     """The interest at each request: both parts of the history, faded to the request time, mixed by
@@ -74,46 +76,41 @@ def read(
     past = ages.past.shape[0]
     faded = jnp.zeros((reads.shape[0], values.shape[-1]), values.dtype)
     if past:
-        faded = modes.read(
-            _state(modes, writes[:past], values[:past], ages), reads[None] * modes.phasors(ages.idle)
-        )
+        state = jnp.einsum("ns,nd->sd", _written(basis, writes, ages), values[:past], precision=EXACT)
+        faded = jnp.matmul(_read(basis, reads, ages), state, precision=EXACT)
     if ages.near.shape[1]:
-        kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near), precision=EXACT)
+        kernel = jnp.einsum("rc,wc,rwc->rw", reads, writes[past:], basis.curves(ages.near), precision=EXACT)
         faded = faded + jnp.matmul(jnp.where(ages.near_visible, kernel, 0.0), values[past:], precision=EXACT)
     return faded
 
 
 def read_own(
-    modes: Modes,
-    writes: Float[Array, "n m"],
+    basis: Basis | Modes,
+    writes: Float[Array, "n c"],
     same: Bool[Array, "r n"],
-    reads: Float[Array, "r m"],
+    reads: Float[Array, "r c"],
     ages: Ages,
 ) -> Float[Array, " r"]:
     """As `read`, but each request sums only the events that ``same`` picks for it (for instance those of
     one item)."""
     past = ages.past.shape[0]
-    kernel = jnp.einsum("rm,wm,rwm->rw", reads, writes[past:], modes.curves(ages.near), precision=EXACT)
+    kernel = jnp.einsum("rc,wc,rwc->rw", reads, writes[past:], basis.curves(ages.near), precision=EXACT)
     total = jnp.where(ages.near_visible & same[:, past:], kernel, 0.0).sum(-1)
     if not past:
         return total
     picked = (same[:, :past] & ages.past_visible[None]).astype(writes.dtype)
-    state = jnp.einsum("rn,nm,cnm->crm", picked, writes[:past], modes.phasors(ages.past), precision=EXACT)
-    return total + modes.real_product(state, reads[None] * modes.phasors(ages.idle)).sum(-1)
+    state = jnp.matmul(picked, _written(basis, writes, ages), precision=EXACT)
+    return total + (state * _read(basis, reads, ages)).sum(-1)
 
 
 def kernel(
-    modes: Modes, writes: Float[Array, "n m"], reads: Float[Array, "r m"], ages: Ages
+    basis: Basis | Modes, writes: Float[Array, "n c"], reads: Float[Array, "r c"], ages: Ages
 ) -> Float[Array, "r n"]:
     """What is left of each event at each request: the weight with which `read` sums the values, 0 where not
     visible."""
-    near = jnp.einsum(
-        "rm,wm,rwm->rw", reads, writes[ages.past.shape[0] :], modes.curves(ages.near), precision=EXACT
-    )
-    past = ages.past[None] + ages.idle[:, None]
-    far = jnp.einsum(
-        "rm,nm,rnm->rn", reads, writes[: ages.past.shape[0]], modes.curves(past), precision=EXACT
-    )
+    size, past = ages.past.shape[0], ages.past[None] + ages.idle[:, None]
+    near = jnp.einsum("rc,wc,rwc->rw", reads, writes[size:], basis.curves(ages.near), precision=EXACT)
+    far = jnp.einsum("rc,nc,rnc->rn", reads, writes[:size], basis.curves(past), precision=EXACT)
     return jnp.concatenate(
         [jnp.where(ages.past_visible[None], far, 0.0), jnp.where(ages.near_visible, near, 0.0)], axis=1
     )
@@ -133,9 +130,24 @@ def mass(modes: Modes, ages: Ages) -> Float[Array, "r m"]:
     return near + modes.real_product(state[:, None], modes.phasors(ages.idle))
 
 
-def _state(
-    modes: Modes, writes: Float[Array, "p m"], values: Float[Array, "p d"], ages: Ages
-) -> Float[Array, "parts m d"]:
-    """Real and imaginary state of every mode when the last of the past events has been written."""
-    visible = jnp.where(ages.past_visible[:, None], writes, 0.0)
-    return jnp.einsum("nm,cnm,nd->cmd", visible, modes.phasors(ages.past), values, precision=EXACT)
+def _written(basis: Basis | Modes, writes: Float[Array, "n c"], ages: Ages) -> Float[Array, "p s"]:
+    """What each of the past events leaves in a state when the last of them has been written: in the real part
+    of every mode, then in the imaginary part of those that oscillate."""
+    visible = jnp.where(ages.past_visible[:, None], writes[: ages.past.shape[0]], 0.0)
+    real, imaginary = _parts(basis, basis.expand_writes(visible), ages.past)
+    return jnp.concatenate([real, imaginary], axis=-1)
+
+
+def _read(basis: Basis | Modes, reads: Float[Array, "r c"], ages: Ages) -> Float[Array, "r s"]:
+    """What each request takes of such a state: the real part of the product of both."""
+    real, imaginary = _parts(basis, basis.expand_reads(reads), ages.idle)
+    return jnp.concatenate([real, -imaginary], axis=-1)
+
+
+def _parts(
+    basis: Basis | Modes, weights: Float[Array, "a m"], age: Int[Array, " a"]
+) -> tuple[Float[Array, "a m"], Float[Array, "a w"]]:
+    """Real parts of the phasors times weights, and the imaginary ones of modes that oscillate."""
+    phasors, frequency = jax.lax.optimization_barrier(basis.phasors(age)), basis.modes().frequency
+    plain = weights.shape[-1] - (0 if frequency is None else frequency.shape[0])
+    return weights * phasors[0], weights[:, plain:] * phasors[-1][:, plain:]

@@ -88,7 +88,7 @@ def test_adaptive_reads_do_not_move_with_what_comes_later() -> None:
 
 
 def test_learning_starts_from_the_half_lives_and_periods_given() -> None:
-    modes = toys.call(BANK, Bank.modes, params(BANK, random=False))
+    modes = toys.call(BANK, Bank.basis, params(BANK, random=False)).modes()
     half_lives = np.log(2) / np.asarray(modes.rate)[1:3]
     np.testing.assert_allclose(half_lives, [0.5, 9.0], rtol=1e-5)
     assert modes.rate[0] == 0
@@ -101,7 +101,7 @@ def test_learning_starts_from_the_half_lives_and_periods_given() -> None:
 def test_half_lives_stay_between_a_second_and_ten_thousand_years(wild: float) -> None:
     p = params(BANK, random=False)
     p["log_half_life"] = jnp.full(2, wild)
-    rate = np.asarray(toys.call(BANK, Bank.modes, p).rate)[1:3]
+    rate = np.asarray(toys.call(BANK, Bank.basis, p).rate)[1:3]
     expected = np.log(2) / (1 / DAY if wild < 0 else 3.65e6)
     np.testing.assert_allclose(rate, expected, rtol=1e-4)
 
@@ -122,10 +122,8 @@ def test_a_bank_with_another_number_of_sharpnesses_is_refused() -> None:
 def test_expanded_weights_give_the_kernel_of_user_and_event() -> None:
     p = params(BANK)
     write, read = writes(BANK, p, 0, 1, 1), reads(BANK, p, 2)
-    modes = toys.call(BANK, Bank.modes, p)
-    by_mode = toys.call(BANK, Bank.expand_writes, p, jnp.asarray(write)[None])
-    by_read = toys.call(BANK, Bank.expand_reads, p, jnp.asarray(read))
-    found = readout.kernel(modes, jnp.tile(by_mode, (4, 1)), by_read, ages())
+    basis = toys.call(BANK, Bank.basis, p)
+    found = readout.kernel(basis, jnp.tile(jnp.asarray(write)[None], (4, 1)), jnp.asarray(read), ages())
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), p)
     periods = np.array([1.0, 7.0]) * np.exp(p["period_shift"] / 30)
     for r, at in enumerate((10, 40)):

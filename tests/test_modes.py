@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxdecay.basis import Basis
 from jaxdecay.errors import InputError
 from jaxdecay.interest import Bank
 from jaxdecay.modes import Modes, first_half, in_days
@@ -16,8 +18,8 @@ AGES = jnp.array([0.0, 1e-3, 0.4, 3.0, 17.5, 400.0])
 HALF_LIVES, ENVELOPES, PERIODS = jnp.array([0.5, 9.0]), jnp.array([30.0, 90.0]), jnp.array([1.0, 7.0])
 
 
-def bank(half_lives: Any, envelopes: Any, periods: Any, sharpness: tuple[int, ...] = ()) -> Any:
-    """The modes of a bank that has learned these, and what expands write and read weights to them."""
+def basis(half_lives: Any, envelopes: Any, periods: Any, sharpness: tuple[int, ...] = ()) -> Basis:
+    """That of a bank that has learned these."""
     made = Bank(tuple(half_lives.tolist()), tuple(periods.tolist()), sharpness)
     decay = {
         "log_half_life": jnp.log(half_lives),
@@ -25,8 +27,7 @@ def bank(half_lives: Any, envelopes: Any, periods: Any, sharpness: tuple[int, ..
         "period_shift": jnp.zeros_like(periods),
         "write": jnp.zeros(made.curves),
     }
-    bound = made.bind({"params": {name: x for name, x in decay.items() if x.size}})
-    return bound.modes(), bound.expand_writes, bound.expand_reads
+    return made.bind({"params": {name: x for name, x in decay.items() if x.size}}).basis()
 
 
 def test_times_that_are_no_integers_are_refused() -> None:
@@ -45,36 +46,56 @@ def curve_by_curve(ages: Any, sharpness: tuple[int, ...] = (1, 1)) -> np.ndarray
     return np.stack([np.ones_like(ages), *fading, *rhythms], axis=-1)
 
 
-@pytest.mark.parametrize("sharpness", [(), (2, 8)])
-def test_a_bank_expanded_is_its_curves(sharpness: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("sharpness", [(), (2, 8), (9, 1)])
+def test_a_bank_is_its_curves_and_their_modes(sharpness: tuple[int, ...]) -> None:
     weights = jnp.array([0.1, 0.2, 0.3, 0.15, 0.25])
-    modes, writes, _ = bank(HALF_LIVES, ENVELOPES, PERIODS, sharpness)
-    found = modes.curves(AGES) @ writes(weights)
-    expected = curve_by_curve(AGES, sharpness or (1, 1)) @ np.asarray(weights, np.float64)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    made = basis(HALF_LIVES, ENVELOPES, PERIODS, sharpness)
+    expected = curve_by_curve(AGES, sharpness or (1, 1))
+    np.testing.assert_allclose(made.curves(AGES), expected, atol=2e-5)
+    expanded = made.modes().curves(AGES) @ made.expand_writes(weights)
+    np.testing.assert_allclose(expanded, expected @ np.asarray(weights, np.float64), atol=2e-5)
+
+
+@pytest.mark.parametrize("sharpness", [(), (3, 8), (8, 3)])
+def test_powers_of_a_turn_are_the_phasors_of_its_harmonics(sharpness: tuple[int, ...]) -> None:
+    made = basis(HALF_LIVES, ENVELOPES, PERIODS, sharpness)
+    seconds = jnp.array([0, 1, 3_600, 86_400 * 2 + 77, 86_400 * 365 + 40_000], jnp.int32)
+    np.testing.assert_allclose(made.phasors(seconds), made.modes().phasors(seconds), atol=1e-5)
+    days = AGES[:-1]
+    np.testing.assert_allclose(made.phasors(days), made.modes().phasors(days), atol=2e-4)
+
+    def slope(period: jax.Array, by: Any) -> Any:
+        return jax.grad(lambda period: (by(made.replace(period=period)) ** 2).sum())(period)
+
+    found, expected = (
+        slope(made.period, by)
+        for by in (lambda b: b.phasors(seconds)[0], lambda b: b.modes().phasors(seconds)[0])
+    )
+    np.testing.assert_allclose(found, expected, rtol=5e-3)
 
 
 def test_writes_and_reads_expanded_multiply_to_the_product_per_curve() -> None:
     random = np.random.default_rng(0)
     write, read = random.random((2, 5)).astype(np.float32)
-    modes, writes, reads = bank(HALF_LIVES, ENVELOPES, PERIODS, (3, 1))
-    product = writes(jnp.asarray(write)) * reads(jnp.asarray(read))
+    made = basis(HALF_LIVES, ENVELOPES, PERIODS, (3, 1))
+    product = made.expand_writes(jnp.asarray(write)) * made.expand_reads(jnp.asarray(read))
     expected = curve_by_curve(AGES, (3, 1)) @ (write * read).astype(np.float64)
-    np.testing.assert_allclose(modes.curves(AGES) @ product, expected, atol=5e-5)
+    np.testing.assert_allclose(made.modes().curves(AGES) @ product, expected, atol=5e-5)
 
 
 def test_a_bank_without_rhythm_has_no_frequency_and_needs_no_expansion() -> None:
-    modes, writes, reads = bank(HALF_LIVES, jnp.zeros(0), jnp.zeros(0))
-    assert modes.frequency is None
-    np.testing.assert_allclose(modes.curves(AGES), curve_by_curve(AGES)[:, :3], rtol=1e-5, atol=1e-30)
-    weights = jnp.ones((4, 3))
-    assert writes(weights) is weights
-    assert reads(weights) is weights
+    made = basis(HALF_LIVES, jnp.zeros(0), jnp.zeros(0))
+    assert made.modes().frequency is None
+    for kind in (made, made.modes()):
+        np.testing.assert_allclose(kind.curves(AGES), curve_by_curve(AGES)[:, :3], rtol=1e-5, atol=1e-30)
+        np.testing.assert_array_equal(kind.phasors(AGES), kind.curves(AGES)[None])
+        weights = jnp.ones((4, 3))
+        assert kind.expand_writes(weights) is weights
+        assert kind.expand_reads(weights) is weights
 
 
 def test_a_bank_without_half_lives_never_fades() -> None:
-    modes, _, _ = bank(jnp.zeros(0), jnp.zeros(0), jnp.zeros(0))
-    assert (modes.curves(AGES) == 1).all()
+    assert (basis(jnp.zeros(0), jnp.zeros(0), jnp.zeros(0)).curves(AGES) == 1).all()
 
 
 @pytest.mark.parametrize("frequency", [None, jnp.array([0.0, 0.9, 2.0])])

@@ -50,35 +50,35 @@ class Revisit(nn.Module):
 
     def kernel_weights(
         self, history: History, group: Int[Array, " n"], ages: readout.Ages, writes: Float[Array, "n c"]
-    ) -> tuple[Float[Array, "n m"], Float[Array, "r m"]]:
-        """What each event writes into and each request reads from the modes; writes include strength and
+    ) -> tuple[Float[Array, "n c"], Float[Array, "r c"]]:
+        """What each event writes into and each request reads from the curves; writes include strength and
         event weight."""
         strength = self.behaviour_strength[history.behaviour]
         if self.group_strength is not None:
             strength += self.group_strength[group]
         amplitude = jnp.exp(strength) * jnp.maximum(history.weight, 0.0)
         reads = self.decay.read_weights(history.user, ages)
-        return amplitude[:, None] * self.decay.expand_writes(writes), self.decay.expand_reads(reads)
+        return amplitude[:, None] * writes, reads
 
     def counts(
         self,
         history: History,
         requests: Requests,
         ages: readout.Ages,
-        kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
+        kernel_weights: tuple[Float[Array, "n c"], Float[Array, "r c"]],
         target: Int[Array, " r"],
     ) -> tuple[Float[Array, " r"], Float[Array, " r"]]:
         """The faded count of each request's target item, and that of all items together (never negative)."""
-        modes, (writes, reads) = self.decay.modes(), kernel_weights
+        basis, (writes, reads) = self.decay.basis(), kernel_weights
         same = history.item[None] == target[:, None]
-        own = readout.read_own(modes, writes, same, reads, ages)
-        everything = readout.read(modes, writes, jnp.ones((writes.shape[0], 1), jnp.float32), reads, ages)[
+        own = readout.read_own(basis, writes, same, reads, ages)
+        everything = readout.read(basis, writes, jnp.ones((writes.shape[0], 1), jnp.float32), reads, ages)[
             :, 0
         ]
         if self.recovery:
             last, left = self.satiated(history, requests, ages)
             same = history.item[None] == last[:, None]
-            everything -= (1.0 - left) * readout.read_own(modes, writes, same, reads, ages)
+            everything -= (1.0 - left) * readout.read_own(basis, writes, same, reads, ages)
             own *= jnp.where(target == last, left, 1.0)
         return jnp.maximum(own, 0.0), jnp.maximum(everything, 0.0)
 
@@ -87,14 +87,14 @@ class Revisit(nn.Module):
         history: History,
         requests: Requests,
         ages: readout.Ages,
-        kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
+        kernel_weights: tuple[Float[Array, "n c"], Float[Array, "r c"]],
         items: Int[Array, " k"],
     ) -> Float[Array, "r k"]:
         """The faded count of each of the given items at each request (never negative); an item may be named
         twice."""
         same = (history.item[:, None] == items[None]).astype(jnp.float32)
         writes, reads = kernel_weights
-        found = readout.read(self.decay.modes(), writes, same, reads, ages)
+        found = readout.read(self.decay.basis(), writes, same, reads, ages)
         if self.recovery:
             last, left = self.satiated(history, requests, ages)
             found *= jnp.where(items[None] == last[:, None], left[:, None], 1.0)
@@ -117,10 +117,10 @@ class Revisit(nn.Module):
         history: History,
         requests: Requests,
         ages: readout.Ages,
-        kernel_weights: tuple[Float[Array, "n m"], Float[Array, "r m"]],
+        kernel_weights: tuple[Float[Array, "n c"], Float[Array, "r c"]],
     ) -> Float[Array, "r n"]:
         """What each event still adds to the count of its own item at each request."""
-        left = readout.kernel(self.decay.modes(), *kernel_weights, ages)
+        left = readout.kernel(self.decay.basis(), *kernel_weights, ages)
         if not self.recovery:
             return left
         last, fresh = self.satiated(history, requests, ages)

@@ -118,10 +118,8 @@ class Similarity(nn.Module):
             query += last if self.last is None else self.last(last)
         if self.decay is not None:
             assert writes is not None
-            modes = self.decay.modes()
             reads = self.decay.read_weights(history.user, ages)
-            writes, reads = self.decay.expand_writes(writes), self.decay.expand_reads(reads)
-            query += readout.read(modes, writes, written, reads, ages)
+            query += readout.read(self.decay.basis(), writes, written, reads, ages)
         query += self.user_columns(history.user_categorical, history.user_numeric)
         query = self._in_context(query, requests)
         if self.hours is not None:
