@@ -56,13 +56,13 @@ def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
 
 def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: TrainOptions) -> Pieces:
     """The pieces for a spec on this log."""
-    reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
-    came = arrivals(histories)
     if train.evidence_half_life is not None and histories.clock == "relative":
         raise InputError(
             f"evidence_half_life={train.evidence_half_life:g}: times count from each user's first event, "
             "which does not tell whose events are the latest; leave it out"
         )
+    reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
+    came = arrivals(histories)
     batches = Batches(
         histories,
         catalogue,

@@ -124,8 +124,11 @@ def _holds(out: Path, wanted: dict[str, Any]) -> bool:
         there = runs.read_config(out)
     except InputError:
         return False
-    names = ("model", "train", "data", "versions")
-    return all(there.get(name) == json.loads(json.dumps(wanted[name])) for name in names)
+    if any(there.get(name) != json.loads(json.dumps(wanted[name])) for name in ("data", "versions")):
+        return False
+    # What one of the two lacks, since it is from before there was such an option, stands at its default.
+    of_train = [TrainOptions(**config["train"]) for config in (there, wanted)]
+    return of_train[0] == of_train[1] and model_options(there) == model_options(wanted)
 
 
 def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:

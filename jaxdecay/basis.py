@@ -23,8 +23,8 @@ class Basis(struct.PyTreeNode):
     rate: Float[Array, " c"]
     period: Float[Array, " p"]
     """Days."""
-    sharpness: tuple[int, ...] = struct.field(pytree_node=False, default=())
-    """Of each rhythm."""
+    sharpness: tuple[int, ...] = struct.field(pytree_node=False)
+    """Of each of the P rhythms."""
 
     def curves(self, age: Num[Array, "..."]) -> Float[Array, "... c"]:
         """Every curve at the ages, 1 at age 0: integers are seconds, floats days, as in `Modes`."""

@@ -83,10 +83,10 @@ def _half_lives(
         return asked, {"how": asked.half_lives}
     if asked.half_life_prior:
         raise InputError("half_life_prior: half_lives='cross-validated' learns none; leave one of them out")
-    wanted = json.loads(json.dumps([data, dataclasses.asdict(asked), dataclasses.asdict(train)]))
+    wanted = json.loads(json.dumps([data, dataclasses.asdict(asked)]))
     there = distributed.by_first(lambda: runs.read_config(out) if (out / "config.json").exists() else {})
     how = there.get("half_lives", {})
-    if [there.get("data"), how.get("asked"), there.get("train")] != wanted:
+    if [there.get("data"), how.get("asked")] != wanted or TrainOptions(**there["train"]) != train:
         found = choose_half_life(histories, asked, train, kept=out / runs.FOLDS, mesh=devices, report=report)
         how = {"how": "cross-validated", **found, "asked": dataclasses.asdict(asked)}
     return dataclasses.replace(asked, half_lives="fixed", half_life=(how["chosen"],)), how

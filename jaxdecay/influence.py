@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxdecay.basis import Basis
 from jaxdecay.configure import group_levels
 from jaxdecay.curves import Curve, Events
 from jaxdecay.data.histories import Histories
@@ -41,9 +42,9 @@ def influences(
         """The kernel at two ages, relative to age 0, and between them as shares say."""
         params = problem.restore(theta)
         counted = count[events.user] * ((level == 0) | (events.group == level))
-        total, modes = _total(model, params, events, counted, head)
+        total, fading = _total(model, params, events, counted, head)
         ages, shares = at
-        return shares @ jnp.matmul(modes.curves(ages), total, precision=EXACT) / total.sum()
+        return shares @ jnp.matmul(fading.curves(ages), total, precision=EXACT) / total.sum()
 
     slopes = jax.jit(jax.grad(height, (0, 1)), static_argnums=3)
     moves = np.full((users, len(curves)), np.nan)
@@ -62,20 +63,21 @@ def influences(
     return moves
 
 
-def _total(model: Interest, params: Any, events: Events, counted: Array, head: str) -> tuple[Array, Modes]:
-    """(M,) what is left at age 0 in each mode of all events, each as often as ``counted`` (of popularity: of
-    the catalogue's counts as a whole), and the modes."""
+def _total(
+    model: Interest, params: Any, events: Events, counted: Array, head: str
+) -> tuple[Array, Basis | Modes]:
+    """(C,) what is left at age 0 in each curve of all events, each as often as ``counted`` (of popularity: of
+    the catalogue's counts as a whole), and the curves."""
     if head == "popularity":
         mixture = jax.nn.softmax(params["popularity"]["decay_mixture"])[:-1]
         return mixture, Modes(LN2 / jnp.asarray(model.spec.popularity_half_lives))
 
-    def bound(model: Interest) -> tuple[Array, Modes]:
+    def bound(model: Interest) -> tuple[Array, Basis]:
         bank: Bank = getattr(model, head).decay
         weights = bank.write_weights(*(jnp.asarray(x) for x in (events.item, events.group, events.behaviour)))
         if bank.user_read is not None:
             weights *= bank.curves * jax.nn.softmax(bank.user_read)[events.user]
-        basis = bank.basis()
-        return basis.expand_writes(jnp.matmul(counted, weights, precision=EXACT)), basis.modes()
+        return jnp.matmul(counted, weights, precision=EXACT), bank.basis()
 
     found: Any = model.apply({"params": params}, method=bound)
     return found

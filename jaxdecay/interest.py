@@ -19,7 +19,7 @@ from jaxdecay import readout
 from jaxdecay.basis import Basis
 from jaxdecay.errors import InputError
 from jaxdecay.kernels import LN2
-from jaxdecay.modes import EXACT
+from jaxdecay.modes import EXACT, Modes
 
 _RHYTHM = -2.0  # a logit that leaves a rhythm little beside a plain curve
 _NEVER = -30.0  # a logit that leaves nothing
@@ -145,7 +145,7 @@ class Bank(nn.Module):
         if self.user_read is not None:
             logits += rows_of(self.user_read, user)
         if self.state_read is not None:
-            mass = readout.mass(self.basis().modes(), ages)[:, : self.curves]
+            mass = readout.mass(Modes(self.basis().rate), ages)
             filled = jnp.log1p(jnp.maximum(mass, 0.0))
             logits += jnp.einsum("rc,cd->rd", filled, self.state_read, precision=EXACT)
         return self.curves * jax.nn.softmax(logits)

@@ -41,13 +41,15 @@ class Modes(NamedTuple):
         return self._turned(age)[0]
 
     def modes(self) -> "Modes":
-        """Themselves: what is made of modes needs none of the expansions of a `jaxdecay.basis.Basis`."""
+        """Themselves: to `jaxdecay.readout`, which also takes a `jaxdecay.basis.Basis`, a mode is a curve."""
         return self
 
     def expand_writes(self, weights: Float[Array, "... m"]) -> Float[Array, "... m"]:
+        """The same: there is nothing to expand."""
         return weights
 
     def expand_reads(self, weights: Float[Array, "... m"]) -> Float[Array, "... m"]:
+        """The same."""
         return weights
 
     def phasors(self, age: Num[Array, "..."]) -> Float[Array, "parts ... m"]:

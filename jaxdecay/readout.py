@@ -1,13 +1,15 @@
 r"""Reads of a decaying state: what past events have written, faded to any number of request times.
 
-Event $j$ writes a vector $b_j$ into mode $m$ with weight $w_{jm}$; a request at time $t$ reads
+Event $j$ writes a vector $b_j$ into curve $c$ with weight $w_{jc}$; a request at time $t$ reads
 
-$$ i(t) = \sum_m r_m \sum_{j:\,t_j \le t} w_{jm}\, e^{-\lambda_m (t-t_j)} \cos(\omega_m (t-t_j))\, b_j . $$
+$$ i(t) = \sum_c r_c \sum_{j:\,t_j \le t} w_{jc}\, \varphi_c(t-t_j)\, b_j . $$
+
+The curves are those of a `jaxdecay.basis.Basis`, or modes, each a curve of its own.
 
 A history of N events comes in two parts: the first P events, seen by every request, are summed into one
 state per mode (linear in P); the last W events are seen by a request only if they came earlier in row
-order, and are read pair by pair with exact ages. Training reads at all W positions at once; serving has W =
-0. Nothing is ever truncated: P is the whole past.
+order, and are read pair by pair, by their curves at exact ages. Training reads at all W positions at
+once; serving has W = 0. Nothing is ever truncated: P is the whole past.
 
 One user, no batch axis; times are int32 seconds on one clock and are differenced as integers. What is
 written must be finite, in masked rows too: they are given the weight 0.
@@ -77,7 +79,7 @@ def read(
     faded = jnp.zeros((reads.shape[0], values.shape[-1]), values.dtype)
     if past:
         state = jnp.einsum("ns,nd->sd", _written(basis, writes, ages), values[:past], precision=EXACT)
-        faded = jnp.matmul(_read(basis, reads, ages), state, precision=EXACT)
+        faded = jnp.matmul(_taken(basis, reads, ages), state, precision=EXACT)
     if ages.near.shape[1]:
         kernel = jnp.einsum("rc,wc,rwc->rw", reads, writes[past:], basis.curves(ages.near), precision=EXACT)
         faded = faded + jnp.matmul(jnp.where(ages.near_visible, kernel, 0.0), values[past:], precision=EXACT)
@@ -100,7 +102,7 @@ def read_own(
         return total
     picked = (same[:, :past] & ages.past_visible[None]).astype(writes.dtype)
     state = jnp.matmul(picked, _written(basis, writes, ages), precision=EXACT)
-    return total + (state * _read(basis, reads, ages)).sum(-1)
+    return total + (state * _taken(basis, reads, ages)).sum(-1)
 
 
 def kernel(
@@ -138,7 +140,7 @@ def _written(basis: Basis | Modes, writes: Float[Array, "n c"], ages: Ages) -> F
     return jnp.concatenate([real, imaginary], axis=-1)
 
 
-def _read(basis: Basis | Modes, reads: Float[Array, "r c"], ages: Ages) -> Float[Array, "r s"]:
+def _taken(basis: Basis | Modes, reads: Float[Array, "r c"], ages: Ages) -> Float[Array, "r s"]:
     """What each request takes of such a state: the real part of the product of both."""
     real, imaginary = _parts(basis, basis.expand_reads(reads), ages.idle)
     return jnp.concatenate([real, -imaginary], axis=-1)
@@ -148,6 +150,7 @@ def _parts(
     basis: Basis | Modes, weights: Float[Array, "a m"], age: Int[Array, " a"]
 ) -> tuple[Float[Array, "a m"], Float[Array, "a w"]]:
     """Real parts of the phasors times weights, and the imaginary ones of modes that oscillate."""
+    # Without the barrier XLA works the phasors out again for each of the sums that they go into.
     phasors, frequency = jax.lax.optimization_barrier(basis.phasors(age)), basis.modes().frequency
     plain = weights.shape[-1] - (0 if frequency is None else frequency.shape[0])
     return weights * phasors[0], weights[:, plain:] * phasors[-1][:, plain:]

@@ -7,9 +7,12 @@ Fisher scoring from the trained parameters, near the solution except where the d
 refit is one more step, $\Delta\theta = \sum_u (m_u - 1)\, I^{-1} s_u / (1 - h_u)$, with the users' scores
 $s_u$ at the centre, the information $I = \sum_u s_u s_u^\top$ with the priors' curvature, and the leverage
 $h_u = s_u^\top I^{-1} s_u$ (with it, leaving a user out moves the parameters as far as a step with the
-information of the others would: the jackknife; Quenouille 1949, Tukey 1958). `jaxdecay.influence` carries the
-step on to half-lives. Vectors of items and the deviations of single items and users stay where training left
-them; the spread of refits does not contain their uncertainty.
+information of the others would: the jackknife; Quenouille 1949, Tukey 1958).
+Where targets count differently (`jaxdecay.data.batches.Batch.evidence`), the scores are weighted so, and the
+information is that of scores weighted by the root: scores of targets are uncorrelated, each given what came
+before it, so that their squares add up to the curvature $\sum_t w_t i_t$, and not to $\sum_t w_t^2 i_t$.
+`jaxdecay.influence` carries the step on to half-lives. Vectors of items and the deviations of single items
+and users stay where training left them; the spread of refits does not contain their uncertainty.
 """
 
 from collections.abc import Callable, Iterator
@@ -59,6 +62,7 @@ def pose(
     """The refits of a trained model: a pass over the data for each iteration towards the centre, and one
     there."""
     shared, fixed = _part(params)
+    powers = (1.0,) if batches.evidence_half_life is None else (1.0, 0.5)
     start, restore_shared = ravel_pytree(shared)
 
     def restore(theta: Any) -> Any:
@@ -66,45 +70,45 @@ def pose(
 
     def row_likelihood(theta: Array, row: Batch, constants: Constants) -> Array:
         one = jax.tree.map(lambda x: x[None], row)
-        return (row.evidence * batch_log_likelihood(model, restore(theta), one, constants)[0]).sum()
+        likelihood = batch_log_likelihood(model, restore(theta), one, constants)[0]
+        return jnp.stack([(row.evidence**power * likelihood).sum() for power in powers])
 
     @jax.jit
     def row_scores(theta: Array, batch: Batch, constants: Constants) -> Array:
         # Some rows at a time: each has a gradient of the whole catalogue's popularity on the way.
         return jax.lax.map(
-            lambda row: jax.grad(row_likelihood)(theta, row, constants), batch, batch_size=_AT_ONCE
+            lambda row: jax.jacrev(row_likelihood)(theta, row, constants), batch, batch_size=_AT_ONCE
         )
 
     prior = jax.jit(lambda theta: -jax.grad(lambda t: penalty(restore(t), constants.priors))(theta))
     curvature = np.asarray(jax.jit(jax.jacfwd(prior))(start), np.float64)
 
-    def user_scores(theta: np.ndarray) -> np.ndarray:
-        total = np.zeros((batches.histories.known_users + 1, len(start)))
+    def scored(theta: np.ndarray, sweep: int) -> tuple[np.ndarray, np.ndarray]:
+        """(U+1, D) scores of each user, and those weighted by the root."""
+        report({"sweep": sweep, "sweeps": iterations + 1})
+        total = np.zeros((batches.histories.known_users + 1, len(powers), len(start)))
         for batch in _epoch(batches):
             scores = row_scores(jnp.asarray(theta, jnp.float32), batch, constants)
             np.add.at(total, batch.history.user, np.asarray(scores, np.float64))
-        return total
-
-    def scored(theta: np.ndarray, sweep: int) -> tuple[np.ndarray, np.ndarray]:
-        report({"sweep": sweep, "sweeps": iterations + 1})
-        scores = user_scores(theta)
-        return scores, scores.T @ scores - curvature
+        return total[:, 0], total[:, -1]
 
     theta, slack = np.asarray(start, np.float64), np.eye(len(start))
-    scores, information = scored(theta, 1)
+    scores, roots = scored(theta, 1)
     for iteration in range(iterations):
         gradient = scores.sum(0) + _gradient(prior, theta)
-        step = np.linalg.solve(information + _DAMPING * slack, gradient)
+        step = np.linalg.solve(roots.T @ roots - curvature + _DAMPING * slack, gradient)
         theta = theta + np.clip(step, -_STRIDE, _STRIDE)
-        scores, information = scored(theta, iteration + 2)
-    return Problem(restore, theta, jackknifed(scores, information + _RIDGE * slack))
+        scores, roots = scored(theta, iteration + 2)
+    information = roots.T @ roots - curvature + _RIDGE * slack
+    return Problem(restore, theta, jackknifed(scores, roots, information))
 
 
-def jackknifed(scores: np.ndarray, information: np.ndarray) -> np.ndarray:
-    """(U, D) the step $I^{-1} s_u / (1 - h_u)$ of each row of ``scores`` (U, D)."""
-    steps = np.linalg.solve(information, scores.T).T
-    leverage = np.einsum("ud,ud->u", scores, steps)
-    return steps / np.maximum(1 - leverage, _LEAST)[:, None]
+def jackknifed(scores: np.ndarray, roots: np.ndarray, information: np.ndarray) -> np.ndarray:
+    r"""(U, D) how far counting each row once more moves the parameters: $(I - r_u r_u^\top)^{-1} s_u$ with
+    rows $s_u$ of ``scores`` and $r_u$ of ``roots`` (U, D); $I^{-1} s_u / (1 - h_u)$ where they are alike."""
+    steps, others = (np.linalg.solve(information, rows.T).T for rows in (scores, roots))
+    leverage = np.maximum(1 - np.einsum("ud,ud->u", roots, others), _LEAST)
+    return steps + others * (np.einsum("ud,ud->u", roots, steps) / leverage)[:, None]
 
 
 def _gradient(function: Callable[[Array], Array], theta: np.ndarray) -> np.ndarray:

@@ -66,8 +66,8 @@ class TrainOptions:
     uniform_negatives: float = 0.5
     """Share of the negatives that are drawn from all items alike; the others as often as they are taken."""
     evidence_half_life: float | None = None
-    """What has changed since says less of what comes next: a target counts half as much as one that this
-    share of all targets came before, in order of time. Default: all count alike."""
+    """As a share of all targets in order of time (no days): a target counts half as much as one that comes so
+    much later. 0.5: the first target of the log counts a quarter of the last. Default: all count alike."""
     calibration: float = 0.75
     """Of gbce: from 0 (as bce) to 1 (the logits of few negatives become those of all items)."""
     seed: int = 0
@@ -88,7 +88,7 @@ class TrainOptions:
         for name in ("uniform_negatives", "calibration"):
             _expect(name, getattr(self, name), 0, most=1)
         if self.evidence_half_life is not None:
-            _expect("evidence_half_life", self.evidence_half_life, 0.01)
+            _expect("evidence_half_life", self.evidence_half_life, 0.01, most=10)
 
     @property
     def objective(self) -> Objective:
@@ -167,9 +167,10 @@ def make_train_step(
     state.
 
     The loss is that of the batch by ``objective``, the negative log-likelihood unless it says otherwise, over
-    ``batch_targets`` (the mean number of targets in a batch, so that every target of an epoch counts alike),
-    plus the negative log-density of the priors over ``targets`` (those of an epoch): in expectation the mean
-    negative log-posterior per target. What is drawn for it depends on the seed and ``state.step`` alone.
+    ``batch_targets`` (the mean number of targets in a batch, so that each counts by its evidence whatever the
+    batch that it is in), plus the negative log-density of the priors over ``targets`` (those of an epoch): in
+    expectation the mean negative log-posterior per target, weighted by ``Batch.evidence``. What is drawn for
+    it depends on the seed and ``state.step`` alone.
 
     Once ``state.settling`` is set, item vectors, linear maps and their scales rest, and the decay parameters
     and levels follow the loss for ``settle_steps``, first with a learning rate that falls along a

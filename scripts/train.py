@@ -81,7 +81,7 @@ def main(options: Options) -> None:
         values = layout.by_rows(
             lambda read, grid, target: log_likelihood(read.query, grid, target, scorer, read.excitation)
         )(*flat)
-        return jnp.where(batch.valid.reshape(-1), values, 0.0).sum()
+        return (batch.evidence.reshape(-1) * jnp.where(batch.valid.reshape(-1), values, 0.0)).sum()
 
     # Training: two learning rates, one jitted step.
     tx = optimizer(options.learning_rate, options.decay_learning_rate)

@@ -88,6 +88,25 @@ def test_what_a_target_counts_for_halves_with_the_share_of_targets_after_it(
     assert all((batch.evidence == batch.valid).all() for batch in (plain[s] for s in range(plain.per_epoch)))
 
 
+@pytest.mark.parametrize("request_time", ["used", "ignored"])
+def test_evidence_is_that_of_the_targets_that_are_asked_for(request_time: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("jaxdecay.data.batches._MOMENTS", 12)
+    histories = toys.log((20, 9, 15), items=9, held_out=1)
+    came = np.random.default_rng(0).choice(histories.time, 9)
+    source = batches(histories, first_seen=came, request_time=request_time, evidence_half_life=0.3)
+    found = [source[step] for step in range(source.per_epoch)]
+    asked, counts = (
+        np.concatenate([x[batch.valid] for batch, x in zip(found, leaves, strict=True)])
+        for leaves in ([batch.requests.at for batch in found], [batch.evidence for batch in found])
+    )
+    assert len(counts) == source.targets
+    assert counts.mean() == pytest.approx(1, rel=1e-5)
+    assert len(np.unique(counts)) <= 12
+    exact = 2 ** (-(asked[None] > asked[:, None]).mean(1) / 0.3)
+    np.testing.assert_allclose(counts, exact / exact.mean(), rtol=0.35)  # twelve steps of a curve
+    assert (np.diff(counts[np.argsort(asked, kind="stable")]) >= 0).all()
+
+
 def test_batches_are_pure_functions_of_seed_step_and_host() -> None:
     histories = toys.log((45, 20, 9, 9, 30, 3))
     one, other = batches(histories, seed=5), batches(histories, seed=5)

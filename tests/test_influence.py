@@ -60,12 +60,30 @@ def posed() -> Posed:
 
 def test_a_user_moves_parameters_as_leaving_him_out_does() -> None:
     random = np.random.default_rng(0)
-    scores = random.normal(size=(30, 4))
+    roots = random.normal(size=(30, 4))
     prior = np.diag(random.random(4))
-    information = scores.T @ scores + prior
-    for score, step in zip(scores, refit.jackknifed(scores, information), strict=True):
-        without = information - np.outer(score, score)
-        np.testing.assert_allclose(step, np.linalg.solve(without, score), rtol=1e-8)
+    information = roots.T @ roots + prior
+    for scores in (roots, random.normal(size=(30, 4))):
+        steps = refit.jackknifed(scores, roots, information)
+        for score, root, step in zip(scores, roots, steps, strict=True):
+            without = information - np.outer(root, root)
+            np.testing.assert_allclose(step, np.linalg.solve(without, score), rtol=1e-7)
+
+
+def test_steps_spread_as_weighted_estimates_do() -> None:
+    """Of the mean of normal targets that count differently; the information of the weighted scores themselves
+    would have it far too sure."""
+    random = np.random.default_rng(0)
+    weight = np.exp2(-random.random((400, 10)) / 0.1)
+    weight /= weight.mean()
+    draws = random.normal(size=(200, 400, 10))
+    means = (weight * draws).sum((1, 2)) / weight.sum()
+    told = []
+    for drawn, mean in zip(draws, means, strict=True):
+        scores, roots = ((w * (drawn - mean)).sum(1, keepdims=True) for w in (weight, np.sqrt(weight)))
+        moves = refit.jackknifed(scores, roots, roots.T @ roots)
+        told.append(np.sqrt((moves**2).sum()))
+    assert np.mean(told) == pytest.approx(means.std(), rel=0.12)
 
 
 def test_refits_move_parameters_and_half_lives_as_they_should(posed: Posed) -> None:

@@ -119,7 +119,7 @@ def test_a_bank_with_another_number_of_sharpnesses_is_refused() -> None:
         params(Bank((0.5,), (1.0, 7.0), (4,)))
 
 
-def test_expanded_weights_give_the_kernel_of_user_and_event() -> None:
+def test_weights_and_curves_give_the_kernel_of_user_and_event() -> None:
     p = params(BANK)
     write, read = writes(BANK, p, 0, 1, 1), reads(BANK, p, 2)
     basis = toys.call(BANK, Bank.basis, p)

@@ -271,6 +271,7 @@ def test_an_ablation_changes_what_it_says_and_nothing_else():
     latest = dataclasses.replace(by_name[FLAGSHIP], grid=GRID[1:2])
     one = systems.configurations(latest, clock="relative", budget=1)
     assert one == systems.configurations(by_name[FLAGSHIP], clock="relative", budget=1)
+    assert len(systems.configurations(by_name[FLAGSHIP], clock="relative", budget=2)) == 2
     names = FLAGSHIP, "no cold items"
     flagship, cold = (systems.configurations(by_name[n], clock="relative", budget=1) for n in names)
     assert cold == flagship  # without a clock of the log nothing comes after training

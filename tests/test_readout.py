@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdecay import readout
+from jaxdecay.basis import Basis
 from jaxdecay.modes import Modes
 
 N, R, M, D = 10, 4, 3, 2  # events, requests, modes, features
@@ -167,6 +168,33 @@ def test_the_amount_of_padding_changes_nothing(seed: int) -> None:
     for name, value in everything(FREQUENCY, there, past=6).items():
         cut = found[name][:, 2:-3] if name == "kernel" else found[name]
         np.testing.assert_allclose(value, cut, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize("past", [0, 6, N])
+@pytest.mark.parametrize("sharpness", [(3, 1), (1, 4)])
+def test_a_basis_reads_by_its_curves_wherever_the_past_ends(past: int, sharpness: tuple[int, int]) -> None:
+    there, random = case(3, past), np.random.default_rng(past)
+    basis = Basis(jnp.array([0.0, 0.3, 0.02, 0.1]), jnp.array([1.0, 7.0]), sharpness)
+    writes, reads = (random.normal(size=(size, 4)).astype(np.float32) for size in (N, R))
+    visible = there.mask & (np.arange(N) < past + there.seen[:, None])
+    age = np.where(visible, there.at[:, None].astype(float) - there.time, 0.0) / DAY
+    fade = np.exp(-np.array([0.0, 0.3, 0.02, 0.1]) * age[..., None])
+    fade[..., 2:] *= (0.5 + 0.5 * np.cos(2 * np.pi * age[..., None] / [1.0, 7.0])) ** sharpness
+    kernel = np.where(visible, np.einsum("rc,nc,rnc->rn", reads, writes, fade), 0.0)
+    given = jax.tree.map(jnp.asarray, (writes, there.values, there.same, reads))
+    ages = readout.ages(*map(jnp.asarray, there[:4]), past=past)
+
+    @jax.jit
+    def found(writes: Any, values: Any, same: Any, reads: Any) -> tuple[Any, ...]:
+        return (
+            readout.kernel(basis, writes, reads, ages),
+            readout.read(basis, writes, values, reads, ages),
+            readout.read_own(basis, writes, same, reads, ages),
+        )
+
+    expected = kernel, kernel @ there.values.astype(float), (kernel * there.same).sum(1)
+    for one, other in zip(found(*given), expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5 * (1 + np.abs(kernel).sum()))
 
 
 def test_a_gap_of_zero_a_second_and_the_longest_of_all() -> None:

@@ -20,7 +20,11 @@ from jaxdecay.errors import InputError
 from jaxdecay.history import History, Requests
 
 _WORTH = 16_384  # padded targets saved in an epoch that a further compiled shape must be worth
-_MOMENTS = 4096  # at which what a target counts for may change
+_MOMENTS = 4096  # at which what a target counts for may change: by 2 % at the shortest half-life, 0.01
+_NO_TARGETS = (
+    "nothing to learn from: no training event has a positive weight and a label other than 0, or none an item"
+    " that was there before; give a later split, or more events"
+)
 _MONDAY, _WEEK = 4 * 86_400, 604_800  # 1970-01-05 was a Monday
 
 
@@ -125,8 +129,8 @@ class Batches:
     """(V,) int64 seconds: when each item came. It can be asked for from then on: what happened no later is no
     target. Default: all of them always."""
     evidence_half_life: float | None = None
-    """A target counts half as much as one that this share of an epoch's targets came before, in order of
-    time. Default: all count alike."""
+    """As a share of an epoch's targets in order of time: a target counts half as much as one that comes so
+    much later. Default: all count alike."""
 
     def __repr__(self) -> str:
         host = f"{self.host}/{self.hosts}"
@@ -140,10 +144,7 @@ class Batches:
         """Training events that were a choice among candidates: targets in an epoch."""
         found = len(self._asked())
         if not found:
-            raise InputError(
-                "nothing to learn from: no training event has a positive weight and a label other than 0, or"
-                " none an item that was there before; give a later split, or more events"
-            )
+            raise InputError(_NO_TARGETS)
         return found
 
     def _asked(self) -> np.ndarray:
@@ -163,6 +164,8 @@ class Batches:
         if half_life is None:
             return np.zeros(1, np.int64), np.ones(1, np.float32)
         time = np.sort(self._asked())
+        if not len(time):
+            raise InputError(_NO_TARGETS)
         moments = np.unique(time[np.linspace(0, len(time) - 1, _MOMENTS).astype(np.int64)])
         later = 1 - np.searchsorted(time, moments, side="right") / len(time)
         counts = np.exp2(-later / half_life)

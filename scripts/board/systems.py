@@ -35,7 +35,8 @@ GRID = (
     Candidate(model={"preset": "base"}),
     Candidate(model={"preset": "base", "features": 32, "dropout": 0.3}),
 )
-"""Every trained system has as many candidates; the first ``--budget`` of them are tried. Ablations beside
+"""Every trained system has as many candidates, but where some come to the same (on a relative clock, without
+an encoder); the first ``--budget`` different ones are tried. Ablations beside
 the flagship take the one that it has chosen."""
 REFERENCE_GRID = (
     Candidate(model={"preset": "base"}),
@@ -118,9 +119,9 @@ def configurations(
     Raises InputError for options that do not go together.
     """
     found: list[Configuration] = []
-    for candidate in entry.grid[:budget]:
+    for candidate in entry.grid:
         one = _configuration(entry, candidate, clock, overrides)
-        if one not in found:
+        if one not in found and len(found) < budget:
             found.append(one)
     return found
 
@@ -151,14 +152,10 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
         model.pop("cold_items", None)  # without a clock of the log nothing comes after training
     if model.get("encoder") == "none":
         model = {name: value for name, value in model.items() if name not in ENCODERS}
-    train: dict[str, Any] = {
-        "settle_epochs": 0,
-        **entry.train,
-        **candidate.train,
-        **_under("train.", overrides),
-    }
+    train: dict[str, Any] = {"settle_epochs": 0, **entry.train, **candidate.train}
     if clock == "relative":
-        train.pop("evidence_half_life", None)  # nor is one user later than another
+        train.pop("evidence_half_life", None)  # it asks which targets are the latest, and nothing tells
+    train |= _under("train.", overrides)
     try:
         made = asdict(ModelOptions(**model).resolved())
         how = asdict(TrainOptions(**train))
