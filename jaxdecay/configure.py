@@ -141,7 +141,7 @@ def _popularity_half_lives(
     histories: Histories, options: ModelOptions, own: tuple[float, ...]
 ) -> tuple[float, ...]:
     """Counts that never fade, and with a clock of its own for the catalogue four half-lives over the log's
-    span."""
+    span, from the time that a thousand events take on if there are so many in so short a time."""
     if histories.clock == "relative":  # totals would count the target itself; the item bias knows them
         return ()
     if options.half_lives == "none":
@@ -150,7 +150,8 @@ def _popularity_half_lives(
         return own
     time = np.asarray(histories.time)[histories.part == 0]
     span = max(float(time.max() - time.min()), 3600.0) / _DAY if len(time) else 1.0
-    low = max(1 / 24, min(1.0, span / 200))
+    events = max(1 / 1440, 1000 * span / max(len(time), 1))
+    low = min(max(1 / 24, min(1.0, span / 200)), events)
     return (*(float(h) for h in np.geomspace(low, max(span / 2, 2 * low), 4)), float("inf"))
 
 

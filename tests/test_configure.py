@@ -286,6 +286,15 @@ def test_without_decay_nothing_fades_and_a_dead_request_time_is_refused() -> Non
     assert configure(toys.log(), meant).request_time == "ignored"
 
 
+def test_the_shortest_half_life_of_popularity_follows_how_much_happens() -> None:
+    for gap, expected in ((1, 1000 / DAY), (30, 1 / 24)):
+        spec = configure(timed(list(range(0, DAY + 1, gap))), ModelOptions())
+        assert spec.popularity_half_lives[0] == pytest.approx(expected, rel=1e-3)
+        assert spec.popularity_half_lives[3] == pytest.approx(0.5)
+    second = timed([0] * 100_000 + [1])
+    assert configure(second, ModelOptions()).popularity_half_lives[0] == pytest.approx(1 / 1440)
+
+
 def test_relative_clocks_have_neither_calendar_nor_popularity() -> None:
     spec = configure(timed(MONTH, clock="relative"), ModelOptions())
     assert not spec.calendar
