@@ -162,6 +162,10 @@ def test_evaluate_prints_one_object_and_keeps_it(
     assert runs.read_config(run / "without-decay")["model"]["half_lives"] == "none"
     monkeypatch.setattr(assess, "train_run", None)
     assert assess.without_decay(run) == run / "without-decay"
+    older = runs.read_config(run / "without-decay")  # as if from before there was some option
+    del older["train"]["evidence_half_life"], older["model"]["adaptive"]
+    runs.write_json(run / "without-decay" / "config.json", older)
+    assert assess.without_decay(run) == run / "without-decay"
 
     table = say(
         "evaluate --bootstrap 20 -k 5 --exclude-history --no-ablation --max-requests 30 --part validation",

@@ -110,6 +110,10 @@ def test_a_run_tells_what_was_chosen_and_goes_on_without_choosing_again(
     with jax.numpy_rank_promotion("allow"):  # banks broadcast over any rank of ages
         fitting.train_run(prepared, run, model=MODEL, train=TRAIN)
         fitting.train_run(prepared, run, model=MODEL, train=TRAIN)
+        older = runs.read_config(run)  # as if from before there was some option
+        del older["train"]["evidence_half_life"]
+        runs.write_json(run / "config.json", older)
+        fitting.train_run(prepared, run, model=MODEL, train=TRAIN)
     assert calls == [MODEL]
     config = runs.read_config(run)
     assert config["half_lives"]["how"] == "cross-validated"
