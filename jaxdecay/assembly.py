@@ -13,6 +13,7 @@ from jaxdecay import checkpointing, distributed, loop, runs
 from jaxdecay.configure import group_levels
 from jaxdecay.data.batches import Batches, Reference
 from jaxdecay.data.catalogue import NEVER, Catalogue, build_catalogue, counted_live, first_seen
+from jaxdecay.data.counted import build_tally
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
 from jaxdecay.durations import parse_prior
@@ -75,16 +76,13 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         first_seen=came,
         evidence_half_life=train.evidence_half_life,
     )
-    last = int(np.asarray(histories.time)[histories.part == 0].max())
-    shares = catalogue.at(catalogue.grid[: int(catalogue.index(np.array([last]))[0]) + 1])
     priors = [parse_prior(text) for text in model.half_life_prior]
     constants = Constants(
         items=jax.tree.map(jnp.asarray, items_of(histories, module, known_only=True)),
-        shares=jnp.asarray(shares[:, :, : spec.items]),
+        **_popular(histories, spec, catalogue, reference, came, few=train.loss != "softmax"),
         priors=half_life_priors(priors, group_levels(histories, spec), spec),
         taken=jnp.asarray(taken(histories, spec)),
         since=jnp.asarray(since(histories, spec)),
-        entry=jnp.asarray(entry(histories, catalogue, came)[: spec.items]),
     )
     tx = optimizer(
         train.learning_rate,
@@ -93,6 +91,33 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         freeze_paces=model.half_lives in ("fixed", "initial"),
     )
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
+
+
+def _popular(
+    histories: Histories,
+    spec: Spec,
+    catalogue: Catalogue,
+    reference: Reference,
+    came: np.ndarray | None,
+    *,
+    few: bool,
+) -> dict[str, Any]:
+    """The `Constants` that popularity and the arrival of items are read from: at the points of the time grid
+    for the softmax, at every moment for losses that ask for ``few`` items."""
+    found: dict[str, Any] = dict.fromkeys(("shares", "entry", "tally", "came"))
+    last = int(np.asarray(histories.time)[histories.part == 0].max())
+    if not few:
+        shares = catalogue.at(catalogue.grid[: int(catalogue.index(np.array([last]))[0]) + 1])
+        entered = entry(histories, catalogue, came)
+        return found | {
+            "shares": jnp.asarray(shares[:, :, : spec.items]), "entry": jnp.asarray(entered[: spec.items])
+        }  # fmt: skip
+    counted = build_tally(
+        catalogue.events, spec.popularity_half_lives, items=spec.items, origin=reference.origin, until=last
+    )
+    if came is not None:
+        found["came"] = jnp.asarray(reference.seconds(came[: spec.items]))
+    return found | {"tally": counted}
 
 
 def taken(histories: Histories, spec: Spec) -> np.ndarray:

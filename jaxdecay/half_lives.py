@@ -6,6 +6,7 @@ of the refit that counts every user once times $e^{\pm t\,s}$, with the standard
 log half-lives, and Student's $t$ for as many refits.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,7 @@ def _refitted(
 ) -> tuple[list[Curve], np.ndarray]:
     """The curves of the refit with every user counted once, and the standard deviation of each one's log
     half-life over refits; NaN where it never comes."""
-    train = TrainOptions(**config["train"])
+    train = dataclasses.replace(TrainOptions(**config["train"]), loss="softmax")  # the likelihood itself
     pieces: Pieces = assemble(histories, model.spec, ModelOptions.from_json(config["model"]), train)
     problem = pose(model, params, pieces.batches, pieces.constants, report=report)
     curves = mean_kernels(histories, model, problem.restore(problem.centre))

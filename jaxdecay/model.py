@@ -10,13 +10,14 @@ from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout
 from jaxdecay.heads.features import Columns
-from jaxdecay.heads.popularity import Popularity
+from jaxdecay.heads.popularity import Popularity, popularity
 from jaxdecay.heads.revisit import Revisit
 from jaxdecay.heads.similarity import Similarity
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
 from jaxdecay.scorer import Excitation, Scorer, SparseScorer
 from jaxdecay.spec import Spec, Table
+from jaxdecay.tally import Tally
 
 
 def abstract_params(model: "Interest") -> Any:
@@ -115,19 +116,25 @@ class Interest(nn.Module):
     def scorer(self, items: Items, shares: Float[Array, "r g v"]) -> tuple[Scorer, Float[Array, "v d"]]:
         """What scores every item, and the vectors that events of these items write: the same for all
         users."""
-        sparse, vectors = self.sparse_scorer(items, shares)
-        return sparse.dense(), vectors
+        vectors, targets, bias, cold = self._catalogue(items)
+        shares = shares if self.popularity else shares[:0]
+        trend = popularity(shares, *self._popularity_weights(), cold, items=len(bias))
+        return Scorer(targets, bias, trend), vectors
 
-    def sparse_scorer(
-        self, items: Items, shares: Float[Array, "r g v"]
-    ) -> tuple[SparseScorer, Float[Array, "v d"]]:
+    def sparse_scorer(self, items: Items, tally: Tally) -> tuple[SparseScorer, Float[Array, "v d"]]:
         """The same, with popularity to be worked out for the items that are asked for."""
+        vectors, targets, bias, cold = self._catalogue(items)
+        return SparseScorer(targets, bias, tally, *self._popularity_weights(), cold), vectors
+
+    def _catalogue(self, items: Items) -> tuple[Array, Array, Array, Array]:
+        """(V, D) vectors and target vectors, (V,) biases, and (V,) 1 for what training does not know."""
         vectors = self.similarity.vectors(items)
-        targets, bias = self.similarity.targets(vectors), self.similarity.bias(items)
         cold = (items.index >= self.spec.items).astype(jnp.int32)
-        if self.popularity is None:  # the logarithm of anything, times nothing
-            return SparseScorer(targets, bias, shares[:0], jnp.ones((2, 1)), jnp.zeros(2), cold), vectors
-        return SparseScorer(targets, bias, shares, *self.popularity.weights(), cold), vectors
+        return vectors, self.similarity.targets(vectors), self.similarity.bias(items), cold
+
+    def _popularity_weights(self) -> tuple[Float[Array, "2 r1"], Float[Array, " 2"]]:
+        """Those of the head; without one, of the logarithm of anything, times nothing."""
+        return self.popularity.weights() if self.popularity else (jnp.ones((2, 1)), jnp.zeros(2))
 
     def __call__(
         self,

@@ -14,6 +14,8 @@ from jaxdecay.history import Items
 from jaxdecay.layout import Layout
 from jaxdecay.model import Interest, Read
 from jaxdecay.priors import Priors
+from jaxdecay.scorer import AnyScorer
+from jaxdecay.tally import Tally
 
 _HIDDEN = 0.25  # share of the late items that a batch hides
 _LATE = 0.3  # share of the log, at most, that is left when a late item comes
@@ -25,14 +27,19 @@ class Constants(struct.PyTreeNode):
     """What every step reads and no step changes."""
 
     items: Items
-    shares: Float[Array, "r g v"]
+    shares: Float[Array, "r g v"] | None
+    """At the points of the catalogue's time grid, for the softmax alone."""
+    entry: Int[Array, " v"] | None
+    """Point of that grid from which each item is a candidate; every target is one."""
+    tally: Tally | None
+    """What shares are worked out from, for losses on negatives alone."""
+    came: Int[Array, " v"] | None
+    """int32 seconds, as those of requests: after which each item is a candidate."""
     priors: Priors
     taken: Int[Array, " v"]
     """How often each item and all those before it were taken in training: what negatives are drawn by."""
     since: Float[Array, " v"]
     """Share of the training events that were no earlier than the item's first."""
-    entry: Int[Array, " v"]
-    """Point of the catalogue's time grid from which each item is a candidate; every target is one."""
 
 
 class Objective(NamedTuple):
@@ -59,8 +66,9 @@ def batch_loss(
     place is padding.
 
     Negatives, and what drops out, are drawn for the batch of each ``step`` from (seed, step) alone; without a
-    step nothing drops out, and the softmax alone is there. With a loss on negatives nothing as large as
-    targets by items is computed, nor as points of time by items.
+    step nothing drops out, and the softmax alone is there. Its popularity is that of the last point of the
+    time grid before each target; with a loss on negatives it is that of the very moment, and nothing as large
+    as targets by items is computed.
     """
     negatives = dropout = None
     if step is not None:
@@ -73,8 +81,8 @@ def batch_loss(
             share = objective.uniform_negatives
             negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=share)
     asked = negatives.item if negatives and objective.loss != "sampled-softmax" else None
-    method = Interest.sparse_scorer if negatives else Interest.scorer
-    scorer, read = _read(model, params, batch, constants, method, asked, dropout)
+    scorer, vectors = _scorer(model, params, constants, sparse=negatives is not None)
+    read = _read(model, params, batch, constants, vectors, asked, dropout)
     loss: Any = {
         "softmax": losses.softmax,
         "sampled-softmax": losses.sampled_softmax,
@@ -82,11 +90,12 @@ def batch_loss(
         "bce": losses.bce,
     }[objective.loss]
 
-    def of_rows(query: Array, grid: Array, target: Array, excitation: Any, where: Array) -> Array:
-        return loss(query, grid, target, scorer, excitation, negatives=negatives, where=where)
+    def of_rows(query: Array, moment: Array, target: Array, excitation: Any, where: Array) -> Array:
+        return loss(query, moment, target, scorer, excitation, negatives=negatives, where=where)
 
     flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
-    rows = (read.query, batch.grid, batch.target, read.excitation, batch.valid)
+    moment = batch.requests.at if negatives else batch.grid
+    rows = (read.query, moment, batch.target, read.excitation, batch.valid)
     return layout.by_rows(of_rows)(*map(flat, rows)).reshape(batch.valid.shape)
 
 
@@ -112,18 +121,27 @@ def batch_log_likelihood(
     return -batch_loss(model, params, batch, constants, Objective(), None)
 
 
+def _scorer(model: Interest, params: Any, constants: Constants, *, sparse: bool) -> tuple[AnyScorer, Array]:
+    """What scores items that are candidates, and the (V, D) vectors that their events write."""
+    apply: Any = functools.partial(model.apply, {"params": params}, constants.items)
+    if sparse:
+        scorer, vectors = apply(constants.tally, method=Interest.sparse_scorer)
+        return scorer._replace(came=constants.came), vectors
+    scorer, vectors = apply(constants.shares, method=Interest.scorer)
+    return scorer.from_entry(constants.entry), vectors
+
+
 def _read(
     model: Interest,
     params: Any,
     batch: Batch,
     constants: Constants,
-    method: Any,
+    vectors: Float[Array, "v d"],
     negatives: Int[Array, " n"] | None,
     dropout: Array | None,
-) -> tuple[Any, Read]:
-    """What scores items, by ``method``, and what the requests of each row read."""
+) -> Read:
+    """What the requests of each row read."""
     variables = {"params": params}
-    scorer, vectors = model.apply(variables, constants.items, constants.shares, method=method)
 
     def user(history: Any, requests: Any, target: Array, key: Array | None) -> Any:
         given = (history, requests, target, constants.items, vectors, negatives)
@@ -134,5 +152,4 @@ def _read(
     if dropout is not None:  # by whose row it is, not by where it stands in the batch: layouts differ in that
         own = jax.vmap(jax.random.fold_in, (None, 0))(dropout, batch.history.user)
         keys = jax.vmap(jax.random.fold_in)(own, batch.requests.at[:, 0])
-    read = jax.vmap(user)(batch.history, batch.requests, batch.target, keys)
-    return scorer.from_entry(constants.entry), read
+    return jax.vmap(user)(batch.history, batch.requests, batch.target, keys)

@@ -70,8 +70,8 @@ class Predictor:
     """A model with its parameters, over histories that may have moved on since training.
 
     A `jaxdecay.evaluate.System`: `scores` gives (R, V) float32, higher is better, for the V items of the
-    histories. Popularity is that of the very moment of each request, where training reads the last point of a
-    time grid.
+    histories. Popularity is that of the very moment of each request, as in training with a loss on
+    negatives; the full softmax reads the last point of a time grid before it.
     """
 
     logits = True

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdecay.heads.popularity import popularity
+from jaxdecay.tally import Tally
 
 _ABSENT = -1e4
 """The score of what is no candidate: no share of anything, and finite, so that no slope is NaN."""
@@ -41,53 +42,40 @@ class Scorer(NamedTuple):
         """The base scores of the same N items for each query."""
         return query @ self.targets[items].T + self.bias[items][None] + self.popularity[:, items][grid]
 
-    def dense(self) -> "Scorer":
-        return self
-
 
 class SparseScorer(NamedTuple):
-    """The same for losses that ask for few items: popularity is worked out from R shares for those alone, so
-    that nothing as large as points of time by items is computed."""
+    """The same for losses that ask for few items: popularity is worked out for those alone, at the very
+    moment of each request, which takes the place of a point of a time grid: int32 seconds."""
 
     targets: Float[Array, "v d"]
     bias: Float[Array, " v"]
-    shares: Float[Array, "r g v"]
+    tally: Tally
     mixture: Float[Array, "2 r1"]
     """Of items that training knows, and of those it does not."""
     exponent: Float[Array, " 2"]
     cold: Int[Array, " v"]
     """1 for items that training does not know."""
-    entry: Int[Array, " v"] | None = None
-    """Point of time from which each item is a candidate; None: all always."""
-
-    def from_entry(self, entry: Int[Array, " v"]) -> "SparseScorer":
-        """As that of `Scorer`."""
-        return self._replace(entry=entry)
+    came: Int[Array, " v"] | None = None
+    """int32 seconds: after which each item is a candidate; None: all always."""
 
     def score(
-        self, query: Float[Array, "t d"], grid: Int[Array, " t"], item: Int[Array, " t"]
+        self, query: Float[Array, "t d"], at: Int[Array, " t"], item: Int[Array, " t"]
     ) -> Float[Array, " t"]:
         """The base score of one item for each query, which must be a candidate there."""
         inner = jnp.einsum("td,td->t", query, self.targets[item])
-        return inner + self.bias[item] + self._popularity(self.shares[:, grid, item], item)
+        return inner + self.bias[item] + self._popularity(self.tally.shares(item, at), item)
 
     def among(
-        self, query: Float[Array, "t d"], grid: Int[Array, " t"], items: Int[Array, " n"]
+        self, query: Float[Array, "t d"], at: Int[Array, " t"], items: Int[Array, " n"]
     ) -> Float[Array, "t n"]:
         """As that of `Scorer`."""
-        trend = self._popularity(self.shares[:, :, items], items)[grid]
+        trend = self._popularity(self.tally.shares_among(items, at), items)
         scores = query @ self.targets[items].T + self.bias[items][None] + trend
-        if self.entry is None:
+        if self.came is None:
             return scores
-        return jnp.where(self.entry[items][None] <= grid[:, None], scores, _ABSENT)
+        return jnp.where(self.came[items][None] < at[:, None], scores, _ABSENT)
 
-    def dense(self) -> Scorer:
-        """All of it worked out."""
-        popularity = self._popularity(self.shares, jnp.arange(len(self.bias)))
-        dense = Scorer(self.targets, self.bias, popularity)
-        return dense if self.entry is None else dense.from_entry(self.entry)
-
-    def _popularity(self, shares: Float[Array, "r *g n"], item: Int[Array, " n"]) -> Float[Array, "*g n"]:
+    def _popularity(self, shares: Float[Array, "r *t n"], item: Int[Array, " n"]) -> Float[Array, "*t n"]:
         return popularity(shares, self.mixture, self.exponent, self.cold[item], items=self.bias.shape[0])
 
 

@@ -59,7 +59,8 @@ class TrainOptions:
     sense, and else from the best. 0: no settling, for rankings a little better and half-lives less sure."""
     loss: Loss = "softmax"
     """The softmax over all items, or one over negatives drawn anew for every batch and shared by its targets
-    (with the logQ correction), or binary cross-entropy against them, generalised or plain. The intervals of
+    (with the logQ correction), or binary cross-entropy against them, generalised or plain. The softmax reads
+    popularity at no more than 512 points of time, the others at the moment of each target. The intervals of
     `half-lives` come from the softmax over all items in any case."""
     negatives: int = 256
     """Negatives in a batch, for the losses that draw some."""
@@ -131,8 +132,10 @@ class State(struct.PyTreeNode):
 
 def init_params(model: Interest, constants: Constants, seed: int) -> Any:
     """Fresh parameters."""
+    rates, items = len(model.spec.popularity_half_lives), len(constants.items.index)
+    shares = jnp.zeros((rates, 1, items))
     key = jax.random.key(seed)
-    return model.init(key, constants.items, constants.shares, method=Interest.everything)["params"]
+    return model.init(key, constants.items, shares, method=Interest.everything)["params"]
 
 
 def init_state(params: Any, tx: optax.GradientTransformation) -> State:

@@ -111,7 +111,7 @@ def sizes(jaxpr: Any) -> set[tuple[int, ...]]:
 def test_only_the_full_softmax_computes_as_much_as_points_of_time_by_items(loss: Any, dense: bool) -> None:
     items = 211
     histories = toys.log((120, 100), items=items)
-    made = toys.pieces(histories, toys.spec(histories), window=128, batch_targets=256)
+    made = toys.pieces(histories, toys.spec(histories), window=128, batch_targets=256, loss=loss)
     params = jax.eval_shape(lambda: toys.random_params(made))
     objective = GBCE._replace(loss=loss)
 
@@ -176,6 +176,19 @@ def test_what_is_drawn_by_are_the_targets_of_training() -> None:
     assert made.constants.taken[-1] == made.batches.targets
 
 
+def test_a_loss_is_given_what_it_reads_alone() -> None:
+    live = toys.live(toys.log((30, 40), items=9))
+    of_softmax = toys.pieces(live, toys.spec(live)).constants
+    of_others = toys.pieces(live, toys.spec(live), loss="sampled-softmax").constants
+    assert of_softmax.tally is None is of_softmax.came
+    assert of_others.shares is None is of_others.entry
+    first = np.array([live.time[live.item == item].min() for item in range(9)])
+    origin = toys.pieces(live, toys.spec(live)).reference.origin
+    np.testing.assert_array_equal(of_others.came, first - origin)
+    always = toys.log((30, 40), items=9)
+    assert toys.pieces(always, toys.spec(always), loss="bce").constants.came is None
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_items_are_candidates_once_they_came_where_evaluation_says_so(coarse: bool, monkeypatch: Any) -> None:
     monkeypatch.setattr(assembly, "_GRID", 6 if coarse else 512)
@@ -237,6 +250,7 @@ def test_a_hidden_item_has_what_an_unknown_one_has_and_only_a_loss_with_a_step_h
     scorer, vectors = toys.call(*args, without, constants.shares)
     twin = jax.tree.map(lambda x: jnp.concatenate([x, x[4:5]]), constants.items)
     twin = twin._replace(index=twin.index.at[-1].set(items))  # came after training, in all else as item 4
+    assert constants.shares is not None
     shares = jnp.concatenate([constants.shares, constants.shares[:, :, 4:5]], -1)
     wide, others = toys.call(*args, twin, shares)
     np.testing.assert_array_equal(vectors[4], others[-1])

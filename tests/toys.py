@@ -131,6 +131,12 @@ def pieces(histories: Histories, spec: Spec, **train: Any) -> Pieces:
     return assemble(histories, spec, ModelOptions(), TrainOptions(**train))
 
 
+def for_every_loss(made: Pieces) -> Pieces:
+    """The same with the constants that losses on negatives read beside those of the softmax."""
+    drawing = pieces(made.histories, made.model.spec, loss="bce").constants
+    return made._replace(constants=made.constants.replace(tally=drawing.tally, came=drawing.came))
+
+
 def random_params(made: Pieces, seed: int = 0, scale: float = 0.4) -> Any:
     """Parameters none of which stands where it started: at zero most of them would be invisible."""
 
@@ -166,7 +172,7 @@ def moved(module: nn.Module, method: Any, *args: Any) -> Any:
 def everything() -> tuple[Pieces, Any]:
     """The pieces of the full model on `log`, and random parameters; shared by all tests of a process."""
     histories = log()
-    made = pieces(histories, spec(histories), window=64, batch_targets=64)
+    made = for_every_loss(pieces(histories, spec(histories), window=64, batch_targets=64))
     return made, random_params(made)
 
 
@@ -174,8 +180,8 @@ def everything() -> tuple[Pieces, Any]:
 def quick() -> Pieces:
     """A small model and batches of one shape, three an epoch, with which training takes a moment."""
     histories = log((8,) * 12, items=9)
-    options = TrainOptions(window=8, batch_targets=32, epochs=99)
-    return assemble(histories, bare(histories, behaviours=2), ModelOptions(), options)
+    made = pieces(histories, bare(histories, behaviours=2), window=8, batch_targets=32, epochs=99)
+    return for_every_loss(made)
 
 
 def training(*, epochs: int = 3, **train: Any) -> tuple[Pieces, TrainOptions]:

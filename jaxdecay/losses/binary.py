@@ -29,7 +29,7 @@ from jaxdecay.scorer import AnyScorer, Excitation
 
 def bce(
     query: Float[Array, "t d"],
-    grid: Int[Array, " t"],
+    moment: Int[Array, " t"],
     target: Int[Array, " t"],
     scorer: AnyScorer,
     excitation: Excitation | None = None,
@@ -58,12 +58,12 @@ def bce(
     >>> jnp.exp(-bce(jnp.zeros((1, 4)), first, first, scorer, negatives=drawn)).tolist()
     [0.25]
     """
-    return gbce(query, grid, target, scorer, excitation, negatives=negatives, where=where, calibration=0.0)
+    return gbce(query, moment, target, scorer, excitation, negatives=negatives, where=where, calibration=0.0)
 
 
 def gbce(
     query: Float[Array, "t d"],
-    grid: Int[Array, " t"],
+    moment: Int[Array, " t"],
     target: Int[Array, " t"],
     scorer: AnyScorer,
     excitation: Excitation | None = None,
@@ -100,7 +100,7 @@ def gbce(
     [1.75]
     """
     query, excitation = kept(where, query, excitation)
-    found = candidates(query, grid, target, scorer, negatives)
+    found = candidates(query, moment, target, scorer, negatives)
     assert negatives is not None
     wanted, others = found.target, found.others
     if excitation is not None:

@@ -12,29 +12,28 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdecay.losses.negatives import Negatives
 from jaxdecay.losses.partition import log_partition
-from jaxdecay.scorer import AnyScorer, Excitation
+from jaxdecay.scorer import Excitation, Scorer
 
 
 def log_likelihood(
     query: Float[Array, "t d"],
-    grid: Int[Array, " t"],
+    moment: Int[Array, " t"],
     target: Int[Array, " t"],
-    scorer: AnyScorer,
+    scorer: Scorer,
     excitation: Excitation | None = None,
     *,
     item_chunk: int = 20_000,
 ) -> Float[Array, " t"]:
     """Log-likelihood of each target item among the scorer's candidates."""
-    dense = scorer.dense()
-    base = dense.score(query, grid, target) - log_partition(query, grid, dense, item_chunk)
+    base = scorer.score(query, moment, target) - log_partition(query, moment, scorer, item_chunk)
     return excited(base, excitation)
 
 
 def softmax(
     query: Float[Array, "t d"],
-    grid: Int[Array, " t"],
+    moment: Int[Array, " t"],
     target: Int[Array, " t"],
-    scorer: AnyScorer,
+    scorer: Scorer,
     excitation: Excitation | None = None,
     *,
     negatives: Negatives | None = None,
@@ -62,7 +61,7 @@ def softmax(
     [0.625]
     """
     query, excitation = kept(where, query, excitation)
-    return only(where, -log_likelihood(query, grid, target, scorer, excitation, item_chunk=item_chunk))
+    return only(where, -log_likelihood(query, moment, target, scorer, excitation, item_chunk=item_chunk))
 
 
 def excited(base: Float[Array, " t"], excitation: Excitation | None) -> Float[Array, " t"]:

@@ -44,7 +44,7 @@ class Candidates(NamedTuple):
 
 def candidates(
     query: Float[Array, "t d"],
-    grid: Int[Array, " t"],
+    moment: Int[Array, " t"],
     target: Int[Array, " t"],
     scorer: AnyScorer,
     negatives: Negatives | None,
@@ -53,15 +53,15 @@ def candidates(
     if negatives is None:
         raise InputError("negatives=None: this loss needs some; draw them with jaxdecay.losses.draw")
     return Candidates(
-        scorer.score(query, grid, target),
-        scorer.among(query, grid, negatives.item),
+        scorer.score(query, moment, target),
+        scorer.among(query, moment, negatives.item),
         negatives.item[None] == target[:, None],
     )
 
 
 def sampled_softmax(
     query: Float[Array, "t d"],
-    grid: Int[Array, " t"],
+    moment: Int[Array, " t"],
     target: Int[Array, " t"],
     scorer: AnyScorer,
     excitation: Excitation | None = None,
@@ -96,6 +96,6 @@ def sampled_softmax(
     [0.33333]
     """
     query, excitation = kept(where, query, excitation)
-    found = candidates(query, grid, target, scorer, negatives)
+    found = candidates(query, moment, target, scorer, negatives)
     assert negatives is not None
     return only(where, -excited(found.target - found.log_partition(negatives.log_expected), excitation))
