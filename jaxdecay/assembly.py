@@ -30,7 +30,8 @@ from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
 
 # Targets of one user in a row: pairs of them cost little, and an encoder reads the past anew for each row.
-_SHORT, _LONG = 64, 256
+# In the order of time a row's targets should lie close together.
+_SHORT, _LONG, _CLOSE = 64, 256, 4
 _GRID = 512  # points of the catalogue's time grid that training reads at each step
 
 
@@ -57,10 +58,12 @@ def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
 
 def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: TrainOptions) -> Pieces:
     """The pieces for a spec on this log."""
-    if train.evidence_half_life is not None and histories.clock == "relative":
+    late = train.evidence_half_life is not None and f"evidence_half_life={train.evidence_half_life:g}"
+    late = late or (train.order == "time" and "order='time'")
+    if late and histories.clock == "relative":
         raise InputError(
-            f"evidence_half_life={train.evidence_half_life:g}: times count from each user's first event, "
-            "which does not tell whose events are the latest; leave it out"
+            f"{late}: times count from each user's first event, which does not tell whose events are the "
+            "latest; leave it out"
         )
     reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
     came = arrivals(histories)
@@ -68,13 +71,14 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         histories,
         catalogue,
         reference,
-        window=train.window or (_LONG if spec.encoder.blocks else _SHORT),
+        window=train.window or _window(spec, train),
         tokens=train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096)),
         seed=train.seed,
-        epochs=train.epochs + train.settle_epochs,
+        epochs=train.epochs + train.settling,
         request_time=spec.request_time,
         first_seen=came,
         evidence_half_life=train.evidence_half_life,
+        in_order=train.order == "time",
     )
     priors = [parse_prior(text) for text in model.half_life_prior]
     constants = Constants(
@@ -91,6 +95,12 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         freeze_paces=model.half_lives in ("fixed", "initial"),
     )
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
+
+
+def _window(spec: Spec, train: TrainOptions) -> int:
+    if train.order == "time":
+        return _CLOSE
+    return _LONG if spec.encoder.blocks else _SHORT
 
 
 def _popular(

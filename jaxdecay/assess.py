@@ -106,7 +106,7 @@ def finished(run: Path) -> bool:
     if not lines or not checkpointing.has_checkpoint(run, lines[-1]["step"]):
         return False
     options = TrainOptions(**runs.read_config(run)["train"])
-    if options.settle_epochs:
+    if options.settling:
         return lines[-1]["settled"]
     scores = [line["ndcg@10"] for line in lines]
     stale = len(scores) - 1 - int(np.argmax(scores))

@@ -64,13 +64,13 @@ def train(
             grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
         )
     )
-    settle_steps = options.settle_epochs * batches.per_epoch
+    settle_steps = options.settling * batches.per_epoch
     step = make_train_step(
         model,
         tx,
         batch_targets=batches.targets / batches.per_epoch,
         targets=batches.targets,
-        average_steps=options.average * batches.per_epoch,
+        average_steps=options.average_epochs * batches.per_epoch,
         settle_steps=settle_steps,
         objective=options.objective,
         layout=layout,

@@ -7,7 +7,7 @@ The loop that feeds it, evaluates, saves and resumes is in `jaxdecay.loop`.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,8 @@ from jaxdecay.model import Interest
 from jaxdecay.objective import Constants, Loss, Objective, batch_loss
 from jaxdecay.optimizer import groups_of
 from jaxdecay.priors import Priors, penalty
+
+Order = Literal["shuffled", "time"]
 
 _SLOW = 0.2  # what is left of the learning rate in the second half of settling
 
@@ -45,9 +47,14 @@ class TrainOptions:
     """Targets in a batch, about; default: a hundredth of the training events, from 512 to 4096."""
     window: int | None = None
     """Most targets of one user in a row of a batch; the past before them is never cut. Default: 64, or 256
-    with an encoder."""
-    average: float = 1.0
-    """Epochs that the exponential moving average of the parameters goes back; it is evaluated and kept."""
+    with an encoder; 4 in the order of time."""
+    order: Order = "shuffled"
+    """Of the batches of an epoch. time: as their targets happened, so that in the first epoch each target is
+    predicted by vectors that have not seen what came after it, as when it is served; for logs of which one
+    epoch is enough."""
+    average: float | None = None
+    """Epochs that the exponential moving average of the parameters goes back; it is evaluated and kept.
+    Default: 1, or 0.05 in the order of time."""
     validation_requests: int = 4000
     """Most validation requests used for early stopping (a seeded sample)."""
     checkpoint_steps: int | None = None
@@ -56,7 +63,8 @@ class TrainOptions:
     """Epochs after early stopping in which only the decay parameters and the heads' levels move: the rate
     falls to a fifth over the first half, and what is kept is the mean over the second, if validation is not
     worse by more than one standard error. They start from the last parameters if those are as good in that
-    sense, and else from the best. 0: no settling, for rankings a little better and half-lives less sure."""
+    sense, and else from the best. 0: no settling, for rankings a little better and half-lives less sure. In
+    the order of time there is none: the vectors have seen it all by then."""
     loss: Loss = "softmax"
     """The softmax over all items, or one over negatives drawn anew for every batch and shared by its targets
     (with the logQ correction), or binary cross-entropy against them, generalised or plain. The softmax reads
@@ -66,6 +74,9 @@ class TrainOptions:
     """Negatives in a batch, for the losses that draw some."""
     uniform_negatives: float = 0.5
     """Share of the negatives that are drawn from all items alike; the others as often as they are taken."""
+    recent_negatives: int = 64
+    """Further negatives of each target's own for the sampled softmax, drawn from the last thousand events
+    before it."""
     evidence_half_life: float | None = None
     """As a share of all targets in order of time (no days): a target counts half as much as one that comes so
     much later. 0.5: the first target of the log counts a quarter of the last. Default: all count alike."""
@@ -81,22 +92,41 @@ class TrainOptions:
             if getattr(self, name) is not None:
                 _expect(name, getattr(self, name), 1, whole=True)
         _expect("settle_epochs", self.settle_epochs, 0, whole=True)
-        for name in ("learning_rate", "decay_learning_rate", "weight_decay", "average"):
+        for name in ("learning_rate", "decay_learning_rate", "weight_decay"):
             _expect(name, getattr(self, name), 0)
+        if self.average is not None:
+            _expect("average", self.average, 0)
+        if self.order not in get_args(Order):
+            raise InputError(f"order={self.order!r}: give one of {', '.join(get_args(Order))}")
         if self.loss not in get_args(Loss):
             raise InputError(f"loss={self.loss!r}: give one of {', '.join(get_args(Loss))}")
         _expect("negatives", self.negatives, 1, whole=True)
+        _expect("recent_negatives", self.recent_negatives, 0, whole=True)
         for name in ("uniform_negatives", "calibration"):
             _expect(name, getattr(self, name), 0, most=1)
         if self.evidence_half_life is not None:
             _expect("evidence_half_life", self.evidence_half_life, 0.01, most=10)
 
     @property
+    def average_epochs(self) -> float:
+        """What ``average`` comes to."""
+        if self.average is None:
+            return 0.05 if self.order == "time" else 1.0
+        return self.average
+
+    @property
+    def settling(self) -> int:
+        """What ``settle_epochs`` comes to."""
+        return 0 if self.order == "time" else self.settle_epochs
+
+    @property
     def objective(self) -> Objective:
         """What of these a step depends on."""
         if self.loss == "softmax":
             return Objective(seed=self.seed)
-        return Objective(self.loss, self.negatives, self.uniform_negatives, self.calibration, self.seed)
+        recent = self.recent_negatives if self.loss == "sampled-softmax" else 0
+        drawing = self.negatives, self.uniform_negatives, self.calibration, self.seed
+        return Objective(self.loss, *drawing, recent)
 
 
 def _expect(name: str, value: float, least: float, *, most: float = np.inf, whole: bool = False) -> None:

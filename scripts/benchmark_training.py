@@ -79,7 +79,7 @@ class Ours:
             pieces.optimizer,
             batch_targets=self.events / self.batches,
             targets=self.events,
-            average_steps=self.train.average * self.batches,
+            average_steps=self.train.average_epochs * self.batches,
         )
         source = grain.MapDataset.source(pieces.batches)
         self.stream = iter(source.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))

@@ -67,6 +67,34 @@ def test_an_item_is_a_target_once_it_is_a_candidate(request_time: Any) -> None:
     assert source.targets == len(expected) < (histories.part == 0).sum()
 
 
+@given(lengths, st.integers(1, 9), st.integers(1, 60), st.integers(0, 2))
+@settings(max_examples=30)
+def test_in_the_order_of_time_nothing_comes_before_what_ended_earlier(
+    lengths: tuple[int, ...], window: int, tokens: int, held_out: int
+) -> None:
+    histories = toys.log(lengths, held_out=held_out)
+    if not (histories.part == 0).any():
+        return
+    source = batches(histories, window=window, tokens=tokens, in_order=True)
+    found = [source[step] for step in range(source.per_epoch)]
+    every = np.concatenate([events(batch) for batch in found])
+    assert sorted(every) == np.flatnonzero(histories.part == 0).tolist()
+    time = np.asarray(histories.time)
+    ends, shapes = [], []
+    for batch in found:
+        rows = np.asarray(batch.requests.context_numeric)[..., 0].astype(int)
+        last = [time[row[valid][-1]] for row, valid in zip(rows, batch.valid, strict=True) if valid.any()]
+        assert last == sorted(last)
+        ends.append(np.array(last))
+        shapes.append(batch.history.item.shape[1:])
+    assert (np.diff([end.mean() for end in ends]) >= 0).all()
+    for shape in set(shapes):  # rows of one shape are in order from batch to batch
+        own = np.concatenate([end for end, other in zip(ends, shapes, strict=True) if other == shape])
+        assert (np.diff(own) >= 0).all()
+    again = batches(histories, window=window, tokens=tokens, in_order=True, seed=5)
+    assert all(same(batch, again[source.per_epoch + step]) for step, batch in enumerate(found))
+
+
 @given(lengths, st.integers(1, 20), st.floats(0.05, 5), st.integers(0, 1))
 @settings(max_examples=30)
 def test_what_a_target_counts_for_halves_with_the_share_of_targets_after_it(

@@ -56,14 +56,34 @@ def test_the_first_average_is_mostly_the_newest_and_later_ones_the_mean_of_an_ep
         np.testing.assert_allclose(state.average["similarity"]["embedding"], average, rtol=1e-5)
 
 
-def test_a_clock_without_a_latest_event_is_no_measure_of_evidence() -> None:
+@pytest.mark.parametrize(
+    ("train", "word"),
+    [({"evidence_half_life": 0.5}, r"evidence_half_life=0\.5"), ({"order": "time"}, "order='time'")],
+)
+def test_a_clock_without_a_latest_event_is_refused_where_that_matters(train: Any, word: str) -> None:
     relative = toys.log()
     relative = relative.replace(config={**relative.config, "clock": "relative"})
     options = ModelOptions(features=3, columns=False)
-    with pytest.raises(
-        InputError, match=r"evidence_half_life=0\.5: times count from each user's first event"
-    ):
-        assemble(relative, configure(relative, options), options, TrainOptions(evidence_half_life=0.5))
+    with pytest.raises(InputError, match=f"{word}: times count from each user's first event"):
+        assemble(relative, configure(relative, options), options, TrainOptions(**train))
+
+
+def test_in_the_order_of_time_rows_are_short_the_average_is_young_and_nothing_settles() -> None:
+    histories = toys.log()
+    made = toys.pieces(histories, toys.spec(histories), order="time")
+    assert made.batches.in_order
+    assert (made.batches.window, made.batches.epochs) == (4, 30)
+    assert toys.pieces(histories, toys.spec(histories), order="time", window=7).batches.window == 7
+    shuffled = toys.pieces(histories, toys.spec(histories))
+    assert not shuffled.batches.in_order
+    assert (shuffled.batches.window, shuffled.batches.epochs) == (64, 34)
+    options = TrainOptions(order="time")
+    assert (options.average_epochs, options.settling) == (0.05, 0)
+    assert (TrainOptions().average_epochs, TrainOptions().settling) == (1.0, 4)
+    assert TrainOptions(order="time", average=0.3).average_epochs == 0.3
+    object.__setattr__(options, "order", "random")  # past the types that tests check
+    with pytest.raises(InputError, match="order='random': give one of shuffled, time"):
+        options.__post_init__()
 
 
 def test_training_learns_that_users_come_back() -> None:

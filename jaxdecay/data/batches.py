@@ -132,6 +132,10 @@ class Batches:
     """As a share of an epoch's targets in order of time: a target counts half as much as one that comes so
     much later. Default: all count alike."""
 
+    in_order: bool = False
+    """Whether an epoch's rows come in the order of their last events' times instead of shuffled. Within a
+    batch they share a compiled shape, so that batches of a rare one reach over a longer time."""
+
     def __repr__(self) -> str:
         host = f"{self.host}/{self.hosts}"
         return f"Batches(window={self.window}, tokens={self.tokens}, seed={self.seed}, host={host})"
@@ -225,11 +229,19 @@ class Batches:
         plan = self._plans.get(epoch)
         if plan is None:
             random, plan = np.random.default_rng([self.seed, epoch]), []
+            ended = np.asarray(self.histories.time)[self.rows.end - 1]
             for bucket, (_, _, rows) in enumerate(self.buckets):
                 size = self.rows_per_batch(bucket)
-                shuffled = random.permutation(rows)
-                plan += [(bucket, shuffled[i : i + size]) for i in range(0, len(rows), size)]
-            plan = [plan[i] for i in random.permutation(len(plan))]
+                if self.in_order:
+                    ordered = rows[np.argsort(ended[rows], kind="stable")]
+                else:
+                    ordered = random.permutation(rows)
+                plan += [(bucket, ordered[i : i + size]) for i in range(0, len(rows), size)]
+            if self.in_order:
+                order = np.argsort([ended[rows].mean() for _, rows in plan], kind="stable")
+            else:
+                order = random.permutation(len(plan))
+            plan = [plan[i] for i in order]
             self._plans[epoch] = plan
             for old in [e for e in list(self._plans) if abs(e - epoch) > 1]:
                 self._plans.pop(old, None)
