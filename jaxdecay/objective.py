@@ -51,7 +51,6 @@ class Objective(NamedTuple):
     calibration: float = 0.0
     seed: int = 0
     """Of negatives and of what drops out."""
-    recent: int = 0
 
 
 def batch_loss(
@@ -79,7 +78,8 @@ def batch_loss(
             constants = constants.replace(items=hidden(constants, hides))
         dropout = drops if model.spec.encoder.dropout else None
         if objective.loss != "softmax":
-            negatives = _drawn(draws, batch, constants, objective)
+            share = objective.uniform_negatives
+            negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=share)
     asked = negatives.item if negatives and objective.loss != "sampled-softmax" else None
     scorer, vectors = _scorer(model, params, constants, sparse=negatives is not None)
     read = _read(model, params, batch, constants, vectors, asked, dropout)
@@ -90,36 +90,13 @@ def batch_loss(
         "bce": losses.bce,
     }[objective.loss]
 
-    # What is each target's own goes with its row; what all share does not.
-    own = negatives._asdict() if negatives and negatives.own is not None else {}
-    shared = own.pop("item", None)
-
-    def of_rows(
-        query: Array, moment: Array, target: Array, excitation: Any, where: Array, own: dict[str, Array]
-    ) -> Array:
-        drawn = losses.Negatives(shared, **own) if own else negatives
-        return loss(query, moment, target, scorer, excitation, negatives=drawn, where=where)
+    def of_rows(query: Array, moment: Array, target: Array, excitation: Any, where: Array) -> Array:
+        return loss(query, moment, target, scorer, excitation, negatives=negatives, where=where)
 
     flat = functools.partial(jax.tree.map, lambda x: x.reshape(-1, *x.shape[2:]))
     moment = batch.requests.at if negatives else batch.grid
-    rows = map(flat, (read.query, moment, batch.target, read.excitation, batch.valid))
-    return layout.by_rows(of_rows)(*rows, own).reshape(batch.valid.shape)
-
-
-def _drawn(key: Array, batch: Batch, constants: Constants, objective: Objective) -> losses.Negatives:
-    """The negatives of a batch; what is a target's own hangs on its user and moment, not on where it
-    stands."""
-    share = objective.uniform_negatives
-    if not objective.recent:
-        return losses.draw(key, constants.taken, objective.negatives, uniform=share)
-    assert constants.tally is not None
-    of_all, of_each = jax.random.split(key)
-    shared = losses.draw(of_all, constants.taken, objective.negatives, uniform=share)
-    at = batch.requests.at
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(of_each, batch.history.user)
-    keys = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)))(keys, at)
-    given = shared, at.ravel(), constants.tally, constants.taken, objective.recent
-    return losses.draw_recent(keys.ravel(), *given, uniform=share)
+    rows = (read.query, moment, batch.target, read.excitation, batch.valid)
+    return layout.by_rows(of_rows)(*map(flat, rows)).reshape(batch.valid.shape)
 
 
 def hidden(constants: Constants, key: Array) -> Items:

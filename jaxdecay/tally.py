@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-_RECENT = 1000  # events
 _TOGETHER = 1 << 16  # pairs that are looked up at a time: what the caches hold
 
 
@@ -32,10 +31,8 @@ class Tally(flax.struct.PyTreeNode):
     """Of the event's own item right after it, at its time."""
     first: Int[Array, " v1"]
     """Place of the first event of each item, last N."""
-    item: Int[Array, " m"]
-    """Of the events of all items, in order of time."""
     moments: Int[Array, " m"]
-    """int32 seconds of the same."""
+    """int32 seconds of the events of all items, ascending."""
     totals: Float[Array, "r m"]
     """Counts of all items together right after each."""
     rates: Float[Array, " r"]
@@ -54,40 +51,16 @@ class Tally(flax.struct.PyTreeNode):
         found = jax.lax.map(lambda moment: self._shares(items, moment), at, batch_size=together)
         return _stacked(found, (len(at), len(items)))
 
-    def recent(
-        self, key: Array, at: Int[Array, ""], count: int
-    ) -> tuple[Int[Array, " k"], Float[Array, ""], Int[Array, ""]]:
-        """Items of ``count`` events drawn from the last thousand strictly before one moment; how often one
-        event is expected among them (0 if there is none to draw); and the moment from which on events are
-        drawn, so that all of one second are or none."""
-        since, begin, end = self._lately(at)
-        place = jax.random.randint(key, (count,), begin, jnp.maximum(end, begin + 1))
-        chance = count / jnp.maximum(end - begin, 1).astype(self.rates.dtype)
-        return self.item[place], jnp.where(end > begin, chance, 0.0), since
-
-    def taken(self, item: Int[Array, " n"], since: Int[Array, ""], at: Int[Array, ""]) -> Int[Array, " n"]:
-        """How often each item was taken from one moment on until strictly before another."""
-        return self._place(item, at) - self._place(item, since)
-
-    def _lately(self, at: Int[Array, ""]) -> tuple[Int[Array, ""], Int[Array, ""], Int[Array, ""]]:
-        end = jnp.searchsorted(self.moments, at)
-        since = self.moments[jnp.maximum(end - _RECENT, 0)]
-        return since, jnp.searchsorted(self.moments, since), end
-
-    def _place(self, item: Int[Array, " n"], at: Int[Array, "*n"]) -> Int[Array, " n"]:
-        """Place after the last event of each item strictly before a moment."""
+    def _shares(self, item: Int[Array, " n"], at: Int[Array, "*n"]) -> tuple[Float[Array, " n"], ...]:
+        """At each half-life."""
         first, end = self.first[item], self.first[item + 1]
 
         def further(step: Any, place: Array) -> Array:
             there = place + (1 << (self.halvings - 1 - step))
             return jnp.where((there <= end) & (self.time[there - 1] < at), there, place)
 
-        return jax.lax.fori_loop(0, self.halvings, further, first)
-
-    def _shares(self, item: Int[Array, " n"], at: Int[Array, "*n"]) -> tuple[Float[Array, " n"], ...]:
-        """At each half-life."""
-        place = self._place(item, at)
-        taken, place = place > self.first[item], jnp.maximum(place - 1, 0)
+        place = jax.lax.fori_loop(0, self.halvings, further, first)  # after the last event before the moment
+        taken, place = place > first, jnp.maximum(place - 1, 0)
         last = jnp.maximum(jnp.searchsorted(self.moments, at) - 1, 0)
         idle = (self.moments[last] - self.time[place]).astype(self.rates.dtype)
         return tuple(

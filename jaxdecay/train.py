@@ -74,9 +74,6 @@ class TrainOptions:
     """Negatives in a batch, for the losses that draw some."""
     uniform_negatives: float = 0.5
     """Share of the negatives that are drawn from all items alike; the others as often as they are taken."""
-    recent_negatives: int = 64
-    """Further negatives of each target's own for the sampled softmax, drawn from the last thousand events
-    before it."""
     evidence_half_life: float | None = None
     """As a share of all targets in order of time (no days): a target counts half as much as one that comes so
     much later. 0.5: the first target of the log counts a quarter of the last. Default: all count alike."""
@@ -101,7 +98,6 @@ class TrainOptions:
         if self.loss not in get_args(Loss):
             raise InputError(f"loss={self.loss!r}: give one of {', '.join(get_args(Loss))}")
         _expect("negatives", self.negatives, 1, whole=True)
-        _expect("recent_negatives", self.recent_negatives, 0, whole=True)
         for name in ("uniform_negatives", "calibration"):
             _expect(name, getattr(self, name), 0, most=1)
         if self.evidence_half_life is not None:
@@ -124,9 +120,7 @@ class TrainOptions:
         """What of these a step depends on."""
         if self.loss == "softmax":
             return Objective(seed=self.seed)
-        recent = self.recent_negatives if self.loss == "sampled-softmax" else 0
-        drawing = self.negatives, self.uniform_negatives, self.calibration, self.seed
-        return Objective(self.loss, *drawing, recent)
+        return Objective(self.loss, self.negatives, self.uniform_negatives, self.calibration, self.seed)
 
 
 def _expect(name: str, value: float, least: float, *, most: float = np.inf, whole: bool = False) -> None:

@@ -31,12 +31,11 @@ def build_tally(
     begins = first[item[order]]
     most = int(np.diff(first).max(initial=0))
     if not len(order):  # of nothing there is one place to look at
-        order, begins, item, time = (np.zeros(1, np.int64) for _ in range(4))
+        order, begins, time = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64)
     return Tally(
         time=jnp.asarray(time[order], jnp.int32),
         counts=jnp.asarray(_faded(time[order], begins, rates)),
         first=jnp.asarray(first, jnp.int32),
-        item=jnp.asarray(item, jnp.int32),
         moments=jnp.asarray(time, jnp.int32),
         totals=jnp.asarray(_faded(time, np.zeros(len(time), np.int64), rates)),
         rates=jnp.asarray(rates, jnp.float32),

@@ -10,7 +10,7 @@ give 0 and no slope. No loss holds T by V numbers.
 
 from jaxdecay.losses.binary import bce, gbce
 from jaxdecay.losses.likelihood import log_likelihood, softmax
-from jaxdecay.losses.negatives import Negatives, draw, draw_recent
+from jaxdecay.losses.negatives import Negatives, draw
 from jaxdecay.losses.partition import log_partition
 from jaxdecay.losses.sampled import sampled_softmax
 
@@ -18,7 +18,6 @@ __all__ = [
     "Negatives",
     "bce",
     "draw",
-    "draw_recent",
     "gbce",
     "log_likelihood",
     "log_partition",

@@ -102,16 +102,14 @@ def gbce(
     query, excitation = kept(where, query, excitation)
     found = candidates(query, moment, target, scorer, negatives)
     assert negatives is not None
-    if negatives.own is not None:
-        raise InputError("negatives.own: a binary loss takes those that all targets share alone")
     wanted, others = found.target, found.others
     if excitation is not None:
         if excitation.negatives is None:
             raise InputError("excitation.negatives=None: a binary loss needs what each negative gains, too")
-        level = found.log_partition()
+        level = found.log_partition(negatives.log_expected)
         wanted = jnp.logaddexp(wanted, excitation.target + level)
         others = jnp.logaddexp(others, excitation.negatives + level[:, None])
     rate = negatives.item.shape[0] / scorer.bias.shape[0]
-    weight = jnp.where(found.hit, 0.0, rate * jnp.exp(-found.log_expected))
+    weight = jnp.where(found.hit, 0.0, rate * jnp.exp(-negatives.log_expected)[None])
     beta = 1.0 - calibration * (1.0 - rate)
     return only(where, beta * jax.nn.softplus(-wanted) + (weight * jax.nn.softplus(others)).sum(-1))

@@ -29,17 +29,16 @@ from jaxdecay.scorer import AnyScorer, Excitation
 
 
 class Candidates(NamedTuple):
-    """Base scores of T targets and of their N negatives, first those that all share."""
+    """Base scores of T targets and of the N negatives they share."""
 
     target: Float[Array, " t"]
     others: Float[Array, "t n"]
     hit: Bool[Array, "t n"]
     """Whether the negative is the target itself, by accident."""
-    log_expected: Float[Array, "#t n"]
 
-    def log_partition(self) -> Float[Array, " t"]:
+    def log_partition(self, log_expected: Float[Array, " n"]) -> Float[Array, " t"]:
         r"""$\log \hat Z_y$, from below at least the target's own score."""
-        corrected = jnp.where(self.hit, -jnp.inf, self.others - self.log_expected)
+        corrected = jnp.where(self.hit, -jnp.inf, self.others - log_expected[None])
         return jax.nn.logsumexp(jnp.concatenate([self.target[:, None], corrected], axis=1), axis=1)
 
 
@@ -53,19 +52,10 @@ def candidates(
     """The scores that a loss on negatives needs; raises InputError without any."""
     if negatives is None:
         raise InputError("negatives=None: this loss needs some; draw them with jaxdecay.losses.draw")
-    shared = Candidates(
+    return Candidates(
         scorer.score(query, moment, target),
         scorer.among(query, moment, negatives.item),
         negatives.item[None] == target[:, None],
-        jnp.atleast_2d(negatives.log_expected),
-    )
-    own, log_expected = negatives.own, negatives.log_expected_own
-    if own is None or log_expected is None:
-        return shared
-    scores = jax.vmap(scorer.score, (None, None, 1), 1)(query, moment, own)
-    added = scores, own == target[:, None], log_expected
-    return Candidates(
-        shared.target, *(jnp.concatenate(both, axis=1) for both in zip(shared[1:], added, strict=True))
     )
 
 
@@ -107,4 +97,5 @@ def sampled_softmax(
     """
     query, excitation = kept(where, query, excitation)
     found = candidates(query, moment, target, scorer, negatives)
-    return only(where, -excited(found.target - found.log_partition(), excitation))
+    assert negatives is not None
+    return only(where, -excited(found.target - found.log_partition(negatives.log_expected), excitation))
