@@ -30,7 +30,7 @@ from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
 
 # Targets of one user in a row: pairs of them cost little, and an encoder reads the past anew for each row.
-# In the order of time a row's targets should lie close together.
+# In the order of time its targets are to lie close together.
 _SHORT, _LONG, _CLOSE = 64, 256, 4
 _GRID = 512  # points of the catalogue's time grid that training reads at each step
 
@@ -58,11 +58,12 @@ def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
 
 def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: TrainOptions) -> Pieces:
     """The pieces for a spec on this log."""
-    late = train.evidence_half_life is not None and f"evidence_half_life={train.evidence_half_life:g}"
-    late = late or (train.order == "time" and "order='time'")
-    if late and histories.clock == "relative":
+    asked = ["order='time'"] if train.order == "time" else []
+    if train.evidence_half_life is not None:
+        asked.append(f"evidence_half_life={train.evidence_half_life:g}")
+    if asked and histories.clock == "relative":
         raise InputError(
-            f"{late}: times count from each user's first event, which does not tell whose events are the "
+            f"{' and '.join(asked)}: times count from each user's first event, which does not tell whose events are the "
             "latest; leave it out"
         )
     reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
@@ -126,7 +127,7 @@ def _popular(
         catalogue.events, spec.popularity_half_lives, items=spec.items, origin=reference.origin, until=last
     )
     if came is not None:
-        found["came"] = jnp.asarray(reference.seconds(came[: spec.items]))
+        found["came"] = jnp.asarray(reference.seconds(np.minimum(came[: spec.items], last)))
     return found | {"tally": counted}
 
 

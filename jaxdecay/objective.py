@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdecay import losses
 from jaxdecay.data.batches import Batch
+from jaxdecay.errors import InputError
 from jaxdecay.history import Items
 from jaxdecay.layout import Layout
 from jaxdecay.model import Interest, Read
@@ -67,8 +68,8 @@ def batch_loss(
 
     Negatives, and what drops out, are drawn for the batch of each ``step`` from (seed, step) alone; without a
     step nothing drops out, and the softmax alone is there. Its popularity is that of the last point of the
-    time grid before each target; with a loss on negatives it is that of the very moment, and nothing as large
-    as targets by items is computed.
+    time grid before each target; with a loss on negatives it is that of the very moment, and nothing is
+    computed for items that were not drawn.
     """
     negatives = dropout = None
     if step is not None:
@@ -124,6 +125,11 @@ def batch_log_likelihood(
 def _scorer(model: Interest, params: Any, constants: Constants, *, sparse: bool) -> tuple[AnyScorer, Array]:
     """What scores items that are candidates, and the (V, D) vectors that their events write."""
     apply: Any = functools.partial(model.apply, {"params": params}, constants.items)
+    if (constants.tally if sparse else constants.shares) is None:
+        kind = "a loss on negatives" if sparse else "the softmax"
+        raise InputError(
+            f"these constants are not for {kind}: assemble them with the loss they are used with"
+        )
     if sparse:
         scorer, vectors = apply(constants.tally, method=Interest.sparse_scorer)
         return scorer._replace(came=constants.came), vectors

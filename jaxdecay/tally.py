@@ -37,7 +37,7 @@ class Tally(flax.struct.PyTreeNode):
     """Counts of all items together right after each."""
     rates: Float[Array, " r"]
     """Halvings per second."""
-    halvings: int = flax.struct.field(pytree_node=False)
+    search_steps: int = flax.struct.field(pytree_node=False)
     """Steps of a search among the events of any one item."""
 
     def shares(self, item: Int[Array, " t"], at: Int[Array, " t"]) -> Float[Array, "r t"]:
@@ -56,10 +56,12 @@ class Tally(flax.struct.PyTreeNode):
         first, end = self.first[item], self.first[item + 1]
 
         def further(step: Any, place: Array) -> Array:
-            there = place + (1 << (self.halvings - 1 - step))
+            there = place + (1 << (self.search_steps - 1 - step))
             return jnp.where((there <= end) & (self.time[there - 1] < at), there, place)
 
-        place = jax.lax.fori_loop(0, self.halvings, further, first)  # after the last event before the moment
+        place = jax.lax.fori_loop(
+            0, self.search_steps, further, first
+        )  # after the last event before the moment
         taken, place = place > first, jnp.maximum(place - 1, 0)
         last = jnp.maximum(jnp.searchsorted(self.moments, at) - 1, 0)
         idle = (self.moments[last] - self.time[place]).astype(self.rates.dtype)

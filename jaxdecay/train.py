@@ -49,12 +49,12 @@ class TrainOptions:
     """Most targets of one user in a row of a batch; the past before them is never cut. Default: 64, or 256
     with an encoder; 4 in the order of time."""
     order: Order = "shuffled"
-    """Of the batches of an epoch. time: as their targets happened, so that in the first epoch each target is
-    predicted by vectors that have not seen what came after it, as when it is served; for logs of which one
-    epoch is enough."""
-    average: float | None = None
-    """Epochs that the exponential moving average of the parameters goes back; it is evaluated and kept.
-    Default: 1, or 0.05 in the order of time."""
+    """Of the batches of an epoch. time: about as their targets happened, so that in the first epoch a target
+    is predicted by vectors that have hardly seen what came after it, as when it is served. For logs of short
+    histories of which one epoch is enough: the past is read anew for every few targets."""
+    average: float = 1.0
+    """Epochs that the exponential moving average of the parameters goes back, and a twentieth of that in the
+    order of time; it is evaluated and kept."""
     validation_requests: int = 4000
     """Most validation requests used for early stopping (a seeded sample)."""
     checkpoint_steps: int | None = None
@@ -68,8 +68,8 @@ class TrainOptions:
     loss: Loss = "softmax"
     """The softmax over all items, or one over negatives drawn anew for every batch and shared by its targets
     (with the logQ correction), or binary cross-entropy against them, generalised or plain. The softmax reads
-    popularity at no more than 512 points of time, the others at the moment of each target. The intervals of
-    `half-lives` come from the softmax over all items in any case."""
+    popularity at no more than 512 points of time, the others at the moment of each target. `half-lives` are
+    refitted by the softmax over all items in any case."""
     negatives: int = 256
     """Negatives in a batch, for the losses that draw some."""
     uniform_negatives: float = 0.5
@@ -89,10 +89,8 @@ class TrainOptions:
             if getattr(self, name) is not None:
                 _expect(name, getattr(self, name), 1, whole=True)
         _expect("settle_epochs", self.settle_epochs, 0, whole=True)
-        for name in ("learning_rate", "decay_learning_rate", "weight_decay"):
+        for name in ("learning_rate", "decay_learning_rate", "weight_decay", "average"):
             _expect(name, getattr(self, name), 0)
-        if self.average is not None:
-            _expect("average", self.average, 0)
         if self.order not in get_args(Order):
             raise InputError(f"order={self.order!r}: give one of {', '.join(get_args(Order))}")
         if self.loss not in get_args(Loss):
@@ -106,9 +104,7 @@ class TrainOptions:
     @property
     def average_epochs(self) -> float:
         """What ``average`` comes to."""
-        if self.average is None:
-            return 0.05 if self.order == "time" else 1.0
-        return self.average
+        return self.average / 20 if self.order == "time" else self.average
 
     @property
     def settling(self) -> int:

@@ -92,7 +92,7 @@ def problem(seed: int = 0, *, scale: float = 1.0, dtype: Any = np.float32) -> Pr
     scorer = SparseScorer(
         array(scale * random.normal(size=(V, D))),
         array(scale * random.normal(size=V)),
-        jax.tree.map(lambda x: array(x) if x.dtype == np.float32 else x, counted.replace(halvings=5)),
+        jax.tree.map(lambda x: array(x) if x.dtype == np.float32 else x, counted.replace(search_steps=5)),
         array([softmax(one.normal(size=R + 1)) for one in (random, np.random.default_rng(seed + 100))]),
         array([0.7, 0.4]),
         jnp.asarray(np.arange(V) % 3 == 0, jnp.int32),

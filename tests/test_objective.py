@@ -108,7 +108,7 @@ def sizes(jaxpr: Any) -> set[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(("loss", "dense"), [("softmax", True), ("sampled-softmax", False), ("bce", False)])
-def test_only_the_full_softmax_computes_as_much_as_points_of_time_by_items(loss: Any, dense: bool) -> None:
+def test_losses_on_negatives_compute_nothing_for_all_items_but_their_vectors(loss: Any, dense: bool) -> None:
     items = 211
     histories = toys.log((120, 100), items=items)
     made = toys.pieces(histories, toys.spec(histories), window=128, batch_targets=256, loss=loss)
@@ -180,6 +180,12 @@ def test_a_loss_is_given_what_it_reads_alone() -> None:
     live = toys.live(toys.log((30, 40), items=9))
     of_softmax = toys.pieces(live, toys.spec(live)).constants
     of_others = toys.pieces(live, toys.spec(live), loss="sampled-softmax").constants
+    made = toys.pieces(live, toys.spec(live))
+    args = made.model, toys.random_params(made), made.batches[0]
+    with pytest.raises(InputError, match="not for a loss on negatives: assemble them with the loss"):
+        batch_loss(*args, of_softmax, GBCE, jnp.int32(0))
+    with pytest.raises(InputError, match="not for the softmax"):
+        batch_loss(*args, of_others, Objective(), None)
     assert of_softmax.tally is None is of_softmax.came
     assert of_others.shares is None is of_others.entry
     first = np.array([live.time[live.item == item].min() for item in range(9)])

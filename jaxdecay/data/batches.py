@@ -21,6 +21,7 @@ from jaxdecay.history import History, Requests
 
 _WORTH = 16_384  # padded targets saved in an epoch that a further compiled shape must be worth
 _MOMENTS = 4096  # at which what a target counts for may change: by 2 % at the shortest half-life, 0.01
+_STRETCHES = 1000  # of the log, over none of which a row in the order of time reaches
 _NO_TARGETS = (
     "nothing to learn from: no training event has a positive weight and a label other than 0, or none an item"
     " that was there before; give a later split, or more events"
@@ -133,8 +134,9 @@ class Batches:
     much later. Default: all count alike."""
 
     in_order: bool = False
-    """Whether an epoch's rows come in the order of their last events' times instead of shuffled. Within a
-    batch they share a compiled shape, so that batches of a rare one reach over a longer time."""
+    """Whether an epoch's rows come in the order of their last targets' times instead of shuffled; they then
+    end where another thousandth of all targets begins, so that none reaches over more. Within a batch rows
+    share a compiled shape, so that batches of a rare one reach over a longer time."""
 
     def __repr__(self) -> str:
         host = f"{self.host}/{self.hosts}"
@@ -182,12 +184,29 @@ class Batches:
         histories = self.histories
         first = histories.offsets[:-1]
         begin, length = _training_stretch(histories)
+        if self.in_order:
+            return self._short_rows(begin, length)
         windows = -(-length // self.window)
         user = np.repeat(np.arange(histories.users), windows)
         place = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
         end = (begin + length)[user] - place * self.window
         start = np.maximum(end - self.window, begin[user])
         return Rows(user.astype(np.int32), first[user], start, end)
+
+    def _short_rows(self, begin: np.ndarray, length: np.ndarray) -> Rows:
+        """Windows that end where another stretch of the log begins, too."""
+        histories = self.histories
+        user = np.repeat(np.arange(histories.users), length)
+        event = np.arange(len(user)) + np.repeat(begin - np.cumsum(length) + length, length)
+        time = np.asarray(histories.time)[event]
+        stretches = np.unique(np.quantile(time, np.linspace(0, 1, _STRETCHES + 1)[1:-1], method="lower"))
+        stretch = np.searchsorted(stretches, time, side="right")
+        breaks = np.flatnonzero(np.diff(user, prepend=-1) | np.diff(stretch, prepend=-1))
+        place = np.arange(len(user)) - np.repeat(breaks, np.diff(breaks, append=len(user)))
+        first = np.flatnonzero(place % self.window == 0)
+        last = np.append(first[1:], len(user)) - 1
+        own = user[first]
+        return Rows(own.astype(np.int32), histories.offsets[own], event[first], event[last] + 1)
 
     @functools.cached_property
     def buckets(self) -> list[tuple[int, int, np.ndarray]]:
@@ -229,16 +248,15 @@ class Batches:
         plan = self._plans.get(epoch)
         if plan is None:
             random, plan = np.random.default_rng([self.seed, epoch]), []
-            ended = np.asarray(self.histories.time)[self.rows.end - 1]
             for bucket, (_, _, rows) in enumerate(self.buckets):
                 size = self.rows_per_batch(bucket)
                 if self.in_order:
-                    ordered = rows[np.argsort(ended[rows], kind="stable")]
+                    ordered = rows[np.argsort(self._ended[rows], kind="stable")]
                 else:
                     ordered = random.permutation(rows)
                 plan += [(bucket, ordered[i : i + size]) for i in range(0, len(rows), size)]
             if self.in_order:
-                order = np.argsort([ended[rows].mean() for _, rows in plan], kind="stable")
+                order = np.argsort([self._ended[rows].max() for _, rows in plan], kind="stable")
             else:
                 order = random.permutation(len(plan))
             plan = [plan[i] for i in order]
@@ -246,6 +264,11 @@ class Batches:
             for old in [e for e in list(self._plans) if abs(e - epoch) > 1]:
                 self._plans.pop(old, None)
         return plan
+
+    @functools.cached_property
+    def _ended(self) -> np.ndarray:
+        """(rows,) int64 seconds of the last target of each row."""
+        return np.asarray(self.histories.time)[self.rows.end - 1]
 
     @functools.cached_property
     def _plans(self) -> dict[int, list[tuple[int, np.ndarray]]]:

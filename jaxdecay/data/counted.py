@@ -17,8 +17,8 @@ def build_tally(
     """The tally of the events strictly before ``until``, of the first ``items`` items, at half-lives in days;
     times are seconds since ``origin``. A share is still one of all items' counts.
 
-    With a relative clock nothing fades and every event comes before every moment. O(N log N) time for N
-    events, and 8 N (R + 1) bytes.
+    With a relative clock nothing fades and every event comes before every moment. For N
+    events at R half-lives 8 N (R + 1) bytes, on every device, and O(R N log N) time.
     """
     rates = 1 / (np.asarray(half_lives, np.float64) * DAY)
     kept = slice(None) if events.relative else slice(int(np.searchsorted(events.time, until)))
@@ -39,7 +39,7 @@ def build_tally(
         moments=jnp.asarray(time, jnp.int32),
         totals=jnp.asarray(_faded(time, np.zeros(len(time), np.int64), rates)),
         rates=jnp.asarray(rates, jnp.float32),
-        halvings=most.bit_length(),
+        search_steps=most.bit_length(),
     )
 
 
@@ -53,8 +53,8 @@ def _faded(time: np.ndarray, begins: np.ndarray, rates: np.ndarray) -> np.ndarra
     found = np.empty((len(rates), len(time)), np.float32)
     own = np.arange(len(time)) - begins  # how many of its stretch came before
     for row, rate in enumerate(rates):
-        counts, reach = np.ones(len(time)), 1
-        while reach <= own.max(initial=0):
+        counts, reach = np.ones(len(time)) if rate else own + 1.0, 1
+        while rate and reach <= own.max(initial=0):
             passed = np.maximum(time[reach:] - time[:-reach], 0)  # below 0 from one stretch to the next
             weights = np.where(own[reach:] >= reach, np.exp2(-rate * passed), 0.0)
             if weights.max() * len(time) < _NOTHING:
