@@ -3,9 +3,9 @@ r"""Popularity: what everybody wants at time $t$, from the catalogue's own faded
 $$ p_i(t) = \alpha \log\Bigl( \sum_r v_r\, \frac{c_{ir}(t)}{\sum_{i'} c_{i'r}(t)} + \frac{v_0}{V} \Bigr) $$
 
 The shares of the counts $c_{ir}(t)=\sum_{t_j<t} 2^{-(t-t_j)/h_r}$ at a few fixed half-lives come from
-`jaxdecay.data.catalogue`, in training on negatives from `jaxdecay.tally`; the mixture $v$ and the exponent $\alpha$ are learned, so that $\sum_r v_r
-2^{-\text{age}/h_r}$ is the kernel by which items age. Of items that training does not know nothing else is
-known either: they have a mixture and an exponent of their own.
+`jaxdecay.data.catalogue`, in training on negatives from `jaxdecay.tally`; the mixture $v$ and the exponent
+$\alpha$ are learned, so that $\sum_r v_r 2^{-\text{age}/h_r}$ is the kernel by which items age. Of items that
+training does not know nothing else is known either: they have a mixture and an exponent of their own.
 """
 
 import flax.linen as nn
