@@ -63,8 +63,8 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         asked.append(f"evidence_half_life={train.evidence_half_life:g}")
     if asked and histories.clock == "relative":
         raise InputError(
-            f"{' and '.join(asked)}: times count from each user's first event, which does not tell whose events"
-            " are the latest; leave it out"
+            f"{' and '.join(asked)}: times count from each user's first event, which does not tell whose"
+            " events are the latest; leave it out"
         )
     reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
     came = arrivals(histories)
