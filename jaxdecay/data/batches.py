@@ -21,7 +21,8 @@ from jaxdecay.history import History, Requests
 
 _WORTH = 16_384  # padded targets saved in an epoch that a further compiled shape must be worth
 _MOMENTS = 4096  # at which what a target counts for may change: by 2 % at the shortest half-life, 0.01
-_STRETCHES = 1000  # of the log, over none of which a row in the order of time reaches
+# Of the log, over none of which a row in the order of time reaches; more would leave rows with few targets.
+_STRETCHES = 100
 _NO_TARGETS = (
     "nothing to learn from: no training event has a positive weight and a label other than 0, or none an item"
     " that was there before; give a later split, or more events"
@@ -135,7 +136,7 @@ class Batches:
 
     in_order: bool = False
     """Whether an epoch's rows come in the order of their last targets' times instead of shuffled; they then
-    end where another thousandth of all targets begins, so that none reaches over more. Within a batch rows
+    end where another hundredth of all targets begins, so that none reaches over more. Within a batch rows
     share a compiled shape, so that batches of a rare one reach over a longer time."""
 
     def __repr__(self) -> str:
