@@ -21,8 +21,6 @@ from jaxdecay.history import History, Requests
 
 _WORTH = 16_384  # padded targets saved in an epoch that a further compiled shape must be worth
 _MOMENTS = 4096  # at which what a target counts for may change: by 2 % at the shortest half-life, 0.01
-# Of the log, over none of which a row in the order of time reaches; more would leave rows with few targets.
-_STRETCHES = 100
 _NO_TARGETS = (
     "nothing to learn from: no training event has a positive weight and a label other than 0, or none an item"
     " that was there before; give a later split, or more events"
@@ -135,9 +133,8 @@ class Batches:
     much later. Default: all count alike."""
 
     in_order: bool = False
-    """Whether an epoch's rows come in the order of their last targets' times instead of shuffled; they then
-    end where another hundredth of all targets begins, so that none reaches over more. Within a batch rows
-    share a compiled shape, so that batches of a rare one reach over a longer time."""
+    """Whether an epoch's rows come in the order of their last targets' times instead of shuffled: only about
+    that of all targets, for a row may reach over a long time, and so may batches of a rare compiled shape."""
 
     def __repr__(self) -> str:
         host = f"{self.host}/{self.hosts}"
@@ -185,29 +182,12 @@ class Batches:
         histories = self.histories
         first = histories.offsets[:-1]
         begin, length = _training_stretch(histories)
-        if self.in_order:
-            return self._short_rows(begin, length)
         windows = -(-length // self.window)
         user = np.repeat(np.arange(histories.users), windows)
         place = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
         end = (begin + length)[user] - place * self.window
         start = np.maximum(end - self.window, begin[user])
         return Rows(user.astype(np.int32), first[user], start, end)
-
-    def _short_rows(self, begin: np.ndarray, length: np.ndarray) -> Rows:
-        """Windows that end where another stretch of the log begins, too."""
-        histories = self.histories
-        user = np.repeat(np.arange(histories.users), length)
-        event = np.arange(len(user)) + np.repeat(begin - np.cumsum(length) + length, length)
-        time = np.asarray(histories.time)[event]
-        stretches = np.unique(np.quantile(time, np.linspace(0, 1, _STRETCHES + 1)[1:-1], method="lower"))
-        stretch = np.searchsorted(stretches, time, side="right")
-        breaks = np.flatnonzero(np.diff(user, prepend=-1) | np.diff(stretch, prepend=-1))
-        place = np.arange(len(user)) - np.repeat(breaks, np.diff(breaks, append=len(user)))
-        first = np.flatnonzero(place % self.window == 0)
-        last = np.append(first[1:], len(user)) - 1
-        own = user[first]
-        return Rows(own.astype(np.int32), histories.offsets[own], event[first], event[last] + 1)
 
     @functools.cached_property
     def buckets(self) -> list[tuple[int, int, np.ndarray]]:
@@ -257,7 +237,7 @@ class Batches:
                     ordered = random.permutation(rows)
                 plan += [(bucket, ordered[i : i + size]) for i in range(0, len(rows), size)]
             if self.in_order:
-                order = np.argsort([self._ended[rows].max() for _, rows in plan], kind="stable")
+                order = np.argsort([self._ended[rows].mean() for _, rows in plan], kind="stable")
             else:
                 order = random.permutation(len(plan))
             plan = [plan[i] for i in order]
