@@ -11,11 +11,12 @@ import optax
 
 from jaxdecay import checkpointing, distributed, loop, runs
 from jaxdecay.configure import group_levels
-from jaxdecay.data.batches import Batches, Reference
+from jaxdecay.data.batches import Batches
 from jaxdecay.data.catalogue import NEVER, Catalogue, build_catalogue, counted_live, first_seen
-from jaxdecay.data.counted import build_tally
+from jaxdecay.data.gather import Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
+from jaxdecay.data.tally import build_tally
 from jaxdecay.durations import parse_prior
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rank_requests

@@ -11,7 +11,7 @@ from jaxdecay import distributed, loop, runs
 from jaxdecay.assembly import assemble, validation
 from jaxdecay.configure import configure
 from jaxdecay.crossvalidate import choose_half_life
-from jaxdecay.data.batches import Reference
+from jaxdecay.data.gather import Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.distributed import MeshOptions
 from jaxdecay.errors import InputError

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdecay.data.batches import Reference, Rows, gather
 from jaxdecay.data.catalogue import Catalogue, counted_live, first_seen, known_before
+from jaxdecay.data.gather import Reference, Rows, gather
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.heads.revisit import with_excitation

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jaxdecay.data.batches import Reference
+from jaxdecay.data.gather import Reference
 from jaxdecay.errors import InputError
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.spec import Spec, Table

@@ -23,7 +23,7 @@ _TOGETHER = 1 << 16  # pairs that are looked up at a time: what the caches hold
 
 
 class Tally(flax.struct.PyTreeNode):
-    """The faded counts after each event at R half-lives; `jaxdecay.data.counted.build_tally` makes it."""
+    """The faded counts after each event at R half-lives; `jaxdecay.data.tally.build_tally` makes it."""
 
     time: Int[Array, " n"]
     """int32 seconds of the N events of V items, one item after the other, ascending for each."""

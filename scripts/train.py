@@ -19,7 +19,8 @@ import tyro
 from jaxdecay import distributed
 from jaxdecay.assembly import arrivals, catalogue_of, entry, ndcg_at_10
 from jaxdecay.configure import configure
-from jaxdecay.data.batches import Batch, Batches, Reference
+from jaxdecay.data.batches import Batch, Batches
+from jaxdecay.data.gather import Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests, sample
 from jaxdecay.layout import Layout

@@ -11,9 +11,10 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdecay.data.batches import Batch, Batches, Reference
+from jaxdecay.data.batches import Batch, Batches
 from jaxdecay.data.buckets import least_padding
 from jaxdecay.data.catalogue import build_catalogue
+from jaxdecay.data.gather import Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 

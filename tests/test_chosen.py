@@ -6,8 +6,9 @@ import pytest
 import toys
 
 from jaxdecay.baselines.counts import visible
-from jaxdecay.data.batches import Batches, Reference
+from jaxdecay.data.batches import Batches
 from jaxdecay.data.catalogue import build_catalogue, first_seen, timeline
+from jaxdecay.data.gather import Reference
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests
 from jaxdecay.errors import InputError

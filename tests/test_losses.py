@@ -13,7 +13,7 @@ from scipy.special import expit, softmax
 
 from jaxdecay import losses
 from jaxdecay.data.catalogue import Timeline
-from jaxdecay.data.counted import build_tally
+from jaxdecay.data.tally import build_tally
 from jaxdecay.errors import InputError
 from jaxdecay.heads.popularity import popularity
 from jaxdecay.losses import Negatives, draw

@@ -11,7 +11,8 @@ import pytest
 import toys
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay.data.batches import Batch, Batches, Rows, gather
+from jaxdecay.data.batches import Batch, Batches
+from jaxdecay.data.gather import Rows, gather
 from jaxdecay.errors import InputError
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.model import Interest

@@ -35,7 +35,16 @@ FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.spl
 
 # What a machine that only trains need not have (floors 1 to 3, and the modules named here).
 TRAINING = {
-    *("data.histories", "data.catalogue", "data.batches", "data.requests", "train", "optimizer", "configure"),
+    *(
+        "data.histories",
+        "data.catalogue",
+        "data.batches",
+        "data.gather",
+        "data.requests",
+        "train",
+        "optimizer",
+        "configure",
+    ),
     *("objective", "loop", "assembly", "runs", "checkpointing", "predict", "evaluate", "baselines"),
     "model_options",
 }

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdecay.data.catalogue import DAY, Timeline, build_catalogue, timeline
-from jaxdecay.data.counted import build_tally
 from jaxdecay.data.histories import Histories
+from jaxdecay.data.tally import build_tally
 from jaxdecay.tally import Tally
 
 HALF_LIVES = (0.01, 3.0, np.inf)
