@@ -39,8 +39,10 @@ def half_lives(
     Args:
         bootstrap: refits; 0 gives no intervals (null), as where half-lives were not learned or never come.
             Half-lives are then those of the trained parameters as they are, not of the refit that counts
-            every user once: that one has gone five steps further, and differs by a few per cent.
-        report: called with {"pass": i, "passs": n} before each pass over the log.
+            every user once: that one has gone five steps further, and differs by a few per cent. The refit is
+            by the full softmax, whose popularity is that of at most 512 points of time: after training on
+            negatives, where items come and go between two points, popularity's may differ by more.
+        report: called with {"sweep": i, "sweeps": n} before each pass over the log.
     """
     if bootstrap == 1 or bootstrap < 0:
         raise InputError(
