@@ -252,7 +252,7 @@ def test_every_trained_system_has_as_many_candidates():
         if entry.kind in ("peer", "model"):
             for budget in (1, len(GRID)):
                 found = systems.configurations(entry, clock="utc", budget=budget)
-                assert len(found) == min(budget, 3 if entry.name == "no encoder" else budget), entry.name
+                assert len(found) == budget, entry.name
 
 
 def test_an_ablation_changes_what_it_says_and_nothing_else():
