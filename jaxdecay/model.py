@@ -193,7 +193,14 @@ class Interest(nn.Module):
     def _ages(self, history: History, requests: Requests, past: int) -> readout.Ages:
         """Training asks at each of the last events, in their order; serving (``past`` all) asks after all
         of them."""
-        return readout.ages(history.time, history.mask, requests.at, requests.seen, past=past)
+        return readout.ages(
+            history.time,
+            history.mask,
+            requests.at,
+            requests.seen,
+            past=past,
+            in_turn=past < history.item.shape[0],
+        )
 
     def _writes(self, bank: Bank, history: History, items: Items) -> Float[Array, "n c"]:
         return bank.write_weights(items.index[history.item], items.group[history.item], history.behaviour)

@@ -9,7 +9,8 @@ The curves are those of a `jaxdecay.basis.Basis`, or modes, each a curve of its 
 A history of N events comes in two parts: the first P events, seen by every request, are summed into one
 state per mode (linear in P); the last W events are seen by a request only if they came earlier in row
 order, and are read pair by pair, by their curves at exact ages. Training reads at all W positions at
-once; serving has W = 0. Nothing is ever truncated: P is the whole past.
+once, in turn: where they are many, by states too, linear in W (`jaxdecay.inorder`); serving has W = 0.
+Nothing is ever truncated: P is the whole past.
 
 One user, no batch axis; times are int32 seconds on one clock and are differenced as integers. What is
 written must be finite, in masked rows too: they are given the weight 0.
@@ -21,8 +22,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdecay import inorder
 from jaxdecay.basis import Basis
 from jaxdecay.modes import EXACT, Modes, whole
+
+_PAIRS = 64  # requests in turn up to which pairs are cheaper than states
 
 
 class Ages(NamedTuple):
@@ -37,6 +41,8 @@ class Ages(NamedTuple):
     """Age of each of the last W events at each request, 0 where it is not visible."""
     past_visible: Bool[Array, " p"]
     near_visible: Bool[Array, "r w"]
+    turns: inorder.Turns | None = None
+    """In place of the two above, which then have a W of 0: the last W events, and a request before each."""
 
 
 def ages(
@@ -46,15 +52,21 @@ def ages(
     seen: Int[Array, " r"],
     *,
     past: int,
+    in_turn: bool = False,
 ) -> Ages:
     """Ages of a history's events at each request.
 
     ``time`` seconds, ascending where ``mask``; the first ``past`` events are padded on the left, the others
     on the right. Request ``r`` happens at ``at[r]`` seconds and sees the whole past and the first
-    ``seen[r]`` of the other events.
+    ``seen[r]`` of the other events. ``in_turn`` says that there is one before each of these, which sees those
+    before it and happens between the last of them and its own: then what is long is read by states, not
+    pairs.
     """
 
-    pivot = time[past - 1] if past else at[0]
+    pivot, turns = time[past - 1] if past else at[0], None
+    if in_turn and len(at) > _PAIRS:
+        turns = inorder.Turns(time[past:] - pivot, at - pivot, mask[past:])
+        time, mask = time[:past], mask[:past]
     place = jnp.arange(time.shape[0] - past, dtype=seen.dtype)
     near_visible = (place[None] < seen[:, None]) & mask[None, past:]
     return Ages(
@@ -63,6 +75,7 @@ def ages(
         near=jnp.where(near_visible, whole(at[:, None] - time[None, past:]), 0),
         past_visible=mask[:past],
         near_visible=near_visible,
+        turns=turns,
     )
 
 
@@ -83,19 +96,25 @@ def read(
     if ages.near.shape[1]:
         kernel = jnp.einsum("rc,wc,rwc->rw", reads, writes[past:], basis.curves(ages.near), precision=EXACT)
         faded = faded + jnp.matmul(jnp.where(ages.near_visible, kernel, 0.0), values[past:], precision=EXACT)
+    if ages.turns is not None:
+        faded = faded + inorder.read(basis, writes[past:], values[past:], reads, ages.turns)
     return faded
 
 
 def read_own(
     basis: Basis | Modes,
     writes: Float[Array, "n c"],
-    same: Bool[Array, "r n"],
+    item: Int[Array, " n"],
     reads: Float[Array, "r c"],
+    asked: Int[Array, " r"],
     ages: Ages,
 ) -> Float[Array, " r"]:
-    """As `read`, but each request sums only the events that ``same`` picks for it (for instance those of
-    one item)."""
+    """How much of the events of one item is left for each request: of the one that it has ``asked`` for."""
     past = ages.past.shape[0]
+    if ages.turns is not None:
+        item = jnp.concatenate([jnp.where(ages.past_visible, item[:past], -1), item[past:]])
+        return inorder.read_own(basis, writes, item, reads, asked, -ages.past, ages.turns)
+    same = item[None] == asked[:, None]
     kernel = jnp.einsum("rc,wc,rwc->rw", reads, writes[past:], basis.curves(ages.near), precision=EXACT)
     total = jnp.where(ages.near_visible & same[:, past:], kernel, 0.0).sum(-1)
     if not past:
@@ -121,9 +140,12 @@ def kernel(
 def mass(modes: Modes, ages: Ages) -> Float[Array, "r m"]:
     """How many events each mode still holds at each request: its state when every event writes a 1 with
     weight 1."""
-    near = jnp.einsum(
-        "rw,rwm->rm", ages.near_visible.astype(modes.rate.dtype), modes.curves(ages.near), precision=EXACT
-    )
+    if ages.turns is not None:
+        near = inorder.mass(modes, ages.turns)
+    else:
+        near = jnp.einsum(
+            "rw,rwm->rm", ages.near_visible.astype(modes.rate.dtype), modes.curves(ages.near), precision=EXACT
+        )
     if not ages.past.shape[0]:
         return near
     state = jnp.einsum(

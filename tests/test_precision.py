@@ -23,10 +23,10 @@ WRITES = jnp.ones((LENGTH, CURVES))
 def read(values: jax.Array) -> Any:
     ages = readout.ages(TIME, TIME >= 0, TIME[4:], jnp.arange(2), past=4)
     reads = WRITES[4:]
-    same = jnp.ones((2, LENGTH), bool)
+    item = jnp.zeros(LENGTH, jnp.int32)
     return (
         readout.read(MODES, WRITES, values, reads, ages),
-        readout.read_own(MODES, values[:, :CURVES], same, reads, ages),
+        readout.read_own(MODES, values[:, :CURVES], item, reads, item[:2], ages),
         readout.kernel(MODES, values[:, :CURVES], reads, ages),
         readout.mass(MODES, ages) * values.sum(),
     )

@@ -32,7 +32,12 @@ class Case(NamedTuple):
     writes: Any
     values: Any
     reads: Any
-    same: Any
+    item: Any
+    asked: Any
+
+    @property
+    def same(self) -> Any:
+        return self.item[None] == self.asked[:, None]
 
 
 def case(seed: int, past: int) -> Case:
@@ -54,7 +59,8 @@ def case(seed: int, past: int) -> Case:
         random.normal(size=(N, M)).astype(np.float32),
         random.normal(size=(N, D)).astype(np.float32),
         random.normal(size=(R, M)).astype(np.float32),
-        random.random((R, N)) < 0.5,
+        random.integers(0, 2, N).astype(np.int32),
+        random.integers(0, 2, R).astype(np.int32),
     )
 
 
@@ -64,7 +70,7 @@ def everything(frequency: Any, case: Case, *, past: int) -> dict[str, jax.Array]
     ages = readout.ages(case.time, case.mask, case.at, case.seen, past=past)
     return {
         "read": readout.read(modes, case.writes, case.values, case.reads, ages),
-        "own": readout.read_own(modes, case.writes, case.same, case.reads, ages),
+        "own": readout.read_own(modes, case.writes, case.item, case.reads, case.asked, ages),
         "kernel": readout.kernel(modes, case.writes, case.reads, ages),
         "mass": readout.mass(modes, ages),
     }
@@ -146,7 +152,7 @@ def test_what_padding_holds_changes_nothing_at_all(frequency: np.ndarray | None,
         time=np.where(there.mask, there.time, random.integers(-(10**9), 10**9, N)).astype(np.int32),
         writes=np.where(row, np.float32(1e6), there.writes),
         values=np.where(row, np.float32(-1e6), there.values),
-        same=there.same | ~there.mask,
+        item=np.where(there.mask, there.item, 1),
     )
     found = everything(frequency, other, past=6)
     for name, value in everything(frequency, there, past=6).items():
@@ -157,13 +163,12 @@ def test_what_padding_holds_changes_nothing_at_all(frequency: np.ndarray | None,
 @settings(max_examples=10)
 def test_the_amount_of_padding_changes_nothing(seed: int) -> None:
     there = case(seed, 6)
-    ends = {"time": (2, 3), "mask": (2, 3), "writes": (2, 3), "values": (2, 3)}
+    ends = dict.fromkeys(("time", "mask", "writes", "values", "item"), (2, 3))
     wider = {
         name: np.pad(getattr(there, name), [ends[name]] + [(0, 0)] * (getattr(there, name).ndim - 1))
         for name in ends
     }
-    same = np.pad(there.same, ((0, 0), (2, 3)))
-    found = everything(FREQUENCY, there._replace(**wider, same=same), past=8)
+    found = everything(FREQUENCY, there._replace(**wider), past=8)
     tolerance = 1e-6 * double_loop(FREQUENCY, there, past=6)["scale"]
     for name, value in everything(FREQUENCY, there, past=6).items():
         cut = found[name][:, 2:-3] if name == "kernel" else found[name]
@@ -181,15 +186,15 @@ def test_a_basis_reads_by_its_curves_wherever_the_past_ends(past: int, sharpness
     fade = np.exp(-np.array([0.0, 0.3, 0.02, 0.1]) * age[..., None])
     fade[..., 2:] *= (0.5 + 0.5 * np.cos(2 * np.pi * age[..., None] / [1.0, 7.0])) ** sharpness
     kernel = np.where(visible, np.einsum("rc,nc,rnc->rn", reads, writes, fade), 0.0)
-    given = jax.tree.map(jnp.asarray, (writes, there.values, there.same, reads))
+    given = jax.tree.map(jnp.asarray, (writes, there.values, there.item, reads, there.asked))
     ages = readout.ages(*map(jnp.asarray, there[:4]), past=past)
 
     @jax.jit
-    def found(writes: Any, values: Any, same: Any, reads: Any) -> tuple[Any, ...]:
+    def found(writes: Any, values: Any, item: Any, reads: Any, asked: Any) -> tuple[Any, ...]:
         return (
             readout.kernel(basis, writes, reads, ages),
             readout.read(basis, writes, values, reads, ages),
-            readout.read_own(basis, writes, same, reads, ages),
+            readout.read_own(basis, writes, item, reads, asked, ages),
         )
 
     expected = kernel, kernel @ there.values.astype(float), (kernel * there.same).sum(1)
@@ -224,12 +229,12 @@ def test_slopes_are_finite_and_exactly_zero_towards_padding_and_what_comes_later
     mask = np.arange(N) != (0 if past else N - 1)
     there = there._replace(mask=mask, seen=np.arange(R, dtype=np.int32))
     visible = mask & (np.arange(N) < past + there.seen[:, None])
-    there, everywhere = jax.tree.map(jnp.asarray, (there, np.ones((R, N), bool)))
+    there = jax.tree.map(jnp.asarray, there._replace(item=np.zeros(N, np.int32), asked=np.zeros(R, np.int32)))
 
     def own_and_read(rate: Any, writes: Any, values: Any) -> tuple[Any, Any]:
         ages = readout.ages(there.time, there.mask, there.at, there.seen, past=past)
         modes = Modes(rate, None if frequency is None else jnp.asarray(frequency))
-        own = readout.read_own(modes, writes, everywhere, there.reads, ages)
+        own = readout.read_own(modes, writes, there.item, there.reads, there.asked, ages)
         return readout.read(modes, writes, values, there.reads, ages), own
 
     slopes = jax.jit(jax.jacrev(own_and_read, (0, 1, 2)))(jnp.asarray(RATE), there.writes, there.values)

@@ -70,15 +70,13 @@ class Revisit(nn.Module):
     ) -> tuple[Float[Array, " r"], Float[Array, " r"]]:
         """The faded count of each request's target item, and that of all items together (never negative)."""
         basis, (writes, reads) = self.decay.basis(), kernel_weights
-        same = history.item[None] == target[:, None]
-        own = readout.read_own(basis, writes, same, reads, ages)
+        own = readout.read_own(basis, writes, history.item, reads, target, ages)
         everything = readout.read(basis, writes, jnp.ones((writes.shape[0], 1), jnp.float32), reads, ages)[
             :, 0
         ]
         if self.recovery:
             last, left = self.satiated(history, requests, ages)
-            same = history.item[None] == last[:, None]
-            everything -= (1.0 - left) * readout.read_own(basis, writes, same, reads, ages)
+            everything -= (1.0 - left) * readout.read_own(basis, writes, history.item, reads, last, ages)
             own *= jnp.where(target == last, left, 1.0)
         return jnp.maximum(own, 0.0), jnp.maximum(everything, 0.0)
 

@@ -1,0 +1,109 @@
+"""Reads in turn, linear in the window, against the same pair by pair."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdecay import readout
+from jaxdecay.basis import Basis
+from jaxdecay.modes import Modes
+
+PAST, WINDOW, CURVES, WIDTH, ITEMS = 9, 80, 4, 3, 5
+RATE = jnp.array([0.0, 0.3, 0.02, 0.1])
+BASES = {
+    "real": Modes(RATE),
+    "all oscillate": Modes(RATE, jnp.array([0.9, 0.4, 2.0, 0.1])),
+    "rhythms": Basis(RATE, jnp.array([1.0, 7.0]), (4, 1)),
+}
+
+
+def given(seed: int, past: int) -> dict[str, Any]:
+    """A history with padding on both sides, half of its gaps 0, and requests between the event before and
+    their own."""
+    random, length = np.random.default_rng(seed), past + WINDOW
+    mask = (np.arange(length) >= min(2, past)) & (np.arange(length) < length - 3)
+    gap = np.where(random.random(length) < 0.5, 0, random.integers(1, 20 * 86_400, length))
+    time = np.cumsum(gap) + 10**8
+    before = np.append(time[:1], time[:-1])[past:]
+    at = np.where(random.random(WINDOW) < 0.5, time[past:], before)
+    nonsense = random.integers(-(10**9), 10**9, length)
+    return {
+        "time": np.where(mask, time, nonsense).astype(np.int32),
+        "mask": mask,
+        "at": np.where(mask[past:], at, nonsense[past:]).astype(np.int32),
+        "writes": random.random((length, CURVES), np.float32),
+        "values": random.normal(size=(length, WIDTH)).astype(np.float32),
+        "reads": random.random((WINDOW, CURVES), np.float32),
+        "item": random.integers(0, ITEMS, length).astype(np.int32),
+        "asked": random.integers(0, ITEMS + 1, WINDOW).astype(np.int32),
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("past", "in_turn"))
+def reads(basis: Any, given: dict[str, Any], *, past: int, in_turn: bool) -> dict[str, jax.Array]:
+    seen = jnp.arange(WINDOW, dtype=jnp.int32)
+    ages = readout.ages(given["time"], given["mask"], given["at"], seen, past=past, in_turn=in_turn)
+    assert (ages.near.shape[1] == 0) == in_turn  # else nothing would be compared
+    writes, values, taken = (given[name] for name in ("writes", "values", "reads"))
+    found = {
+        "read": readout.read(basis, writes, values, taken, ages),
+        "own": readout.read_own(basis, writes, given["item"], taken, given["asked"], ages),
+        "mass": readout.mass(basis.modes(), ages),
+    }
+    return {
+        name: jnp.where(given["mask"][past:, None], x.reshape(WINDOW, -1), 0.0) for name, x in found.items()
+    }
+
+
+@pytest.mark.parametrize("past", [0, PAST])
+@pytest.mark.parametrize("basis", BASES.values(), ids=BASES)
+def test_reads_in_turn_are_those_of_pairs(basis: Any, past: int) -> None:
+    for seed in range(5):
+        case = given(seed, past)
+        pairs, turns = (reads(basis, case, past=past, in_turn=in_turn) for in_turn in (False, True))
+        for name in pairs:
+            np.testing.assert_allclose(turns[name], pairs[name], atol=1e-4, rtol=1e-4, err_msg=name)
+            assert np.abs(pairs[name]).max() > 0.1, name
+
+
+@pytest.mark.parametrize("past", [0, PAST])
+def test_slopes_in_turn_are_those_of_pairs(past: int) -> None:
+    case, basis = given(7, past), BASES["rhythms"]
+    towards = np.random.default_rng(0)
+
+    def slopes(in_turn: bool) -> Any:
+        weights = {"read": WIDTH, "own": 1}
+        by = {name: towards.normal(size=(WINDOW, width)) for name, width in weights.items()}
+
+        def total(rate: Any, period: Any, smooth: dict[str, Any]) -> Any:
+            curves = basis.replace(rate=rate, period=period)
+            found = reads(curves, case | smooth, past=past, in_turn=in_turn)
+            return sum((by[name] * found[name]).sum() for name in by)
+
+        smooth = {name: case[name] for name in ("writes", "values", "reads")}
+        return jax.grad(total, (0, 1, 2))(basis.rate, basis.period, smooth)
+
+    towards = np.random.default_rng(0)
+    pairs = slopes(False)
+    towards = np.random.default_rng(0)
+    turns = slopes(True)
+    for one, other in zip(jax.tree.leaves(turns), jax.tree.leaves(pairs), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())
+
+
+def test_nothing_flows_back_from_what_comes_later_or_is_padding() -> None:
+    case = given(3, PAST) | {"item": np.zeros(PAST + WINDOW, np.int32), "asked": np.zeros(WINDOW, np.int32)}
+    row = 40
+
+    def one(writes: Any, values: Any) -> Any:
+        found = reads(BASES["real"], case | {"writes": writes, "values": values}, past=PAST, in_turn=True)
+        return found["read"][row].sum() + found["own"][row].sum()
+
+    of_writes, of_values = jax.grad(one, (0, 1))(case["writes"], case["values"])
+    visible = case["mask"] & (np.arange(PAST + WINDOW) < PAST + row)
+    np.testing.assert_array_equal(np.abs(of_writes).sum(1) != 0, visible)
+    np.testing.assert_array_equal(np.abs(of_values).sum(1) != 0, visible)
