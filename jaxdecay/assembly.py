@@ -30,9 +30,8 @@ from jaxdecay.priors import half_life_priors
 from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
 
-# Targets of one user in a row: pairs of them cost little, and an encoder reads the past anew for each row.
-# In the order of time its targets are to lie close together.
-_SHORT, _LONG, _CLOSE = 64, 256, 4
+# Targets of one user in a row. In the order of time they are to lie close together.
+_SHORT, _LONG, _LONGEST, _CLOSE = 64, 256, 4096, 4
 _GRID = 512  # points of the catalogue's time grid that training reads at each step
 
 
@@ -73,7 +72,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         histories,
         catalogue,
         reference,
-        window=train.window or _window(spec, train),
+        window=train.window or _window(histories, spec, train),
         tokens=train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096)),
         seed=train.seed,
         epochs=train.epochs + train.settling,
@@ -99,10 +98,15 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
 
 
-def _window(spec: Spec, train: TrainOptions) -> int:
+def _window(histories: Histories, spec: Spec, train: TrainOptions) -> int:
+    """Targets of a row: few keep batches mixed and padding low, but each row reads its whole past anew. So
+    they grow with the histories, and what a target costs does not; an encoder costs more than a read."""
     if train.order == "time":
         return _CLOSE
-    return _LONG if spec.encoder.blocks else _SHORT
+    least, share = (_LONG, 4) if spec.encoder.blocks else (_SHORT, 16)
+    lengths = np.bincount(histories.user()[histories.part == 0]).astype(np.float64)
+    typical = np.square(lengths).sum() / max(lengths.sum(), 1)  # of the history that an event stands in
+    return int(np.clip(2 ** np.round(np.log2(max(typical / share, 1))), least, _LONGEST))
 
 
 def _popular(

@@ -11,7 +11,8 @@ different days need no scoring again.
 (novelties), (warm); ``ndcg@10 (time withheld)``), value, low, high (95 % over users), seconds and peak_mib of
 training (means over seeds); and group, time, seeds, seed_low, seed_high (their range), difference,
 difference_low, difference_high (system minus flagship, paired over users), events_per_second, parameters,
-validation, candidates, tuning_seconds, configuration, versions, device, and reach (by peer: its best
+validation, candidates, tuning_seconds, configuration, versions, device, cores that training could use,
+requests_without_a_list (misses, where lists are somebody else's), and reach (by peer: its best
 validation NDCG@10, its seconds to there, and the seconds of this system to be as good). The seconds of a
 model are all from loading to the last checkpoint, with compiling and validating; those of a peer are of
 fitting alone, which favours the peer.
@@ -29,6 +30,7 @@ from typing import Any
 
 import tyro
 from board.logs import KNOWN, Board, board, find
+from board.overrides import parse_overrides
 from board.plan import Plan, fill, overview
 from board.rows import rows
 from board.show import markdown, plot, table_of
@@ -36,8 +38,6 @@ from board.systems import Entry, choose, listed_entries
 
 from jaxdecay.data.times import Clock
 from jaxdecay.errors import InputError
-from jaxdecay.model_options import ModelOptions
-from jaxdecay.train import TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,9 @@ class Options:
 
 def main(options: Options) -> int:
     """Fills the table and writes it; 0, or 2 if a system could not be made."""
-    plan = Plan(options.cache, options.budget, options.seeds, options.venv, _overrides(options.override), say)
+    plan = Plan(
+        options.cache, options.budget, options.seeds, options.venv, parse_overrides(options.override), say
+    )
     for name in ("budget", "seeds", "bootstrap", "max_requests"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: give at least 1")
@@ -120,37 +122,19 @@ def _entries(options: Options) -> list[Entry]:
 
 
 def _boards(options: Options) -> list[Board]:
-    boards = []
+    boards, files = [], {}
     for log in options.logs:
         name, file = find(log, options.data)
+        if files.setdefault(name, file.resolve()) != file.resolve():
+            raise InputError(
+                f"--logs: {files[name]} and {file.resolve()} are both called {name!r}; rename one"
+            )
         known = KNOWN[name].protocols if name in KNOWN else ("global-time",)
         for protocol in options.protocol or known:
             boards.append(
                 board(name, file, protocol, options.cache, clock=options.clock, most=options.max_requests)
             )
     return boards
-
-
-def _overrides(words: tuple[str, ...]) -> dict[str, Any]:
-    """NAME=VALUE words; a value is JSON or else text. Raises InputError for a name that is no option."""
-    found: dict[str, Any] = {}
-    model, train = ({field.name for field in dataclasses.fields(one)} for one in (ModelOptions, TrainOptions))
-    known = model | {f"train.{name}" for name in train - {"seed"}}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(f"--override {word}: give NAME=VALUE, such as features=8 or train.epochs=2")
-        name = name.replace("-", "_")
-        if name not in known and not name.startswith("peer."):
-            raise InputError(
-                f"--override {word}: {name} is no option of models; give one, train.NAME or peer.NAME"
-            )
-        try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
-        found[name] = tuple(parsed) if isinstance(parsed, list) else parsed
-    return found
 
 
 def _write(options: Options, written: list[dict[str, Any]], texts: list[str]) -> None:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toys
 
 from jaxdecay import readout
 from jaxdecay.basis import Basis
@@ -107,3 +108,13 @@ def test_nothing_flows_back_from_what_comes_later_or_is_padding() -> None:
     visible = case["mask"] & (np.arange(PAST + WINDOW) < PAST + row)
     np.testing.assert_array_equal(np.abs(of_writes).sum(1) != 0, visible)
     np.testing.assert_array_equal(np.abs(of_values).sum(1) != 0, visible)
+
+
+def test_windows_grow_with_the_histories_unless_told_otherwise() -> None:
+    def window(length: int, **options: Any) -> int:
+        histories = toys.log((length,))
+        return toys.pieces(histories, toys.bare(histories), **options).batches.window
+
+    assert window(10) == 64
+    assert window(1600) == 128  # 1600 / 16 is 100
+    assert window(1600, window=7) == 7

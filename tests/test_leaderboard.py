@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 import rectools_sasrec
-from board import logs, plan, rows, stored, systems, trials, work
+from board import logs, overrides, plan, rows, show, stored, systems, trials, work
+from board.overrides import parse_overrides
 from board.plan import Failed, Plan, Standing, _more_seeds, fill
 from board.systems import ENTRIES, FLAGSHIP, GRID, Entry
 from leaderboard import Options
@@ -103,10 +104,11 @@ def table(log: Path, cache: Path, lists: Path) -> dict[tuple[str, str], dict[str
     out = cache / "board.json"
     chosen = options(
         log, cache, systems=(FLAGSHIP, "no decay", "popularity"), lists=(f"{HAND}={lists}",), json=out,
-        markdown=cache / "board.md",
+        markdown=cache / "board.md", plot=cache / "board.png",
     )  # fmt: skip
     with mock.patch.object(Plan, "_run", run):
         assert leaderboard.main(chosen) == 0
+    assert (cache / "board.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads(out.read_text())
     assert len({(row["system"], row["metric"]) for row in found}) == len(found)
     return {(row["system"], row["metric"]): row for row in found}
@@ -192,8 +194,22 @@ def test_wrong_lists_are_refused_by_row_and_the_rest_stands(table, log, cache, l
         ({"protocol": ("random",)}, "--protocol 'random': give one of"),
         ({"lists": ("file.parquet",)}, "--lists 'file.parquet': give NAME=FILE"),
         ({"lists": (f"{FLAGSHIP}=x",)}, "is a system of the table"),
+        ({"lists": ("theirs=x", "theirs=y")}, "there is a 'theirs' already"),
         ({"override": ("features",)}, "--override features: give NAME=VALUE"),
         ({"override": ("widths=3",), "systems": (FLAGSHIP,)}, "widths is no option"),
+        (
+            {"override": ("featurs=3",)},
+            "no option; give one of models, train.NAME or peer.NAME; perhaps features",
+        ),
+        ({"override": ("features=eight",)}, "--override features=eight: "),
+        ({"override": ("popularity=no",)}, "--override popularity=no: give true or false"),
+        ({"override": ("train.epochs=lots",)}, "--override train.epochs=lots: "),
+        ({"override": ("train.seed=1",)}, "train.seed is no option"),
+        (
+            {"override": ("peer.lenght=20",)},
+            "peer.lenght is no option; give one of models, train.NAME or peer.NAME; perhaps peer.length",
+        ),
+        ({"override": ("peer.model=hstu",)}, "peer.model is no option"),
         ({"budget": 0}, "--budget 0: give at least 1"),
         ({"max_requests": 0}, "--max-requests 0: give at least 1"),
         ({"bootstrap": 0}, "--bootstrap 0: give at least 1"),
@@ -204,6 +220,39 @@ def test_options_that_cannot_be_used(log, cache, changes, fault, capsys):
     assert leaderboard.run(options(log, cache, list=True, **changes)) == 2
     assert signal.signal(signal.SIGTERM, before) is not before
     assert fault in capsys.readouterr().err
+
+
+def test_two_logs_of_one_name_are_refused_in_one_table_and_apart_in_the_cache(log, cache, board, capsys):
+    other = log.parent.parent / "other" / "small" / "events.parquet"
+    other.parent.mkdir(parents=True)
+    pl.read_parquet(log).head(500).write_parquet(other)
+    assert leaderboard.run(options(log, cache, logs=(str(log), str(other)), list=True)) == 2
+    assert "are both called 'small'; rename one" in capsys.readouterr().err
+    assert logs.board("small", other, "leave-one-out", cache, clock=None, most=None).folder != board.folder
+
+
+def test_overrides_are_what_the_command_line_would_make_of_them():
+    words = (
+        "preset=base", "popularity=false", 'periods=["1d", "7d"]', "half-life-prior=[]", "features=8",
+        "train.evidence_half_life=0.5", "train.loss=bce", "train.window=null", "peer.length=20",
+    )  # fmt: skip
+    assert parse_overrides(words) == {
+        "preset": "base", "popularity": False, "periods": ("1d", "7d"), "half_life_prior": (), "features": 8,
+        "train.evidence_half_life": 0.5, "train.loss": "bce", "train.window": None, "peer.length": 20,
+    }  # fmt: skip
+
+
+def test_overrides_of_peers_are_options_of_their_script():
+    source = Path(rectools_sasrec.__file__).with_name("rectools_rank.py").read_text()
+    assert [name for name in overrides.PEER if f'add("--{name}"' not in source] == []
+
+
+def test_requests_without_a_list_are_told(board, table):
+    found = [row for row in table.values() if row["system"] == HAND]
+    facts = {"requests_without_a_list": 3, "reach": {}}
+    told = show.markdown(board, [{**row, **facts} for row in found])
+    assert f"{HAND} has no list for 3 of the {len(board.test)} requests: misses." in told
+    assert "has no list" not in show.markdown(board, found)
 
 
 def test_an_ablation_of_what_is_not_there_is_left_out(table, log, cache, capsys):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Board:
 def find(log: str, data: Path) -> tuple[str, Path]:
     """Name and file of a log given by name (a folder of ``data``) or by path."""
     path = Path(log)
-    if path.suffix or path.is_file():
+    if path.is_file() or (path.suffix and not path.is_dir()):
         if not path.is_file():
             raise InputError(f"--logs {log}: no such file; give the path of a log, or a folder of {data}")
         return (path.parent.resolve().name if path.stem == "events" else path.stem), path
@@ -110,7 +111,8 @@ def board(
     if protocol not in PROTOCOLS:
         raise InputError(f"--protocol {protocol!r}: give one of {', '.join(PROTOCOLS)}")
     clock = clock or KNOWN.get(log, Known(())).clock
-    found = Board(log, protocol, cache / "logs" / f"{log}-{protocol}", most)
+    place = blake2b(str(file.resolve()).encode(), digest_size=4).hexdigest()
+    found = Board(log, protocol, cache / "logs" / f"{log}-{protocol}-{place}", most)
     state, items = file.stat(), _beside(file)
     frame, options = _source(file, protocol, clock)
     source = {
@@ -152,7 +154,13 @@ def _source(file: Path, protocol: str, clock: Clock) -> tuple[Any, PrepareOption
 
 
 def _parquet(file: Path, column: str) -> pl.DataFrame:
-    frame = pl.read_parquet(file, glob=False)
+    try:
+        frame = pl.read_parquet(file, glob=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise InputError(
+            f"{file}: is no Parquet file ({type(error).__name__}), which this protocol needs; write it"
+            " as one, or use another --protocol"
+        ) from None
     for name in ("user_id", "item_id", "timestamp", column):
         if name not in frame.columns:
             raise InputError(

@@ -142,6 +142,8 @@ def _facts(standing: Standing) -> Row:
         "configuration": standing.trials[0].configuration,
         "versions": first.get("versions", {}),
         "device": first.get("device"),
+        "cores": first.get("cores"),
+        "requests_without_a_list": first.get("settings", {}).get("requests_without_a_list"),
     }
 
 

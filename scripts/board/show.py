@@ -27,7 +27,7 @@ def markdown(board: Board, rows: Sequence[Row]) -> str:
     """One board: how it was judged, how good the systems are, and what they cost."""
     table = table_of(rows)
     parts = [f"### {board.log}, {board.protocol}", "", protocol(board), ""]
-    parts += [*quality(table), "", *cost(table), "", _versions(rows)]
+    parts += [*quality(table), *_unlisted(table, len(board.test)), "", *cost(table), "", _versions(rows)]
     return "\n".join(parts) + "\n"
 
 
@@ -69,23 +69,28 @@ def cost(table: Table) -> Iterator[str]:
     for row in facts.values():
         peers |= row["reach"]
     heads = [
-        "system",
-        "seconds",
-        "tuning, seconds",
-        "peak MiB",
-        "events/s",
-        "parameters",
+        "system", "seconds", "tuning, seconds", "cores", "peak MiB", "events/s", "parameters",
         "validation NDCG@10",
-    ]
+    ]  # fmt: skip
     yield from _head(
         [*heads, *(f"seconds to the best of {name} ({one['ndcg']:.4f})" for name, one in peers.items())]
     )
     for name, row in facts.items():
-        keys = ("seconds", "tuning_seconds", "peak_mib", "events_per_second")
-        cells = [_plain(row[key], 0 if (row[key] or 0) >= 10 else 2) for key in keys]
+        spent, memory = (
+            [_plain(row[key], 0 if (row[key] or 0) >= 10 else 2) for key in keys]
+            for keys in (("seconds", "tuning_seconds"), ("peak_mib", "events_per_second"))
+        )
+        cells = [*spent, _plain(row["cores"], 0), *memory]
         cells += [_plain(row["parameters"], 0), _plain(row["validation"], 4)]
         cells += [_reach(row, peer) for peer in peers]
         yield _line([name, *cells])
+
+
+def _unlisted(table: Table, requests: int) -> Iterator[str]:
+    """What is missing in somebody else's lists."""
+    for name, one in table.items():
+        if without := next(iter(one.values())).get("requests_without_a_list"):
+            yield f"\n{name} has no list for {without} of the {requests} requests: misses."
 
 
 def _reach(row: Row, peer: str) -> str:

@@ -199,10 +199,14 @@ def choose(names: Sequence[str], *, peers: bool) -> list[Entry]:
 
 def listed_entries(lists: Sequence[str]) -> Iterator[Entry]:
     """Entries of ``NAME=FILE`` words."""
+    names: set[str] = set()
     for word in lists:
         name, equals, file = word.partition("=")
         if not (name and equals and file):
             raise InputError(f"--lists {word!r}: give NAME=FILE, a Parquet file of ranked lists")
         if any(entry.name == name for entry in ENTRIES):
             raise InputError(f"--lists {word!r}: {name!r} is a system of the table; give another name")
+        if name in names:
+            raise InputError(f"--lists {word!r}: there is a {name!r} already; give another name")
+        names.add(name)
         yield Entry(name, "lists", "peers", grid=(Candidate(),), lists=file)

@@ -40,6 +40,11 @@ def peak_mib() -> float:
     return round(kib / 1024, 1)
 
 
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Curve:
     """``curve.jsonl``: seconds of training and validation NDCG@10 at each evaluation, over all sessions."""
 
@@ -69,7 +74,7 @@ class Curve:
         return round(self.before + time.perf_counter() - self.began, 2)
 
     def add(self, line: dict[str, Any]) -> None:
-        self.lines.append({**line, "seconds": self.seconds})
+        self.lines.append({**line, "seconds": self.seconds, "peak_mib": peak_mib()})
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.lines[-1]) + "\n")
 
@@ -98,7 +103,8 @@ def train_model(trial: Trial) -> dict[str, Any]:
     if not finished(run):
         curve.add({"step": latest_step(run)})
         sys.exit(UNFINISHED)
-    seconds, peak, best = curve.seconds, peak_mib(), best_step(run)
+    seconds, best = curve.seconds, best_step(run)
+    peak = max(peak_mib(), *(line.get("peak_mib", 0.0) for line in curve.lines))  # of all sessions
     evaluated = [line for line in curve.lines if "ndcg@10" in line]
     histories = trial.board.histories
     targets = int(((histories.part == 0) & histories.chosen).sum())
@@ -112,6 +118,7 @@ def train_model(trial: Trial) -> dict[str, Any]:
         "curve": [[line["seconds"], line["ndcg@10"]] for line in evaluated],
         "versions": runs.versions(),
         "device": jax.devices()[0].device_kind,
+        "cores": _cores(),
     }
 
 
@@ -136,6 +143,7 @@ def fit_baseline(trial: Trial) -> tuple[Any, dict[str, Any]]:
         "parameters": None,
         "curve": [],
         "versions": runs.versions(),
+        "cores": _cores(),
         "settings": json.loads(json.dumps(system.settings, default=str)),
     }
 
@@ -146,8 +154,7 @@ def train_peer(trial: Trial, venv: str | None) -> dict[str, Any]:
     script = Path(__file__).parents[1] / "peers" / "rectools_rank.py"
     options = {k: v for k, v in trial.configuration["peer"].items() if k != "max_requests"}
     words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    words += ["--threads", str(cores)]  # as many as XLA takes
+    words += ["--threads", str(_cores())]  # as many as XLA takes
     command = [sys.executable, script, "--parts", hand_over(trial.board), "--out", trial.folder / "run"]
     child = subprocess.Popen([*map(str, command), "--seed", str(trial.seed), "--venv", venv, *words])
     try:
@@ -162,7 +169,8 @@ def train_peer(trial: Trial, venv: str | None) -> dict[str, Any]:
         sys.exit(_fail(f"the peer's process was killed by signal {-status}"))
     if status:
         sys.exit(status)
-    return json.loads((trial.folder / "run" / "peer.json").read_text(encoding="utf-8"))
+    found = json.loads((trial.folder / "run" / "peer.json").read_text(encoding="utf-8"))
+    return {**found, "cores": _cores()}
 
 
 def system_of(trial: Trial) -> Any:

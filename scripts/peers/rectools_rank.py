@@ -45,7 +45,9 @@ CHUNK = 1 << 21
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument
     add("--parts", type=Path, required=True, help="folder with log.parquet, requests.parquet, rules.json")
     add("--out", type=Path, required=True, help="folder for lists.parquet and peer.json")

@@ -1,7 +1,7 @@
 """What training costs per event as histories grow: simulated users of equal length, one epoch timed for each.
 
     python scripts/studies/lengths.py --json lengths.json
-    python scripts/studies/lengths.py --json stack.json --model.preset base --train.window 4096
+    python scripts/studies/lengths.py --json base.json --model.preset base
 
 All lengths have as many events and items; their epochs take turns, so that a machine that changes its pace
 changes it for all. An epoch is every batch with its optimiser step, gathering included; compiling and reading
