@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Epochs:
                 pieces.batches,
                 pieces.batches.targets,
             )
-            self.step = make_train_step(
+            self.step: Callable[..., Any] = make_train_step(
                 pieces.model,
                 pieces.optimizer,
                 objective=options.train.objective,
