@@ -31,7 +31,8 @@ from jaxdecay.spec import Spec
 from jaxdecay.train import TrainOptions
 
 # Targets of one user in a row. In the order of time they are to lie close together.
-_SHORT, _LONG, _LONGEST, _CLOSE = 64, 256, 4096, 4
+_SHORT, _LONG, _CLOSE = 64, 256, 4
+_USERS = 8  # of a batch of long rows, at least
 _GRID = 512  # points of the catalogue's time grid that training reads at each step
 
 
@@ -68,12 +69,13 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         )
     reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
     came = arrivals(histories)
+    tokens = train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096))
     batches = Batches(
         histories,
         catalogue,
         reference,
-        window=train.window or _window(histories, spec, train),
-        tokens=train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096)),
+        window=train.window or _window(histories, spec, train, tokens),
+        tokens=tokens,
         seed=train.seed,
         epochs=train.epochs + train.settling,
         request_time=spec.request_time,
@@ -98,15 +100,16 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
 
 
-def _window(histories: Histories, spec: Spec, train: TrainOptions) -> int:
-    """Targets of a row: few keep batches mixed and padding low, but each row reads its whole past anew. So
-    they grow with the histories, and what a target costs does not; an encoder costs more than a read."""
+def _window(histories: Histories, spec: Spec, train: TrainOptions, tokens: int) -> int:
+    """Targets of a row. Each row reads its whole past anew, so rows grow with the histories, and what a
+    target costs does not; but a batch is of several users."""
     if train.order == "time":
         return _CLOSE
-    least, share = (_LONG, 4) if spec.encoder.blocks else (_SHORT, 16)
+    least, share = (_LONG, 4) if spec.encoder.blocks else (_SHORT, 16)  # an encoder costs more than a read
     lengths = np.bincount(histories.user()[histories.part == 0]).astype(np.float64)
     typical = np.square(lengths).sum() / max(lengths.sum(), 1)  # of the history that an event stands in
-    return int(np.clip(2 ** np.round(np.log2(max(typical / share, 1))), least, _LONGEST))
+    wanted = 2 ** int(np.round(np.log2(max(typical / share, 1))))
+    return max(least, min(wanted, tokens // _USERS))
 
 
 def _popular(

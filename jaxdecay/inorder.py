@@ -2,8 +2,8 @@ r"""Reads of a long window in turn: a request before each event, which sees thos
 window.
 
 The interest is read by chunks (`jaxdecay.hybrid`): inside one pair by pair, between them by states. What is
-left of one item is a state of its own for each item. Events are put in the order of their items, each
-item's by time, with the requests that ask for it as events among them that write nothing: one recurrence
+left of one item is a state of its own for each item. Events are put in the order of their items, and each
+item's in their own, with the requests that ask for it among them as events that write nothing: one recurrence
 (`jaxdecay.scan`), begun anew with each item, has every request's answer where it stands.
 """
 
@@ -19,11 +19,12 @@ from jaxdecay.scan import decay_scan
 
 
 class Turns(NamedTuple):
-    """W events, padded on the right, and a request before each; times are int32 seconds."""
+    """W events, padded on the right, and a request before each: it sees those before its own, and is made no
+    earlier than the last of them and no later than its own. Times are int32 seconds, ascending where
+    ``mask``."""
 
     time: Int[Array, " w"]
     at: Int[Array, " w"]
-    """Of the requests: each no earlier than the event before it, and no later than its own."""
     mask: Bool[Array, " w"]
 
 
@@ -54,22 +55,28 @@ def read_own(
     reads: Float[Array, "w c"],
     asked: Int[Array, " w"],
     past: Int[Array, " p"],
+    past_visible: Bool[Array, " p"],
     turns: Turns,
 ) -> Float[Array, " w"]:
-    """As `jaxdecay.readout.read_own`, of N = P + W events; ``past``: when the first P happened, whose
-    ``item`` is negative where they are padding."""
-    modes, length, requests = basis.modes(), item.shape[0], asked.shape[0]
-    own = jnp.concatenate([item[: len(past)], jnp.where(turns.mask, item[len(past) :], -1)])
+    """As `jaxdecay.readout.read_own`, of N = P + W events; ``past``: when the first P happened."""
+    modes, first, requests = basis.modes(), len(past), len(asked)
+    own = jnp.where(jnp.concatenate([past_visible, turns.mask]), item, -1)
     written = jnp.where(own[:, None] >= 0, basis.expand_writes(writes), 0.0)
-    # A request comes just before its own event, which may have happened in the same second.
-    place = jnp.concatenate([2 * jnp.arange(length) + 1, 2 * jnp.arange(len(past), length)])
-    kind, time = jnp.concatenate([own, asked]), jnp.concatenate([past, turns.time, turns.at])
-    order = jnp.lexsort((place, kind))
-    kind, time = kind[order], time[order]
+
+    def together(past: Array, at_requests: Array, at_events: Array) -> Array:
+        """The past, then each request and its own event: it may have happened in the same second."""
+        return jnp.concatenate(
+            [past, jnp.stack([at_requests, at_events], axis=1).reshape(-1, *past.shape[1:])]
+        )
+
+    kind = together(own[:first], asked, own[first:])
+    order = jnp.argsort(kind, stable=True)
+    kind, time = kind[order], together(past, turns.at, turns.time)[order]
     gap, keep = in_days(jnp.diff(time, prepend=time[:1])), kind == jnp.roll(kind, 1)
-    events = jnp.concatenate([written, jnp.zeros((requests, written.shape[1]), written.dtype)])[order]
-    where = jnp.zeros(len(order), order.dtype).at[order].set(jnp.arange(len(order)))[length:]
-    return (basis.expand_reads(reads) * _real_states(modes, gap, events, keep)[where]).sum(-1)
+    nothing = jnp.zeros((requests, written.shape[1]), written.dtype)
+    states = _real_states(modes, gap, together(written[:first], nothing, written[first:])[order], keep)
+    place = jnp.zeros(len(order), order.dtype).at[order].set(jnp.arange(len(order)))
+    return (basis.expand_reads(reads) * states[place[first::2]]).sum(-1)
 
 
 def mass(modes: Modes, turns: Turns) -> Float[Array, "w m"]:

@@ -148,8 +148,8 @@ class Interest(nn.Module):
         training: bool = False,
     ) -> Read:
         """The query of each request and the excitation of its target, and of ``negatives`` if given: the R
-        requests are made at the last R events, each before its own. ``training`` drops out, by the key named
-        ``dropout``."""
+        requests are made at the last R events, each before its own (``seen`` counts from 0). ``training``
+        drops out, by the key named ``dropout``."""
         ages = self._ages(history, requests, history.item.shape[0] - requests.at.shape[0])
         query = self.similarity.query(
             history,
@@ -193,14 +193,8 @@ class Interest(nn.Module):
     def _ages(self, history: History, requests: Requests, past: int) -> readout.Ages:
         """Training asks at each of the last events, in their order; serving (``past`` all) asks after all
         of them."""
-        return readout.ages(
-            history.time,
-            history.mask,
-            requests.at,
-            requests.seen,
-            past=past,
-            in_turn=past < history.item.shape[0],
-        )
+        seen = requests.seen if past == history.item.shape[0] else None
+        return readout.ages(history.time, history.mask, requests.at, seen, past=past)
 
     def _writes(self, bank: Bank, history: History, items: Items) -> Float[Array, "n c"]:
         return bank.write_weights(items.index[history.item], items.group[history.item], history.behaviour)

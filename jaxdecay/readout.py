@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdecay import inorder
 from jaxdecay.basis import Basis
+from jaxdecay.errors import InputError
 from jaxdecay.modes import EXACT, Modes, whole
 
 _PAIRS = 64  # requests in turn up to which pairs are cheaper than states
@@ -42,31 +43,36 @@ class Ages(NamedTuple):
     past_visible: Bool[Array, " p"]
     near_visible: Bool[Array, "r w"]
     turns: inorder.Turns | None = None
-    """In place of the two above, which then have a W of 0: the last W events, and a request before each."""
+    """In place of ``near`` and ``near_visible``, which then have a W of 0."""
 
 
 def ages(
     time: Int[Array, " n"],
     mask: Bool[Array, " n"],
     at: Int[Array, " r"],
-    seen: Int[Array, " r"],
+    seen: Int[Array, " r"] | None,
     *,
     past: int,
-    in_turn: bool = False,
 ) -> Ages:
     """Ages of a history's events at each request.
 
     ``time`` seconds, ascending where ``mask``; the first ``past`` events are padded on the left, the others
     on the right. Request ``r`` happens at ``at[r]`` seconds and sees the whole past and the first
-    ``seen[r]`` of the other events. ``in_turn`` says that there is one before each of these, which sees those
-    before it and happens between the last of them and its own: then what is long is read by states, not
-    pairs.
+    ``seen[r]`` of the other events. With ``seen`` None they are made in turn, one before each of the others
+    (`jaxdecay.inorder.Turns`): many are then read by states, not pairs. Raises InputError unless there are as
+    many.
     """
 
     pivot, turns = time[past - 1] if past else at[0], None
-    if in_turn and len(at) > _PAIRS:
-        turns = inorder.Turns(time[past:] - pivot, at - pivot, mask[past:])
-        time, mask = time[:past], mask[:past]
+    if seen is None:
+        if len(at) != len(time) - past:
+            raise InputError(
+                f"{len(at)} requests in turn for {len(time) - past} events: give one before each"
+            )
+        seen = jnp.arange(len(at), dtype=jnp.int32)
+        if len(at) > _PAIRS:
+            turns = inorder.Turns(time[past:] - pivot, at - pivot, mask[past:])
+            time, mask = time[:past], mask[:past]
     place = jnp.arange(time.shape[0] - past, dtype=seen.dtype)
     near_visible = (place[None] < seen[:, None]) & mask[None, past:]
     return Ages(
@@ -112,8 +118,7 @@ def read_own(
     """How much of the events of one item is left for each request: of the one that it has ``asked`` for."""
     past = ages.past.shape[0]
     if ages.turns is not None:
-        item = jnp.concatenate([jnp.where(ages.past_visible, item[:past], -1), item[past:]])
-        return inorder.read_own(basis, writes, item, reads, asked, -ages.past, ages.turns)
+        return inorder.read_own(basis, writes, item, reads, asked, -ages.past, ages.past_visible, ages.turns)
     same = item[None] == asked[:, None]
     kernel = jnp.einsum("rc,wc,rwc->rw", reads, writes[past:], basis.curves(ages.near), precision=EXACT)
     total = jnp.where(ages.near_visible & same[:, past:], kernel, 0.0).sum(-1)
@@ -128,7 +133,9 @@ def kernel(
     basis: Basis | Modes, writes: Float[Array, "n c"], reads: Float[Array, "r c"], ages: Ages
 ) -> Float[Array, "r n"]:
     """What is left of each event at each request: the weight with which `read` sums the values, 0 where not
-    visible."""
+    visible. Raises InputError where many requests are made in turn: that is a number for each pair."""
+    if ages.turns is not None:
+        raise InputError(f"{len(ages.idle)} requests in turn: the kernel of pairs is not kept; ask for fewer")
     size, past = ages.past.shape[0], ages.past[None] + ages.idle[:, None]
     near = jnp.einsum("rc,wc,rwc->rw", reads, writes[size:], basis.curves(ages.near), precision=EXACT)
     far = jnp.einsum("rc,nc,rnc->rn", reads, writes[:size], basis.curves(past), precision=EXACT)

@@ -47,8 +47,8 @@ class TrainOptions:
     """Targets in a batch, about; default: a hundredth of the training events, from 512 to 4096."""
     window: int | None = None
     """Most targets of one user in a row of a batch; the past before them is never cut. Default: 64, or 256
-    with an encoder, and more where histories are long: a 16th of the length of the one that an event stands
-    in on average, or a 4th; 4 in the order of time."""
+    with an encoder, and more where histories are long: about a 16th, or a 4th, of their mean length weighted
+    by events, up to an eighth of ``batch_targets``; 4 in the order of time."""
     order: Order = "shuffled"
     """Of the batches of an epoch. time: about as their targets happened, so that in the first epoch a target
     is predicted by vectors that have hardly seen what came after it, as when it is served. For logs of short

@@ -2,16 +2,20 @@
 
 import functools
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
+from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import readout
 from jaxdecay.basis import Basis
+from jaxdecay.errors import InputError
 from jaxdecay.modes import Modes
+from jaxdecay.objective import batch_log_likelihood
 
 PAST, WINDOW, CURVES, WIDTH, ITEMS = 9, 80, 4, 3, 5
 RATE = jnp.array([0.0, 0.3, 0.02, 0.1])
@@ -40,14 +44,14 @@ def given(seed: int, past: int) -> dict[str, Any]:
         "values": random.normal(size=(length, WIDTH)).astype(np.float32),
         "reads": random.random((WINDOW, CURVES), np.float32),
         "item": random.integers(0, ITEMS, length).astype(np.int32),
-        "asked": random.integers(0, ITEMS + 1, WINDOW).astype(np.int32),
+        "asked": random.integers(-1, ITEMS + 1, WINDOW).astype(np.int32),
     }
 
 
 @functools.partial(jax.jit, static_argnames=("past", "in_turn"))
 def reads(basis: Any, given: dict[str, Any], *, past: int, in_turn: bool) -> dict[str, jax.Array]:
-    seen = jnp.arange(WINDOW, dtype=jnp.int32)
-    ages = readout.ages(given["time"], given["mask"], given["at"], seen, past=past, in_turn=in_turn)
+    seen = None if in_turn else jnp.arange(WINDOW, dtype=jnp.int32)
+    ages = readout.ages(given["time"], given["mask"], given["at"], seen, past=past)
     assert (ages.near.shape[1] == 0) == in_turn  # else nothing would be compared
     writes, values, taken = (given[name] for name in ("writes", "values", "reads"))
     found = {
@@ -73,27 +77,23 @@ def test_reads_in_turn_are_those_of_pairs(basis: Any, past: int) -> None:
 
 @pytest.mark.parametrize("past", [0, PAST])
 def test_slopes_in_turn_are_those_of_pairs(past: int) -> None:
-    case, basis = given(7, past), BASES["rhythms"]
-    towards = np.random.default_rng(0)
+    case, basis, random = given(7, past), BASES["rhythms"], np.random.default_rng(0)
+    modes = len(basis.modes().rate)
+    by = {name: random.normal(size=(WINDOW, n)) for name, n in (("read", WIDTH), ("own", 1), ("mass", modes))}
+    smooth = {name: case[name] for name in ("writes", "values", "reads")}
 
-    def slopes(in_turn: bool) -> Any:
-        weights = {"read": WIDTH, "own": 1}
-        by = {name: towards.normal(size=(WINDOW, width)) for name, width in weights.items()}
+    def total(rate: Any, period: Any, smooth: dict[str, Any], in_turn: bool) -> Any:
+        curves = basis.replace(rate=rate, period=period)
+        found = reads(curves, case | smooth, past=past, in_turn=in_turn)
+        return sum((by[name] * found[name]).sum() for name in by)
 
-        def total(rate: Any, period: Any, smooth: dict[str, Any]) -> Any:
-            curves = basis.replace(rate=rate, period=period)
-            found = reads(curves, case | smooth, past=past, in_turn=in_turn)
-            return sum((by[name] * found[name]).sum() for name in by)
-
-        smooth = {name: case[name] for name in ("writes", "values", "reads")}
-        return jax.grad(total, (0, 1, 2))(basis.rate, basis.period, smooth)
-
-    towards = np.random.default_rng(0)
-    pairs = slopes(False)
-    towards = np.random.default_rng(0)
-    turns = slopes(True)
-    for one, other in zip(jax.tree.leaves(turns), jax.tree.leaves(pairs), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-3 * np.abs(other).max())
+    turns, pairs = (
+        jax.grad(total, (0, 1, 2))(basis.rate, basis.period, smooth, in_turn) for in_turn in (True, False)
+    )
+    for name in smooth:
+        np.testing.assert_allclose(turns[2][name], pairs[2][name], atol=1e-3, rtol=1e-3, err_msg=name)
+    for one, other in zip(turns[:2], pairs[:2], strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-3)
 
 
 def test_nothing_flows_back_from_what_comes_later_or_is_padding() -> None:
@@ -110,11 +110,50 @@ def test_nothing_flows_back_from_what_comes_later_or_is_padding() -> None:
     np.testing.assert_array_equal(np.abs(of_values).sum(1) != 0, visible)
 
 
-def test_windows_grow_with_the_histories_unless_told_otherwise() -> None:
+def test_requests_in_turn_are_one_before_each_event_and_keep_no_pairs() -> None:
+    case = {name: jnp.asarray(value) for name, value in given(0, PAST).items()}
+    with pytest.raises(InputError, match="80 requests in turn for 70 events: give one before each"):
+        readout.ages(case["time"][:-10], case["mask"][:-10], case["at"], None, past=PAST)
+    ages = readout.ages(case["time"], case["mask"], case["at"], None, past=PAST)
+    with pytest.raises(InputError, match="the kernel of pairs is not kept"):
+        readout.kernel(BASES["real"], case["writes"], case["reads"], ages)
+
+
+@pytest.mark.parametrize("request_time", ["used", "ignored"])
+def test_a_model_trained_in_turn_is_the_one_trained_on_pairs(request_time: Any) -> None:
+    histories = toys.log((90, 75, 12))
+    made = toys.pieces(
+        histories, toys.spec(histories, request_time=request_time), window=70, batch_targets=140
+    )
+    params = toys.random_params(made)
+
+    def losses(pairs: int) -> Any:
+        with mock.patch.object(readout, "_PAIRS", pairs):
+            loss = jax.jit(
+                jax.value_and_grad(
+                    lambda params, batch: batch_log_likelihood(
+                        made.model, params, batch, made.constants
+                    ).sum()
+                )
+            )
+            return [loss(params, made.batches[i]) for i in range(made.batches.per_epoch)]
+
+    shapes = [made.batches[i].target.shape for i in range(made.batches.per_epoch)]
+    assert max(shape[1] for shape in shapes) == 70
+    for (turns, slopes), (pairs, others) in zip(losses(64), losses(1000), strict=True):
+        np.testing.assert_allclose(turns, pairs, rtol=1e-5)
+        jax.tree.map(
+            lambda one, other: np.testing.assert_allclose(one, other, atol=2e-3, rtol=1e-3), slopes, others
+        )
+
+
+def test_windows_grow_with_the_histories_and_leave_room_for_several_users() -> None:
     def window(length: int, **options: Any) -> int:
         histories = toys.log((length,))
         return toys.pieces(histories, toys.bare(histories), **options).batches.window
 
     assert window(10) == 64
-    assert window(1600) == 128  # 1600 / 16 is 100
+    assert window(1600) == 64  # 1600 / 16 is 100, but an eighth of 512 targets no more
+    assert window(1600, batch_targets=2048) == 128
+    assert window(1600, batch_targets=2048, order="time") == 4
     assert window(1600, window=7) == 7

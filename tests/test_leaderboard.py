@@ -209,6 +209,7 @@ def test_wrong_lists_are_refused_by_row_and_the_rest_stands(table, log, cache, l
             {"override": ("peer.lenght=20",)},
             "peer.lenght is no option; give one of models, train.NAME or peer.NAME; perhaps peer.length",
         ),
+        ({"override": ("peer.epochs=lots",)}, "--override peer.epochs=lots: give a whole number"),
         ({"override": ("peer.model=hstu",)}, "peer.model is no option"),
         ({"budget": 0}, "--budget 0: give at least 1"),
         ({"max_requests": 0}, "--max-requests 0: give at least 1"),
@@ -321,6 +322,8 @@ def test_an_ablation_changes_what_it_says_and_nothing_else():
     one = systems.configurations(latest, clock="relative", budget=1)
     assert one == systems.configurations(by_name[FLAGSHIP], clock="relative", budget=1)
     assert len(systems.configurations(by_name[FLAGSHIP], clock="relative", budget=2)) == 2
+    slow = systems.configurations(by_name["SASRec, bare"], clock="relative", budget=4)[-1]
+    assert slow["train"]["learning_rate"] == 1e-3
     names = FLAGSHIP, "no cold items"
     flagship, cold = (systems.configurations(by_name[n], clock="relative", budget=1) for n in names)
     assert cold == flagship  # without a clock of the log nothing comes after training

@@ -156,7 +156,9 @@ def _source(file: Path, protocol: str, clock: Clock) -> tuple[Any, PrepareOption
 def _parquet(file: Path, column: str) -> pl.DataFrame:
     try:
         frame = pl.read_parquet(file, glob=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error}); give a Parquet file") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise InputError(
             f"{file}: is no Parquet file ({type(error).__name__}), which this protocol needs; write it"
             " as one, or use another --protocol"

@@ -10,8 +10,16 @@ from jaxdecay.model_options import ModelOptions
 from jaxdecay.settings import Option, options_of, parse
 from jaxdecay.train import TrainOptions
 
-PEER = ("epochs", "every", "patience", "top", "factors", "blocks", "heads", "length", "batch", "rate",
-        "dropout", "loss", "negatives", "temperature")  # fmt: skip
+PEER: dict[str, type] = {
+    **dict.fromkeys(
+        ("epochs", "every", "patience", "top", "factors", "blocks", "heads", "length", "batch"), int
+    ),
+    "rate": float,
+    "dropout": float,
+    "loss": str,
+    "negatives": int,
+    "temperature": float,
+}
 """Options of scripts/peers/rectools_rank.py that say how a peer is trained, but for which one it is."""
 
 
@@ -21,7 +29,8 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
     A value is as on the command line, or JSON: ``preset=base``, ``popularity=false``,
     ``periods=["1d", "7d"]``.
 
-    Raises InputError for a name that is no option, and a value that it cannot take.
+    Of words of one name the last counts. Raises InputError for a name that is no option, and a value that it
+    cannot take.
     """
     found: dict[str, Any] = {}
     for word in words:
@@ -33,7 +42,7 @@ def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
         owner = {"": ModelOptions, "train": TrainOptions}.get(group)
         options = {o.name.replace("-", "_"): o for o in options_of(owner)} if owner and last != "seed" else {}
         if group == "peer" and last in PEER:
-            found[name] = _json(text)
+            found[name] = _number_or_word(PEER[last], text, word)
         elif owner and last in options:
             found[name] = _value(owner, options[last], last, text, word)
         else:
@@ -67,6 +76,15 @@ def _value(owner: type, option: Option, name: str, text: str, word: str) -> Any:
         return getattr(parse(owner, [f"--{option.name}", *map(str, several)], prog="--override"), name)
     except InputError as error:
         raise InputError(f"--override {word}: {error}") from None
+
+
+def _number_or_word(kind: type, text: str, word: str) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(
+            f"--override {word}: give {'a whole number' if kind is int else 'a number'}"
+        ) from None
 
 
 def _json(text: str) -> Any:

@@ -153,10 +153,11 @@ def _configuration(entry: Entry, candidate: Candidate, clock: str, overrides: Ov
         model.pop("cold_items", None)  # without a clock of the log nothing comes after training
     if model.get("encoder") == "none":
         model = {name: value for name, value in model.items() if name not in ENCODERS}
-    train: dict[str, Any] = {"settle_epochs": 0, **entry.train, **candidate.train}
-    if clock == "relative":
-        for name in ("evidence_half_life", *_IN_TIME):  # which targets are the latest nothing tells
-            train.pop(name, None)
+    timed = (
+        {**_LATELY, **_IN_TIME} if clock == "relative" else {}
+    )  # which targets are the latest nothing tells
+    tuned = {name: value for name, value in candidate.train.items() if name not in timed}
+    train: dict[str, Any] = {"settle_epochs": 0, **entry.train, **tuned}
     train |= _under("train.", overrides)
     try:
         made = asdict(ModelOptions(**model).resolved())
