@@ -19,7 +19,7 @@ PACKAGE = Path(jaxdecay.__file__).parent
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
     "errors durations files memory",
-    "kernels phase modes basis terms algebra chains clocks expsum visibility scan readout hybrid attention"
+    "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout attention"
     " divergence history",
     "interest state state_numpy fading deviations gate encoders tally scorer heads spec model",
     "losses metrics rank lists bootstrap priors",
