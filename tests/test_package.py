@@ -19,8 +19,8 @@ PACKAGE = Path(jaxdecay.__file__).parent
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
     "errors durations files memory",
-    "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout attention"
-    " divergence history",
+    "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
+    " attention divergence history",
     "interest state state_numpy fading deviations gate encoders tally scorer heads spec model",
     "losses metrics rank lists bootstrap priors",
     "data",
