@@ -59,9 +59,8 @@ class Tally(flax.struct.PyTreeNode):
             there = place + (1 << (self.search_steps - 1 - step))
             return jnp.where((there <= end) & (self.time[there - 1] < at), there, place)
 
-        place = jax.lax.fori_loop(
-            0, self.search_steps, further, first
-        )  # after the last event before the moment
+        # The place after the last event before the moment.
+        place = jax.lax.fori_loop(0, self.search_steps, further, first)
         taken, place = place > first, jnp.maximum(place - 1, 0)
         last = jnp.maximum(jnp.searchsorted(self.moments, at) - 1, 0)
         idle = (self.moments[last] - self.time[place]).astype(self.rates.dtype)
