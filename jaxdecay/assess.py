@@ -14,7 +14,7 @@ from jaxdecay import checkpointing, runs
 from jaxdecay.assembly import load_predictor
 from jaxdecay.baselines import fit_baselines
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.requests import Requests, requests, sample
+from jaxdecay.data.requests import Requests, of_items, requests, sample
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import System, evaluate
 from jaxdecay.fitting import train_run
@@ -49,8 +49,9 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
     systems: list[System] = [
         *fit_baselines(
             histories,
-            requests(histories, 1, chosen=True),
+            of_items(requests(histories, 1, chosen=True), histories, 1, protocol.items),
             exclude_history=protocol.exclude_history,
+            every_item=protocol.items == "cold",
             seed=protocol.seed,
         )
     ]
@@ -66,12 +67,18 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
         asked,
         k=protocol.k,
         exclude_history=protocol.exclude_history,
+        every_item=protocol.items == "cold",
         labels=_labels(histories, asked),
         reference=MODEL,
         bootstrap=protocol.bootstrap,
         seed=protocol.seed,
     )
-    facts = {"part": protocol.part, "sample": of, "half_lives": runs.read_config(run)["half_lives"]}
+    facts = {
+        "part": protocol.part,
+        "targets_of": protocol.items,
+        "sample": of,
+        "half_lives": runs.read_config(run)["half_lives"],
+    }
     found = dataclasses.replace(found, protocol={**found.protocol, **facts})
     write(run, protocol, found)
     return found
@@ -144,6 +151,11 @@ def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
         raise InputError(
             f"the {protocol.part} part holds no events; prepare again with a larger --split.{protocol.part}, "
             "or give another --part"
+        )
+    found = of_items(found, histories, _PARTS[protocol.part], protocol.items)
+    if not len(found):
+        raise InputError(
+            f"no event of the {protocol.part} part is of a {protocol.items} item; give --items all"
         )
     if protocol.max_requests is None or protocol.max_requests >= len(found):
         return found, "all"

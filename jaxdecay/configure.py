@@ -24,6 +24,13 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
     """The spec of a model for this log."""
     encoders = histories.config["features"]
     group_column, groups = _groups(histories, options)
+    if not _has(_table(encoders, "item", options.columns)):
+        for name, plain in (("item_ids", True), ("fusion", "sum"), ("by_content", False)):
+            if getattr(options, name) != plain:
+                raise InputError(
+                    f"{name}={getattr(options, name)!r} needs item columns: give --items to prepare, or leave"
+                    " it out"
+                )
     still = options.half_lives == "none"
     own = tuple(days(text) for text in options.half_life)
     if options.half_lives in ("initial", "fixed", "none") and options.half_life_prior:
@@ -64,7 +71,14 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         recovery=_recovery(histories, still or fixed) if revisit and options.satiation else 0.0,
         encoder=_encoder(histories, options, half_lives),
         cold_items=options.cold_items and histories.clock != "relative",
+        item_ids=options.item_ids,
+        fusion=options.fusion,
+        by_content=options.by_content,
     )
+
+
+def _has(table: Table) -> bool:
+    return bool(table.cardinalities or table.numeric)
 
 
 def _encoder(histories: Histories, options: ModelOptions, half_lives: tuple[float, ...]) -> Encoder:

@@ -13,8 +13,10 @@ import numpy as np
 from jaxdecay.configure import group_levels
 from jaxdecay.data.histories import Histories
 from jaxdecay.durations import Rhythm
+from jaxdecay.history import Items
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
+from jaxdecay.model import Interest
 from jaxdecay.predict import items_of
 
 CENTURY = 36_525.0
@@ -28,17 +30,29 @@ class Events(NamedTuple):
     behaviour: np.ndarray
     group: np.ndarray
     """Level of each event's item; 0 for none."""
+    content: dict[str, np.ndarray | None]
+    """By head: what the write logits of each event owe to the content of its item."""
 
     @classmethod
-    def of(cls, histories: Histories, model: Any) -> "Events":
+    def of(cls, histories: Histories, model: Interest, params: Any) -> "Events":
         train = np.asarray(histories.part) == 0
-        item = np.asarray(histories.item)[train]
+        item, items = np.asarray(histories.item)[train], items_of(histories, model, known_only=True)
+        given = jax.tree.map(jnp.asarray, items)
+        logits: Any = model.apply({"params": params}, given, method=_content_logits)
         return cls(
             item,
             histories.user()[train],
             np.asarray(histories.behaviour)[train].astype(np.int32),
-            np.asarray(items_of(histories, model, known_only=True).group)[item],
+            np.asarray(items.group)[item],
+            {
+                head: None if of_head is None else np.asarray(of_head)[item]
+                for head, of_head in zip(("similarity", "revisit"), logits, strict=True)
+            },
         )
+
+
+def _content_logits(model: Interest, items: Items) -> Any:
+    return model.content_logits(model.similarity.content(items))
 
 
 class Curve(NamedTuple):
@@ -59,14 +73,14 @@ class Curve(NamedTuple):
 
 def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
     """Mean kernels by head and group."""
-    spec, log = model.spec, Events.of(histories, model)
+    spec, log = model.spec, Events.of(histories, model, params)
     names = ["all", *group_levels(histories, spec)]
     curves = []
     for head in ("similarity", "revisit"):
         if "decay" not in params.get(head, ()):
             continue
         decay = jax.tree.map(np.asarray, params[head]["decay"])
-        weights = _event_weights(decay, log)
+        weights = _event_weights(decay, log, log.content[head])
         rhythms = (spec.revisit_periods, spec.revisit_sharpness) if head == "revisit" else ((), ())
         age, values, periods = _basis(decay, *rhythms)
         sharpness = rhythms[1] or (1,) * len(periods)
@@ -81,13 +95,15 @@ def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
     return curves
 
 
-def _event_weights(decay: dict[str, np.ndarray], log: Events) -> np.ndarray:
+def _event_weights(decay: dict[str, np.ndarray], log: Events, content: np.ndarray | None) -> np.ndarray:
     """(E, C) what is left of each event at age 0 in each of the bank's curves: its write weight times its
     user's read weight."""
     writes = np.broadcast_to(decay["write"], (len(log.item), len(decay["write"]))).copy()
     for name in ("group", "item", "behaviour"):
         if f"{name}_write" in decay:
             writes += decay[f"{name}_write"][getattr(log, name)]
+    if content is not None:
+        writes += content
     reads = decay["user_read"][log.user] if "user_read" in decay else np.zeros_like(writes)
     return _softmax(writes) * _softmax(reads) * writes.shape[1]
 

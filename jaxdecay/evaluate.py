@@ -3,9 +3,8 @@
 NumPy only. Requests are scored in chunks in order of time, so that memory holds one chunk of scores. The
 rules:
 
-- Candidates: under a global-time split the items first seen strictly before the request; otherwise all
-items. A target
-  that is no candidate is a miss for everyone.
+- Candidates: under a global-time split the items first seen strictly before the request; otherwise, or where
+  ``every_item`` asks for it, all items. A target that is no candidate is a miss for everyone.
 - The user's visible history is removed from the ranking (a repeat is then a miss) unless repeats make up
 more than 5 %
   of the training part, or ``exclude_history`` says otherwise.
@@ -97,11 +96,12 @@ class Rules:
         return result
 
 
-def rules(histories: Histories, exclude_history: bool | None = None) -> Rules:
+def rules(histories: Histories, exclude_history: bool | None = None, *, every_item: bool = False) -> Rules:
     """The rules that a prepared log asks for (``exclude_history``: None lets the training part decide)."""
     if exclude_history is None:
         exclude_history = histories.repeat_share <= REPEAT_SHARE
-    return Rules(histories, first_seen(histories) if counted_live(histories) else None, exclude_history)
+    live = counted_live(histories) and not every_item
+    return Rules(histories, first_seen(histories) if live else None, exclude_history)
 
 
 def chunks(histories: Histories, requests: Requests, *, budget: int = _BUDGET) -> Iterator[slice]:
@@ -137,6 +137,7 @@ def evaluate(
     *,
     k: Sequence[int] = (10,),
     exclude_history: bool | None = None,
+    every_item: bool = False,
     labels: np.ndarray | None = None,
     reference: str | None = None,
     bootstrap: int = 1000,
@@ -147,6 +148,7 @@ def evaluate(
     Args:
         k: list lengths, at most V. exclude_history: whether the visible history is removed from the ranking
         (None: the training part decides).
+        every_item: whether items are candidates that have not come before the request, too.
         labels: (R,) 1 or 0 (or NaN) for the first target of each request, when the log labels its pairs. Rank
             metrics then leave out targets labelled 0; AUC, and for ``logits`` accuracy and log loss, are
             added.
@@ -159,7 +161,7 @@ def evaluate(
     order = np.argsort(requests.at, kind="stable")
     requests = requests.take(order)
     labels = None if labels is None else np.asarray(labels, np.float64)[order]
-    applied = rules(histories, exclude_history)
+    applied = rules(histories, exclude_history, every_item=every_item)
     outcomes, table = score(systems, applied, requests, max(k))
     summaries = {
         key: summarise(outcome, table, histories, k=k, labels=labels, replicates=bootstrap, seed=seed)
@@ -245,7 +247,7 @@ def _protocol(applied: Rules, requests: Requests, asked: bool | None) -> dict[st
     split = dict(histories.config["split"])
     share = f"{histories.repeat_share:.1%} of training events are repeats"
     by = f"{share}, and the limit is {REPEAT_SHARE:.0%}" if asked is None else f"as asked; {share}"
-    live = applied.seen is not None
+    live = counted_live(histories)
     return {
         "split": split.get("kind", "global-time"),
         "targets": split.get("targets", "successive"),
@@ -254,7 +256,7 @@ def _protocol(applied: Rules, requests: Requests, asked: bool | None) -> dict[st
         "targets_total": len(requests.targets),
         "users": len(np.unique(requests.user)),
         "items": histories.items,
-        "candidates": "items first seen before the request" if live else "all items",
+        "candidates": "all items" if applied.seen is None else "items first seen before the request",
         "catalogue_counts": "live, strictly before the request" if live else "training part only",
         "history": "removed" if applied.exclude_history else "kept",
         "history_why": by,

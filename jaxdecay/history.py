@@ -46,3 +46,5 @@ class Items(NamedTuple):
     """Item group with decay weights of its own; 0 is none."""
     categorical: Int[Any, "v ic"]
     numeric: Float[Any, "v in"]
+    own: Bool[Any, " v"] | None = None
+    """Whether the item's own vector counts; None: wherever it has one."""

@@ -34,7 +34,8 @@ def influences(
 ) -> np.ndarray:
     """(U, G) by how much a user, counted once more, moves the logarithm of each curve's half-life; NaN for
     one that never halves. ``curves`` are those at the centre."""
-    events, users = Events.of(histories, model), histories.known_users
+    events = Events.of(histories, model, problem.restore(problem.centre))
+    users = histories.known_users
     names = ["all", *group_levels(histories, model.spec)]
     theta, once = jnp.asarray(problem.centre, jnp.float32), jnp.ones(users)
 
@@ -74,7 +75,8 @@ def _total(
 
     def bound(model: Interest) -> tuple[Array, Basis]:
         bank: Bank = getattr(model, head).decay
-        weights = bank.write_weights(*(jnp.asarray(x) for x in (events.item, events.group, events.behaviour)))
+        given = events.item, events.group, events.behaviour, events.content[head]
+        weights = bank.write_weights(*jax.tree.map(jnp.asarray, given))
         if bank.user_read is not None:
             weights *= bank.curves * jax.nn.softmax(bank.user_read)[events.user]
         return jnp.matmul(counted, weights, precision=EXACT), bank.basis()

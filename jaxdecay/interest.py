@@ -61,7 +61,8 @@ class Bank(nn.Module):
     `kernels.raised_cosine`), 1 where none is given. ``groups`` counts the item groups with
     weights of their own, and ``items``, ``behaviours``, ``users`` likewise; 0 switches a level off. Index 0
     of groups is "no group"; an item or user index beyond the table gets no deviation, so a new item or user
-    gets the average.
+    gets the average. ``content``: length of the vectors that say what items are like, if items that are alike
+    are to deviate alike, new ones among them.
     """
 
     half_lives: tuple[float, ...]
@@ -71,6 +72,7 @@ class Bank(nn.Module):
     items: int = 0
     behaviours: int = 0
     users: int = 0
+    content: int = 0
     adaptive: bool = False
     floor: bool = True
 
@@ -103,6 +105,8 @@ class Bank(nn.Module):
         self.behaviour_write = (
             self.param("behaviour_write", zeros, (self.behaviours, curves)) if self.behaviours else None
         )
+        shape = (self.content, curves)
+        self.content_write = self.param("content_write", zeros, shape) if self.content else None
         self.user_read = self.param("user_read", zeros, (self.users, curves)) if self.users else None
         self.state_read = self.param("state_read", zeros, (curves, curves)) if self.adaptive else None
 
@@ -124,12 +128,22 @@ class Bank(nn.Module):
         period = jnp.asarray(self.periods, jnp.float32) * jnp.exp(self.period_shift / PERIOD_SCALE)
         return half_life, envelope, period
 
+    def content_logits(self, content: Float[Array, "v d"]) -> Float[Array, "v c"] | None:
+        """What an item's write logits owe to what it is like; None where that plays no part."""
+        return None if self.content_write is None else content @ self.content_write
+
     def write_weights(
-        self, item: Int[Array, "..."], group: Int[Array, "..."], behaviour: Int[Array, "..."]
+        self,
+        item: Int[Array, "..."],
+        group: Int[Array, "..."],
+        behaviour: Int[Array, "..."],
+        content: Float[Array, "... c"] | None = None,
     ) -> Float[Array, "... c"]:
         """How an event of this item, item group and behaviour is remembered: weights over the curves that
-        add up to 1."""
+        add up to 1. ``content``: the item's `content_logits`."""
         logits = jnp.broadcast_to(self.write, (*item.shape, self.curves))
+        if content is not None:
+            logits += content
         if self.group_write is not None:
             logits += rows_of(self.group_write, group)
         if self.item_write is not None:

@@ -48,6 +48,15 @@ class Read(NamedTuple):
     the revisit head."""
 
 
+class Written(NamedTuple):
+    """What an event of each of V items writes."""
+
+    vectors: Float[Array, "v d"]
+    similarity: Float[Array, "v c"] | None
+    """What the write logits of the head of that name owe to the item's content (`Bank.content_logits`)."""
+    revisit: Float[Array, "v c"] | None
+
+
 class Interest(nn.Module):
     """Three heads over one history: similarity, revisit, popularity."""
 
@@ -70,6 +79,7 @@ class Interest(nn.Module):
                 items=spec.items if spec.per_item else 0,
                 behaviours=spec.behaviours if spec.per_behaviour else 0,
                 users=spec.users if spec.per_user else 0,
+                content=spec.features if spec.by_content else 0,
                 adaptive=spec.adaptive,
                 floor=spec.floor,
             )
@@ -86,6 +96,9 @@ class Interest(nn.Module):
             calendar=spec.calendar,
             timed=spec.request_time == "used",
             cold=spec.cold_items,
+            ids=spec.item_ids,
+            gated=spec.fusion == "gated",
+            content_bias=spec.by_content,
         )
         self.revisit = (
             Revisit(
@@ -110,27 +123,35 @@ class Interest(nn.Module):
             return codes, jnp.zeros((*rows, table.numeric), jnp.float32)
 
         history = History(jnp.int32(0), *columns(user), none, none, none > 0, none, one, *columns(context, 1))
-        _, vectors = self.scorer(items, shares)
-        return self(history, Requests(none, none, *columns(context, 1)), none, items, vectors)
+        _, written = self.scorer(items, shares)
+        return self(history, Requests(none, none, *columns(context, 1)), none, items, written)
 
-    def scorer(self, items: Items, shares: Float[Array, "r g v"]) -> tuple[Scorer, Float[Array, "v d"]]:
-        """What scores every item, and the vectors that events of these items write: the same for all
-        users."""
-        vectors, targets, bias, cold = self._catalogue(items)
+    def scorer(self, items: Items, shares: Float[Array, "r g v"]) -> tuple[Scorer, Written]:
+        """What scores every item, and what events of these items write: the same for all users."""
+        written, targets, bias, cold = self._catalogue(items)
         shares = shares if self.popularity else shares[:0]
         trend = popularity(shares, *self._popularity_weights(), cold, items=len(bias))
-        return Scorer(targets, bias, trend), vectors
+        return Scorer(targets, bias, trend), written
 
-    def sparse_scorer(self, items: Items, tally: Tally) -> tuple[SparseScorer, Float[Array, "v d"]]:
+    def sparse_scorer(self, items: Items, tally: Tally) -> tuple[SparseScorer, Written]:
         """The same, with popularity to be worked out for the items that are asked for."""
-        vectors, targets, bias, cold = self._catalogue(items)
-        return SparseScorer(targets, bias, tally, *self._popularity_weights(), cold), vectors
+        written, targets, bias, cold = self._catalogue(items)
+        return SparseScorer(targets, bias, tally, *self._popularity_weights(), cold), written
 
-    def _catalogue(self, items: Items) -> tuple[Array, Array, Array, Array]:
-        """(V, D) vectors and target vectors, (V,) biases, and (V,) 1 for what training does not know."""
-        vectors = self.similarity.vectors(items)
+    def _catalogue(self, items: Items) -> tuple[Written, Array, Array, Array]:
+        """What V items write, (V, D) target vectors, (V,) biases, and (V,) 1 for what training does not
+        know."""
+        content = self.similarity.content(items)
+        vectors = self.similarity.vectors(items, content)
         cold = (items.index >= self.spec.items).astype(jnp.int32)
-        return vectors, self.similarity.targets(vectors), self.similarity.bias(items), cold
+        written = Written(vectors, *self.content_logits(content))
+        return written, self.similarity.targets(vectors), self.similarity.bias(items, content), cold
+
+    def content_logits(self, content: Float[Array, "v d"]) -> tuple[Array | None, Array | None]:
+        """What the write logits of both banks owe to the items' content."""
+        decays = self.similarity.decay, self.revisit and self.revisit.decay
+        similarity, revisit = (None if decay is None else decay.content_logits(content) for decay in decays)
+        return similarity, revisit
 
     def _popularity_weights(self) -> tuple[Float[Array, "2 r1"], Float[Array, " 2"]]:
         """Those of the head; without one, of the logarithm of anything, times nothing."""
@@ -142,7 +163,7 @@ class Interest(nn.Module):
         requests: Requests,
         target: Int[Array, " r"],
         items: Items,
-        vectors: Float[Array, "v d"],
+        written: Written,
         negatives: Int[Array, " k"] | None = None,
         *,
         training: bool = False,
@@ -155,20 +176,20 @@ class Interest(nn.Module):
             history,
             requests,
             ages,
-            vectors[history.item],
-            self._similarity_writes(history, items),
+            written.vectors[history.item],
+            self._similarity_writes(history, items, written),
             training=training,
         )
         if self.revisit is None:
             return Read(query, None)
-        weights = self._revisit_weights(history, items, ages)
+        weights = self._revisit_weights(history, items, written, ages)
         counts = self.revisit.counts(history, requests, ages, weights, target)
         if negatives is not None:
             counts += (self.revisit.counts_of(history, requests, ages, weights, negatives),)
         return Read(query, Excitation(*(self.revisit.excitation(count) for count in counts)))
 
     def serve(
-        self, history: History, requests: Requests, items: Items, vectors: Float[Array, "v d"]
+        self, history: History, requests: Requests, items: Items, written: Written
     ) -> tuple[Float[Array, "r d"], Float[Array, "r n"]]:
         """The query of each request, and what each past event still adds to the count of its own item (zero
         where padded)."""
@@ -177,12 +198,12 @@ class Interest(nn.Module):
             history,
             requests,
             ages,
-            vectors[history.item],
-            self._similarity_writes(history, items),
+            written.vectors[history.item],
+            self._similarity_writes(history, items, written),
         )
         if self.revisit is None:
             return query, jnp.zeros((query.shape[0], history.item.shape[0]), jnp.float32)
-        weights = self._revisit_weights(history, items, ages)
+        weights = self._revisit_weights(history, items, written, ages)
         return query, self.revisit.kernel(history, requests, ages, weights)
 
     def excitation(self, counts: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -196,14 +217,24 @@ class Interest(nn.Module):
         seen = requests.seen if past == history.item.shape[0] else None
         return readout.ages(history.time, history.mask, requests.at, seen, past=past)
 
-    def _writes(self, bank: Bank, history: History, items: Items) -> Float[Array, "n c"]:
-        return bank.write_weights(items.index[history.item], items.group[history.item], history.behaviour)
-
-    def _similarity_writes(self, history: History, items: Items) -> Float[Array, "n c"] | None:
+    def _similarity_writes(
+        self, history: History, items: Items, written: Written
+    ) -> Float[Array, "n c"] | None:
         bank = self.similarity.decay
-        return None if bank is None else self._writes(bank, history, items)
+        return None if bank is None else _writes(bank, history, items, written.similarity)
 
-    def _revisit_weights(self, history: History, items: Items, ages: readout.Ages) -> tuple[Array, Array]:
+    def _revisit_weights(
+        self, history: History, items: Items, written: Written, ages: readout.Ages
+    ) -> tuple[Array, Array]:
         assert self.revisit is not None
-        writes = self._writes(self.revisit.decay, history, items)
+        writes = _writes(self.revisit.decay, history, items, written.revisit)
         return self.revisit.kernel_weights(history, items.group[history.item], ages, writes)
+
+
+def _writes(
+    bank: Bank, history: History, items: Items, content: Float[Array, "v c"] | None
+) -> Float[Array, "n c"]:
+    """The write weights of a history's events."""
+    item = history.item
+    alike = None if content is None else content[item]
+    return bank.write_weights(items.index[item], items.group[item], history.behaviour, alike)

@@ -80,6 +80,14 @@ class ModelOptions:
     """Read weights that move with how full the modes are."""
     columns: bool = True
     """User, item and context columns as inputs."""
+    item_ids: bool = True
+    """A vector of each item's own; without it items are what their columns say."""
+    fusion: Literal["sum", "gated"] = "sum"
+    """How an item's own vector goes together with what its columns say. gated: by gates that look at both,
+    and the columns pass a small network first."""
+    by_content: bool = False
+    """Items whose columns are alike have part of their level and of how they fade in common: a new item
+    starts from there."""
     request_time: Literal["used", "ignored"] = "used"
     """ignored: requests are read at the time of the last event before them."""
 
@@ -97,6 +105,7 @@ class ModelOptions:
             ("read", ("bank", "last")),
             ("precision", (None, *get_args(Precision))),
             ("request_time", ("used", "ignored")),
+            ("fusion", ("sum", "gated")),
         ):
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"{name}={value!r}: give one of {', '.join(filter(None, known))}")

@@ -13,7 +13,7 @@ from jaxdecay.data.batches import Batch
 from jaxdecay.errors import InputError
 from jaxdecay.history import Items
 from jaxdecay.layout import Layout
-from jaxdecay.model import Interest, Read
+from jaxdecay.model import Interest, Read, Written
 from jaxdecay.priors import Priors
 from jaxdecay.scorer import AnyScorer
 from jaxdecay.tally import Tally
@@ -52,6 +52,7 @@ class Objective(NamedTuple):
     calibration: float = 0.0
     seed: int = 0
     """Of negatives and of what drops out."""
+    id_dropout: float = 0.0
 
 
 def batch_loss(
@@ -77,13 +78,15 @@ def batch_loss(
         draws, drops, hides = jax.random.split(key, 3)
         if model.spec.cold_items:
             constants = constants.replace(items=hidden(constants, hides))
+        if objective.id_dropout:
+            constants = constants.replace(items=alone(constants.items, objective.id_dropout, hides))
         dropout = drops if model.spec.encoder.dropout else None
         if objective.loss != "softmax":
             share = objective.uniform_negatives
             negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=share)
     asked = negatives.item if negatives and objective.loss != "sampled-softmax" else None
-    scorer, vectors = _scorer(model, params, constants, sparse=negatives is not None)
-    read = _read(model, params, batch, constants, vectors, asked, dropout)
+    scorer, written = _scorer(model, params, constants, sparse=negatives is not None)
+    read = _read(model, params, batch, constants, written, asked, dropout)
     loss: Any = {
         "softmax": losses.softmax,
         "sampled-softmax": losses.sampled_softmax,
@@ -114,6 +117,13 @@ def hidden(constants: Constants, key: Array) -> Items:
     return constants.items._replace(index=jnp.where(hide, late.shape[0], constants.items.index))
 
 
+def alone(items: Items, share: float, key: Array) -> Items:
+    """The catalogue of one batch: the vectors of a share of the items are left out, so that their columns
+    learn to stand alone."""
+    keep = jax.random.bernoulli(jax.random.fold_in(key, 1), 1.0 - share, items.index.shape)
+    return items._replace(own=keep)
+
+
 def batch_log_likelihood(
     model: Interest, params: Any, batch: Batch, constants: Constants
 ) -> Float[Array, "b w"]:
@@ -122,8 +132,8 @@ def batch_log_likelihood(
     return -batch_loss(model, params, batch, constants, Objective(), None)
 
 
-def _scorer(model: Interest, params: Any, constants: Constants, *, sparse: bool) -> tuple[AnyScorer, Array]:
-    """What scores items that are candidates, and the (V, D) vectors that their events write."""
+def _scorer(model: Interest, params: Any, constants: Constants, *, sparse: bool) -> tuple[AnyScorer, Written]:
+    """What scores items that are candidates, and what their events write."""
     apply: Any = functools.partial(model.apply, {"params": params}, constants.items)
     if (constants.tally if sparse else constants.shares) is None:
         kind = "a loss on negatives" if sparse else "the softmax"
@@ -131,10 +141,10 @@ def _scorer(model: Interest, params: Any, constants: Constants, *, sparse: bool)
             f"these constants are not for {kind}: assemble them with the loss they are used with"
         )
     if sparse:
-        scorer, vectors = apply(constants.tally, method=Interest.sparse_scorer)
-        return scorer._replace(came=constants.came), vectors
-    scorer, vectors = apply(constants.shares, method=Interest.scorer)
-    return scorer.from_entry(constants.entry), vectors
+        scorer, written = apply(constants.tally, method=Interest.sparse_scorer)
+        return scorer._replace(came=constants.came), written
+    scorer, written = apply(constants.shares, method=Interest.scorer)
+    return scorer.from_entry(constants.entry), written
 
 
 def _read(
@@ -142,7 +152,7 @@ def _read(
     params: Any,
     batch: Batch,
     constants: Constants,
-    vectors: Float[Array, "v d"],
+    written: Written,
     negatives: Int[Array, " n"] | None,
     dropout: Array | None,
 ) -> Read:
@@ -150,7 +160,7 @@ def _read(
     variables = {"params": params}
 
     def user(history: Any, requests: Any, target: Array, key: Array | None) -> Any:
-        given = (history, requests, target, constants.items, vectors, negatives)
+        given = (history, requests, target, constants.items, written, negatives)
         drawn = None if key is None else {"dropout": key}
         return model.apply(variables, *given, training=key is not None, rngs=drawn)
 

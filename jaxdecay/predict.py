@@ -16,7 +16,7 @@ from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.heads.revisit import with_excitation
 from jaxdecay.history import History, Items
 from jaxdecay.history import Requests as Asked
-from jaxdecay.model import Interest
+from jaxdecay.model import Interest, Written
 from jaxdecay.scorer import Scorer
 
 _PLACES = 1 << 17  # padded events in one call
@@ -100,7 +100,8 @@ class Predictor:
     def unit_vectors(self) -> np.ndarray:
         """(V, D) float32 item vectors of length 1; 0 for an item of which the model knows nothing: new, and
         all its columns are missing."""
-        vectors, (index, _, categorical, numeric) = np.asarray(self._fixed[1]), map(np.asarray, self.items)
+        vectors = np.asarray(self._fixed[1].vectors)
+        index, _, categorical, numeric = map(np.asarray, self.items[:4])
         missing = missing_numbers(self.histories)[: numeric.shape[1]]
         known = (index < self.model.spec.items) | (categorical > 0).any(1) | (numeric != missing).any(1)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -219,15 +220,15 @@ class Predictor:
             padded[0][:, None],
             padded[1][:, None],
         )
-        scorer, vectors = self._fixed
+        scorer, written = self._fixed
         query, kernel, base = _serve(
-            self.model, self.params, history, asked, self.items, vectors, scorer, popularity
+            self.model, self.params, history, asked, self.items, written, scorer, popularity
         )
         return query, kernel, base, history, popularity
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _catalogue_scorer(model: Interest, params: dict, items: Items, shares: Array) -> tuple[Scorer, Array]:
+def _catalogue_scorer(model: Interest, params: dict, items: Items, shares: Array) -> tuple[Scorer, Written]:
     found: Any = model.apply({"params": params}, items, shares, method=Interest.scorer)
     return found
 
@@ -246,14 +247,14 @@ def _serve(
     history: History,
     asked: Asked,
     items: Items,
-    vectors: Float[Array, "v d"],
+    written: Written,
     scorer: Scorer,
     popularity: Float[Array, "b v"],
 ) -> tuple[Float[Array, "b d"], Float[Array, "b n"], Float[Array, "b v"]]:
     """The query, what is left of each past event, and every item's base score, for one request a row."""
 
     def one(history: History, asked: Asked) -> Any:
-        return model.apply({"params": params}, history, asked, items, vectors, method=Interest.serve)
+        return model.apply({"params": params}, history, asked, items, written, method=Interest.serve)
 
     query, kernel = jax.vmap(one)(history, asked)
     base = query[:, 0] @ scorer.targets.T + scorer.bias[None] + popularity

@@ -35,6 +35,7 @@ SHRINKAGE = {
     "user_read": 0.2,
     "behaviour_write": 2.0,
     "group_write": 8.0,
+    "content_write": 1.0,
     "period_shift": 1.0,
     "state_read": 0.5,
     "group_strength": 2.0,

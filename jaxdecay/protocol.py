@@ -1,8 +1,9 @@
 """How a run is evaluated."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from jaxdecay.data.requests import Which
 from jaxdecay.errors import InputError
 
 
@@ -12,6 +13,10 @@ class Protocol:
 
     part: Literal["test", "validation"] = "test"
     """Held-out part whose events are to be found."""
+    items: Which = "all"
+    """Judge by targets of all items, by those that training has seen, or by those that no part before the
+    judged one has; cold ones are ranked among all items of the catalogue, whether they have come yet or
+    not."""
     k: tuple[int, ...] = (10,)
     """List lengths."""
     max_requests: int | None = None
@@ -29,6 +34,8 @@ class Protocol:
     def __post_init__(self) -> None:
         if not self.k or min(self.k) < 1:
             raise InputError(f"-k {' '.join(map(str, self.k))}: give list lengths from 1 on")
+        if self.items not in get_args(Which):
+            raise InputError(f"--items {self.items}: give one of {', '.join(get_args(Which))}")
         for name in ("max_requests", "bootstrap"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -37,4 +44,5 @@ class Protocol:
 
 def file_of(protocol: Protocol) -> str:
     """Name of the file in the run that keeps the figures."""
-    return "metrics.json" if protocol.part == "test" else f"metrics-{protocol.part}.json"
+    asked = [word for word in (protocol.part, protocol.items) if word not in ("test", "all")]
+    return "-".join(["metrics", *asked]) + ".json"

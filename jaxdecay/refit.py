@@ -30,7 +30,7 @@ from jaxdecay.objective import Constants, batch_log_likelihood
 from jaxdecay.optimizer import is_decay, is_level
 from jaxdecay.priors import penalty
 
-_OWN = ("item_write", "user_read", "cold_level", "cold_exponent", "decay_cold_mixture")
+_OWN = ("item_write", "content_write", "user_read", "cold_level", "cold_exponent", "decay_cold_mixture")
 # Added to the information, in units of a logit or a log half-life: on the way to the centre, where steps in
 # directions that the data say nothing of run away, and for directions that nothing depends on.
 _DAMPING, _RIDGE = 0.5, 1e-4

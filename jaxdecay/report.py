@@ -78,6 +78,7 @@ def protocol_lines(protocol: Any) -> list[str]:
         asked += f" (a sample: {protocol['sample']})"
     return [
         f"{protocol['split']} split, {protocol['part']} part, {protocol['targets']} targets: {asked}",
+        *_targets_of(protocol),
         f"ranked: {protocol['candidates']} of {protocol['items']}; ties: {protocol['ties']}",
         f"counts of the catalogue: {protocol['catalogue_counts']}",
         f"history {protocol['history']} ({protocol['history_why']})",
@@ -85,6 +86,12 @@ def protocol_lines(protocol: Any) -> list[str]:
         f"in brackets: {protocol['interval']}",
         *(f"warning: {warning}" for warning in protocol["warnings"]),
     ]
+
+
+def _targets_of(protocol: Any) -> list[str]:
+    words = {"warm": "items that training has seen", "cold": "items that no earlier part has"}
+    which = protocol.get("targets_of", "all")
+    return [f"targets: {words[which]}"] if which in words else []
 
 
 def _of(system: str, rows: Sequence[Sequence[str]]) -> list[int]:

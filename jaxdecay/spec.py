@@ -93,6 +93,12 @@ class Spec:
     """Of each of the rhythms; none given: 1."""
     cold_items: bool = False
     """Whether items that training does not know have a level and a popularity of their own."""
+    item_ids: bool = True
+    """Whether each item has a vector of its own."""
+    fusion: Literal["sum", "gated"] = "sum"
+    """How it goes together with the item's columns."""
+    by_content: bool = False
+    """Whether items whose columns are alike have part of their bias and of their write weights in common."""
 
     def __post_init__(self) -> None:
         if self.request_time not in ("used", "ignored"):

@@ -80,6 +80,9 @@ class TrainOptions:
     much later. 0.5: the first target of the log counts a quarter of the last. Default: all count alike."""
     calibration: float = 0.75
     """Of gbce: from 0 (as bce) to 1 (the logits of few negatives become those of all items)."""
+    id_dropout: float = 0.0
+    """Share of the items whose own vectors are left out of a batch, so that their columns learn to stand
+    alone, as they do for an item that is new."""
     seed: int = 0
     """Of initialisation, batches, negatives and samples."""
 
@@ -97,7 +100,7 @@ class TrainOptions:
         if self.loss not in get_args(Loss):
             raise InputError(f"loss={self.loss!r}: give one of {', '.join(get_args(Loss))}")
         _expect("negatives", self.negatives, 1, whole=True)
-        for name in ("uniform_negatives", "calibration"):
+        for name in ("uniform_negatives", "calibration", "id_dropout"):
             _expect(name, getattr(self, name), 0, most=1)
         if self.evidence_half_life is not None:
             _expect("evidence_half_life", self.evidence_half_life, 0.01, most=10)
@@ -116,8 +119,15 @@ class TrainOptions:
     def objective(self) -> Objective:
         """What of these a step depends on."""
         if self.loss == "softmax":
-            return Objective(seed=self.seed)
-        return Objective(self.loss, self.negatives, self.uniform_negatives, self.calibration, self.seed)
+            return Objective(id_dropout=self.id_dropout, seed=self.seed)
+        return Objective(
+            self.loss,
+            self.negatives,
+            self.uniform_negatives,
+            self.calibration,
+            id_dropout=self.id_dropout,
+            seed=self.seed,
+        )
 
 
 def _expect(name: str, value: float, least: float, *, most: float = np.inf, whole: bool = False) -> None:

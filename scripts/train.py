@@ -73,9 +73,9 @@ def main(options: Options) -> None:
     def likelihood(params: Any, batch: Batch) -> jax.Array:
         """Sum of the log-likelihoods of a batch's targets."""
         params = layout.trimmed(params)
-        scorer, vectors = model.apply({"params": params}, items, shares, method=Interest.scorer)
+        scorer, written = model.apply({"params": params}, items, shares, method=Interest.scorer)
         scorer = scorer.from_entry(entered)
-        read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, vectors))(
+        read = jax.vmap(lambda *user: model.apply({"params": params}, *user, items, written))(
             batch.history, batch.requests, batch.target
         )
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (read, batch.grid, batch.target))

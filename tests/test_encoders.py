@@ -294,9 +294,9 @@ def test_attention_with_time_serves_one_request_at_a_time() -> None:
     one = jax.tree.map(lambda x: jnp.asarray(x[0]), made.batches[0])
     asked = one.requests._replace(seen=jnp.zeros_like(one.requests.seen))
     items = made.constants.items
-    _, vectors = toys.call(made.model, Interest.scorer, params, items, made.constants.shares)
+    _, written = toys.call(made.model, Interest.scorer, params, items, made.constants.shares)
     with pytest.raises(InputError, match="one at a time"):
-        made.model.apply({"params": params}, one.history, asked, items, vectors, method=Interest.serve)
+        made.model.apply({"params": params}, one.history, asked, items, written, method=Interest.serve)
 
 
 def test_the_spec_survives_json_and_knows_whether_time_matters() -> None:

@@ -240,8 +240,9 @@ class TestSimilarity:
         )  # fmt: skip
 
         def everything(head: Similarity) -> Any:
-            vectors = head.vectors(items)
-            return vectors, head.targets(vectors), head.bias(items)
+            content = head.content(items)
+            vectors = head.vectors(items, content)
+            return vectors, head.targets(vectors), head.bias(items, content)
 
         p = toys.moved(self.HEAD, everything)
         vectors, targets, bias = toys.call(self.HEAD, everything, p)

@@ -138,7 +138,7 @@ def towards_his_own(posed: Posed) -> None:
     # All users counted more alike move nothing: a mean knows no total.
     np.testing.assert_allclose(count[:, finite].sum(0), 0.0, atol=1e-4)
     assert np.abs(count[:, finite]).max() > 1e-4
-    events = Events.of(histories, model)
+    events = Events.of(histories, model, problem.restore(problem.centre))
     assert len(events.item) == (np.asarray(histories.part) == 0).sum()
 
 

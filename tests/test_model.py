@@ -15,7 +15,7 @@ from jaxdecay.data.batches import Batch, Batches
 from jaxdecay.data.gather import Rows, gather
 from jaxdecay.errors import InputError
 from jaxdecay.history import History, Items, Requests
-from jaxdecay.model import Interest
+from jaxdecay.model import Interest, _writes
 from jaxdecay.spec import Spec, Table
 
 N, PAST, R = 6, 2, 4
@@ -23,7 +23,7 @@ READ = Interest.__call__  # the same for all tests: one compilation
 
 
 def one_user(time: list[int]) -> tuple[Any, ...]:
-    """History, requests, targets, items and vectors of one user whose events are all of different items."""
+    """History, requests, targets, items and what they write: a user whose events are all of other items."""
     made, params = toys.everything()
     histories = made.histories
     rows = Rows(
@@ -41,21 +41,22 @@ def one_user(time: list[int]) -> tuple[Any, ...]:
         history.context_categorical[PAST:],
         history.context_numeric[PAST:],
     )
-    _, vectors = toys.call(made.model, Interest.scorer, params, made.constants.items, made.constants.shares)
-    return history, requests, item[PAST:], made.constants.items, vectors
+    _, written = toys.call(made.model, Interest.scorer, params, made.constants.items, made.constants.shares)
+    return history, requests, item[PAST:], made.constants.items, written
 
 
 @pytest.mark.parametrize("time", [[0, 0, 0, 0, 0, 0], [0, 9, 400_000, 400_000, 900_000, 900_001]])
 def test_no_slope_leads_to_later_events_and_ties_follow_the_order_of_rows(time: list[int]) -> None:
     made, params = toys.everything()
-    history, requests, target, items, vectors = one_user(time)
+    history, requests, target, items, written = one_user(time)
 
     def read(weight: Any, vectors: Any) -> Any:
         seen = history._replace(weight=weight)
-        found = toys.call(made.model, READ, params, seen, requests, target, items, vectors)
+        changed = written._replace(vectors=vectors)
+        found = toys.call(made.model, READ, params, seen, requests, target, items, changed)
         return found.query, found.excitation[1]
 
-    slopes = jax.jit(jax.jacrev(read, (0, 1)))(history.weight, vectors)
+    slopes = jax.jit(jax.jacrev(read, (0, 1)))(history.weight, written.vectors)
     earlier = np.arange(N) < PAST + np.arange(R)[:, None]
     (query_weight, query_vectors), (excitation_weight, _) = slopes
     for name, slope in {
@@ -68,8 +69,8 @@ def test_no_slope_leads_to_later_events_and_ties_follow_the_order_of_rows(time: 
 
 def test_the_read_is_the_same_to_the_last_bit_whatever_comes_later() -> None:
     made, params = toys.everything()
-    history, requests, target, items, vectors = one_user([0, 9, 400_000, 400_000, 900_000, 900_001])
-    read = toys.call(made.model, READ, params, history, requests, target, items, vectors)
+    history, requests, target, items, written = one_user([0, 9, 400_000, 400_000, 900_000, 900_001])
+    read = toys.call(made.model, READ, params, history, requests, target, items, written)
     for r in range(R):
         later = np.arange(N) >= PAST + r
         other = history._replace(
@@ -78,7 +79,7 @@ def test_the_read_is_the_same_to_the_last_bit_whatever_comes_later() -> None:
             behaviour=jnp.where(later, 1 - history.behaviour, history.behaviour),
             weight=jnp.where(later, 9.0, history.weight),
         )
-        changed = toys.call(made.model, READ, params, other, requests, target, items, vectors)
+        changed = toys.call(made.model, READ, params, other, requests, target, items, written)
         for before, after in zip(jax.tree.leaves(read), jax.tree.leaves(changed), strict=True):
             assert np.array_equal(before[: r + 1], after[: r + 1])
         if r < R - 1:
@@ -87,13 +88,13 @@ def test_the_read_is_the_same_to_the_last_bit_whatever_comes_later() -> None:
 
 def test_an_earlier_event_of_the_same_time_is_seen() -> None:
     made, params = toys.everything()
-    history, requests, target, items, vectors = one_user([5] * N)
+    history, requests, target, items, written = one_user([5] * N)
     twice = history._replace(item=history.item.at[3].set(int(target[2])))
-    own = toys.call(made.model, READ, params, twice, requests, target, items, vectors).excitation[0]
+    own = toys.call(made.model, READ, params, twice, requests, target, items, written).excitation[0]
     assert own[2] > -1e8  # row 3 has the item asked for by row 4, a tie in time
     assert own[1] < -1e8
     assert (
-        toys.call(made.model, READ, params, history, requests, target, items, vectors).excitation[0][2] < -1e8
+        toys.call(made.model, READ, params, history, requests, target, items, written).excitation[0][2] < -1e8
     )
 
 
@@ -166,13 +167,13 @@ def test_a_new_item_has_the_average_of_its_group_and_its_columns_alone() -> None
         jnp.concatenate([items.numeric, jnp.zeros((2, 1))]),
     )
     shares = jnp.zeros((2, 1, 9))
-    scorer, vectors = toys.call(made.model, Interest.scorer, params, new, shares)
-    assert not np.asarray(vectors[7:]).any()  # no column, no vector
+    scorer, written = toys.call(made.model, Interest.scorer, params, new, shares)
+    assert not np.asarray(written.vectors[7:]).any()  # no column, no vector
     assert scorer.bias[7:].tolist() == [0, 0]
 
     def weights(model: Interest, history: History) -> Any:
         assert model.revisit is not None
-        return model._writes(model.revisit.decay, history, new)
+        return _writes(model.revisit.decay, history, new, written.revisit)
 
     history = one_user([0] * N)[0]._replace(item=jnp.array([7, 8, 0, 0, 0, 0], jnp.int32))
     found = toys.call(made.model, weights, params, history)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from jaxdecay.baselines.choose import Judge
 from jaxdecay.baselines.counts import OwnCounts, fit_decayed_own_counts, own_counts
 from jaxdecay.baselines.factorisation import Factorisation, fit_factorisation
+from jaxdecay.baselines.groups import GroupPopularity, fit_group_popularity
 from jaxdecay.baselines.neighbours import Neighbours, fit_neighbours
 from jaxdecay.baselines.popularity import Popularity, fit_decayed, fit_windowed, popularity
 from jaxdecay.data.catalogue import timeline
@@ -18,9 +19,17 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
 
-__all__ = ["BASELINES", "Factorisation", "Neighbours", "OwnCounts", "Popularity", "fit_baselines"]
+__all__ = [
+    "BASELINES",
+    "Factorisation",
+    "GroupPopularity",
+    "Neighbours",
+    "OwnCounts",
+    "Popularity",
+    "fit_baselines",
+]
 
-Baseline = Popularity | OwnCounts | Neighbours | Factorisation
+Baseline = Popularity | OwnCounts | Neighbours | Factorisation | GroupPopularity
 
 BASELINES = (
     "popularity",
@@ -40,6 +49,7 @@ def fit_baselines(
     validation: Requests,
     *,
     exclude_history: bool | None = None,
+    every_item: bool = False,
     seed: int = 0,
     names: Collection[str] = BASELINES,
 ) -> list[Baseline]:
@@ -49,7 +59,8 @@ def fit_baselines(
         validation: the requests to choose by; at most 5,000 of them are used, drawn by ``seed``. Without
         any, nothing
             fades and windows are the longest.
-        exclude_history: as it will be in the evaluation.
+        exclude_history, every_item: as they will be in the evaluation. With every item a candidate, the
+            popularity of an item's group is one more baseline, where items have a column of categories.
         names: only these; the others are not fitted, but for what these stand on.
 
     With a relative clock there is no popularity at a time, and so neither a windowed nor a decayed one.
@@ -58,7 +69,7 @@ def fit_baselines(
     unknown = [name for name in names if name not in BASELINES]
     if unknown:
         raise InputError(f"names: {unknown[0]!r} is no baseline; there are {', '.join(BASELINES)}")
-    judge = Judge.of(histories, validation, seed=seed, exclude_history=exclude_history)
+    judge = Judge.of(histories, validation, seed=seed, exclude_history=exclude_history, every_item=every_item)
     events = timeline(histories)
     plain = functools.cache(lambda: popularity(events))
     decayed = plain if events.relative else functools.cache(lambda: fit_decayed(judge, events))
@@ -74,4 +85,6 @@ def fit_baselines(
     }
     if events.relative:
         del makers["windowed popularity"], makers["decayed popularity"]
-    return [make() for name, make in makers.items() if name in names]
+    found = [make() for name, make in makers.items() if name in names]
+    of_groups = fit_group_popularity(judge, events) if every_item else None
+    return found if of_groups is None else [*found, of_groups]

@@ -38,14 +38,20 @@ class Judge:
 
     @classmethod
     def of(
-        cls, histories: Histories, validation: Requests, *, seed: int = 0, exclude_history: bool | None = None
+        cls,
+        histories: Histories,
+        validation: Requests,
+        *,
+        seed: int = 0,
+        exclude_history: bool | None = None,
+        every_item: bool = False,
     ) -> "Judge":
         """Draws the sample: 5,000, or as many as make 1e8 scores, but no fewer than 1,000."""
         size = int(np.clip(_SCORES / max(histories.items, 1), _FEWEST, _MOST))
         # In order of time, so that popularity is counted forward.
         chosen = sample(validation, size, seed)
         chosen = chosen.take(np.argsort(chosen.at, kind="stable"))
-        return cls(rules(histories, exclude_history), chosen)
+        return cls(rules(histories, exclude_history, every_item=every_item), chosen)
 
     def ndcg(self, system: System) -> float:
         """Mean NDCG@10 over the sample."""

@@ -13,6 +13,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 
 Targets = Literal["last", "successive", "all"]
+Which = Literal["all", "warm", "cold"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,26 @@ def _all_targets(histories: Histories, event: np.ndarray, user: np.ndarray) -> R
         target_offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         targets=histories.item[event[first]],
         event=asked,
+    )
+
+
+def of_items(requests: Requests, histories: Histories, part: int, which: Which) -> Requests:
+    """The same requests with targets of some items only; those that are left with none are dropped.
+
+    warm: items that occur in the training part. cold: items that occur in no part before this one.
+    """
+    if which == "all":
+        return requests
+    known = np.zeros(histories.items, bool)
+    known[histories.item[histories.part < (1 if which == "warm" else part)]] = True
+    keep = known[requests.targets] == (which == "warm")
+    row = np.repeat(np.arange(len(requests)), np.diff(requests.target_offsets))
+    counts = np.bincount(row[keep], minlength=len(requests))
+    left = counts > 0
+    return replace(
+        requests.take(left),
+        target_offsets=np.concatenate([[0], np.cumsum(counts[left])]).astype(np.int64),
+        targets=requests.targets[keep],
     )
 
 

@@ -20,8 +20,10 @@ Kind = Literal["bank", "transformer", "hstu"]
 
 
 class FeedForward(nn.Module):
-    """Two layers with a gate (SwiGLU; Shazeer 2020), of twice the width, beside the input."""
+    """Two layers with a gate (SwiGLU; Shazeer 2020), of twice the width, beside the input. ``bias`` False:
+    nothing comes of nothing."""
 
+    bias: bool = True
     dropout: float = 0.0
     dtype: jax.typing.DTypeLike = jnp.float32
 
@@ -32,7 +34,8 @@ class FeedForward(nn.Module):
         inner = nn.Dense(4 * width, use_bias=False, dtype=self.dtype, name="in")(normed)
         value, gate = jnp.split(inner, 2, axis=-1)
         zeros = nn.initializers.zeros
-        added = nn.Dense(width, dtype=self.dtype, kernel_init=zeros, name="out")(value * nn.silu(gate))
+        out = nn.Dense(width, use_bias=self.bias, dtype=self.dtype, kernel_init=zeros, name="out")
+        added = out(value * nn.silu(gate))
         return x + nn.Dropout(self.dropout)(added, deterministic=not training).astype(x.dtype)
 
 

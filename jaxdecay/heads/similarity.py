@@ -22,6 +22,7 @@ from jaxdecay import readout
 from jaxdecay.encoders import FeedForward, Places, Stack, latest, places
 from jaxdecay.errors import InputError
 from jaxdecay.heads.features import Columns
+from jaxdecay.heads.fusion import Fusion
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
 
@@ -37,7 +38,9 @@ class Similarity(nn.Module):
     what it makes of them, the last of them is part of the query as it is, and the query passes a
     feed-forward of its own. Without a bank (``decay`` None) the query is the last event alone.
     ``timed`` False: the encoder is not told when it is asked. ``cold``: items without a vector of their own
-    have a bias, which they share.
+    have a bias, which they share. ``ids`` False: no item has a vector of its own. ``gated``: own vectors and
+    columns are fused by gates instead of added. ``content_bias``: part of the bias is what items that are
+    alike have in common.
     """
 
     items: int
@@ -51,10 +54,18 @@ class Similarity(nn.Module):
     calendar: bool = True
     timed: bool = True
     cold: bool = False
+    ids: bool = True
+    gated: bool = False
+    content_bias: bool = False
 
     def setup(self) -> None:
         normal, zeros = nn.initializers.normal, nn.initializers.zeros
-        self.embedding = self.param("embedding", normal(OWN_VECTOR), (self.items, self.features))
+        shape = (self.items, self.features)
+        self.embedding = self.param("embedding", normal(OWN_VECTOR), shape) if self.ids else None
+        self.fusion = Fusion(OWN_VECTOR) if self.gated else None
+        self.bias_of_content = (
+            self.param("content_bias", zeros, (self.features,)) if self.content_bias else None
+        )
         self.item_bias = self.param("bias", zeros, (self.items,))
         self.cold_bias = self.param("cold_level", zeros, ()) if self.cold else 0.0
         self.log_temperature = self.param("log_temperature", nn.initializers.constant(1.6), ())
@@ -69,12 +80,20 @@ class Similarity(nn.Module):
         self.last = nn.Dense(self.features, use_bias=False, kernel_init=zeros) if self.decay else None
         self.forward = FeedForward(dropout=self.encoder.dropout, dtype=self.encoder.dtype)
 
-    def vectors(self, items: Items) -> Float[Array, "v d"]:
+    def content(self, items: Items) -> Float[Array, "v d"]:
+        """What the columns of items say of them."""
+        return self.item_columns(items.categorical, items.numeric)
+
+    def vectors(self, items: Items, content: Float[Array, "v d"]) -> Float[Array, "v d"]:
         """Item vectors before normalisation; an item without an embedding of its own has its columns
         alone."""
-        known = items.index < self.items
-        own = jnp.where(known[:, None], self.embedding[jnp.where(known, items.index, 0)], 0.0)
-        return own + self.item_columns(items.categorical, items.numeric)
+        own = jnp.zeros_like(content)
+        if self.embedding is not None:
+            known = items.index < self.items
+            if items.own is not None:
+                known &= items.own
+            own = jnp.where(known[:, None], self.embedding[jnp.where(known, items.index, 0)], 0.0)
+        return own + content if self.fusion is None else self.fusion(own, content)
 
     def targets(self, vectors: Float[Array, "v d"]) -> Float[Array, "v d"]:
         """Item vectors as they are scored against: of length close to 1, and shorter the less is known of
@@ -82,9 +101,10 @@ class Similarity(nn.Module):
         unknown = self.features * OWN_VECTOR**2
         return vectors / jnp.sqrt(jnp.square(vectors).sum(-1, keepdims=True) + unknown)
 
-    def bias(self, items: Items) -> Float[Array, " v"]:
+    def bias(self, items: Items, content: Float[Array, "v d"]) -> Float[Array, " v"]:
         known = items.index < self.items
-        return jnp.where(known, self.item_bias[jnp.where(known, items.index, 0)], self.cold_bias)
+        own = jnp.where(known, self.item_bias[jnp.where(known, items.index, 0)], self.cold_bias)
+        return own if self.bias_of_content is None else own + content @ self.bias_of_content
 
     def query(
         self,
