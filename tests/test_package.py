@@ -21,7 +21,7 @@ FLOORS = (
     "errors durations files memory",
     "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
     " attention divergence history",
-    "interest state state_numpy fading deviations gate encoders tally scorer heads spec model",
+    "interest state state_numpy fading deviations gate encoders language tally scorer heads spec model",
     "losses metrics rank lists bootstrap priors",
     "data",
     "train objective optimizer model_options configure loop assembly fitting runs checkpointing predict"
