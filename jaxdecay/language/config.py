@@ -5,7 +5,6 @@ become one vector: pooling, dense layers, length 1. Without it a text's vector i
 (the last token's for a causal decoder), brought to length 1.
 """
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -65,19 +64,17 @@ def read_config(
             f"max_length={max_length}: {folder} reads from 3 to {body.longest} tokens; give one of these"
         )
     lowercase = folder / "sentence_bert_config.json"
-    read = LanguageConfig(
+    return LanguageConfig(
         family=family,
         body=body,
-        pooling=found[0],
+        pooling=found[0] if pooling is None else pooling,
         dense=found[1],
-        normalise=found[2],
+        normalise=found[2] if normalise is None else normalise,
         max_length=max_length or longest,
         lowercase=lowercase.exists() and read_fields(lowercase).flag("do_lower_case", False),
         prompts=prompts,
         default_prompt=default,
     )
-    changes = {"pooling": pooling, "normalise": normalise}
-    return dataclasses.replace(read, **{name: value for name, value in changes.items() if value is not None})
 
 
 def read_fields(path: Path) -> Fields:
