@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": ("machine:Doctor", "what this machine offers, and what is missing"),
     "datasets": ("logs:Datasets", "public logs by name: terms, download, or your own copy"),
     "simulate": ("logs:Simulate", "a log with planted half-lives, and the truth beside it"),
+    "embed": ("text:Embed", "titles and other texts as vectors, by a language model of your own"),
     "prepare": ("logs:Prepare", "a log of events, checked, cleaned and split, as arrays"),
     "train": ("training:Train", "a model of fading interest; resumes what was interrupted"),
     "evaluate": ("evaluation:Evaluate", "the table: the model, without decay, and baselines"),

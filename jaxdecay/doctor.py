@@ -29,6 +29,8 @@ TESTED = {
 }
 EXTRAS = {
     "matplotlib": ("pictures", "pip install 'jaxdecay[plots]'"),
+    "safetensors": ("language models", "pip install 'jaxdecay[text]'"),
+    "tokenizers": ("language models", "pip install 'jaxdecay[text]'"),
     "pandas": ("pandas frames as input", "pip install pandas pyarrow"),
 }
 GIB = 2**30

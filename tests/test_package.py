@@ -26,7 +26,7 @@ FLOORS = (
     "data",
     "train objective optimizer model_options configure loop assembly fitting runs checkpointing predict"
     " evaluate outcomes groups figures results protocol assess presets"
-    " curves influence half_lives refit tune crossvalidate baselines distributed layout privacy",
+    " curves embed influence half_lives refit tune crossvalidate baselines distributed layout privacy",
     "ids listed moments asked serving parts generations arrivals update trained recommend rerank explain"
     " drift",
     "cli commands settings progress serve plots report export doctor __main__",
