@@ -30,7 +30,8 @@ class TextCache:
     """
 
     def __init__(self, root: Path, space: str, width: int) -> None:
-        self._folder, self._width = root / space, width
+        self._folder = root / space
+        self._schema = pl.Schema({"key": pl.Binary, "vector": pl.Array(pl.Float32, width)})
         self.damaged: list[Path] = []
         """Files that could not be used, and were removed."""
         try:
@@ -56,10 +57,7 @@ class TextCache:
         """Adds a file, whole or not at all. Raises InputError when the disk is full."""
         if not len(keys):
             return
-        kind = pl.Array(pl.Float32, self._width)
-        table = pl.DataFrame(
-            {"key": pl.Series(keys, dtype=pl.Binary), "vector": pl.Series(vectors, dtype=kind)}
-        )
+        table = pl.DataFrame({"key": keys, "vector": vectors}, schema=self._schema)
         memory = io.BytesIO()
         table.write_parquet(memory)
         content = memory.getvalue()
@@ -71,8 +69,8 @@ class TextCache:
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise InputError(
-                f"{self._folder}: cannot be written ({error.strerror or error}); free some space or give another"
-                " --cache; what was encoded before is kept"
+                f"{self._folder}: cannot be written ({error.strerror or error}); free some space or give"
+                " another --cache; what was encoded before is kept"
             ) from None
 
     def _read(self, path: Path) -> pl.DataFrame | None:
@@ -83,8 +81,7 @@ class TextCache:
             table = pl.read_parquet(io.BytesIO(content))
         except READING_ERRORS:
             return None
-        schema = {"key": pl.Binary, "vector": pl.Array(pl.Float32, self._width)}
-        return table if table.schema == schema else None
+        return table if table.schema == self._schema else None
 
 
 def _digest(content: bytes) -> str:

@@ -35,7 +35,7 @@ class Embeddings(nn.Module):
         shape, normal = self.shape, nn.initializers.normal(0.02)
         tables = {"word": shape.vocabulary, "position": shape.positions, "type": shape.types}
         word, position, kind = (
-            self.param(name, normal, (rows, shape.width)) for name, rows in tables.items()
+            jnp.asarray(self.param(name, normal, (rows, shape.width))) for name, rows in tables.items()
         )
         x = word[ids] + position[shape.first : shape.first + len(ids)] + kind[:1]
         return nn.LayerNorm(shape.epsilon, dtype=self.dtype, use_fast_variance=False, name="norm")(x)

@@ -137,13 +137,13 @@ class Decoder(nn.Module):
     def setup(self) -> None:
         shape = self.shape
         kind = nn.remat(Layer) if self.remat else Layer
-        self.word = self.param("word", nn.initializers.normal(0.02), (shape.vocabulary, shape.width))
+        self.word = nn.Embed(shape.vocabulary, shape.width, dtype=self.dtype)
         self.layer = [kind(shape, i, self.dtype) for i in range(shape.layers)]
         self.norm = Norm(shape.epsilon, shape.gemma, self.dtype)
 
     def lower(self, ids: Int[Array, " n"], mask: Bool[Array, " n"], upto: int) -> Float[Array, "n d"]:
         """What layers 0 to ``upto`` - 1 make of a text; with 0, its embeddings."""
-        x = self.word[ids].astype(self.dtype)
+        x = self.word(ids)
         return self._through(x * self.shape.width**0.5 if self.shape.gemma else x, mask, 0, upto)
 
     def upper(self, x: Float[Array, "n d"], mask: Bool[Array, " n"], start: int) -> Float[Array, "n d"]:
@@ -163,7 +163,7 @@ class Decoder(nn.Module):
 def sources(shape: DecoderShape) -> dict[tuple[str, ...], Source]:
     """The name in Hugging Face's files of each parameter."""
     names: dict[tuple[str, ...], Source] = {
-        ("word",): Source("embed_tokens.weight"),
+        ("word", "embedding"): Source("embed_tokens.weight"),
         ("norm", "weight"): Source("norm.weight"),
     }
     for i in range(shape.layers):
