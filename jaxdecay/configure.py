@@ -82,17 +82,19 @@ def _has(table: Table) -> bool:
 
 
 def _encoder(histories: Histories, options: ModelOptions, half_lives: tuple[float, ...]) -> Encoder:
-    size, never = options.size, (float("inf"),)
+    size, never, last = options.size, (float("inf"),), options.read == "last"
     if size.encoder == "none":
-        return Encoder()
-    decayed = size.encoder == "bank"
-    heads = 2 * _HEADS if decayed else options.heads
+        return Encoder(bank=not last)
+    decayed, attends = size.encoder == "bank", size.encoder in ("transformer", "hstu")
+    timed = size.encoder == "transformer" and options.attention_bias != "position"
+    heads = 2 * _HEADS if decayed else options.heads if attends else 1
     if size.features % heads:
         raise InputError(
             f"features={size.features} with encoder={size.encoder!r}: give a multiple of its {heads} heads"
         )
     ends = never if options.floor and options.half_lives != "fixed" else ()
-    most = _HEADS - len(ends)
+    timely = _HEADS if decayed else options.heads  # heads with half-lives
+    most = max(1, timely - len(ends))
     if half_lives and not options.half_life:
         half_lives = spread(histories, min(options.modes, most))
     elif len(half_lives) > most:
@@ -105,13 +107,15 @@ def _encoder(histories: Histories, options: ModelOptions, half_lives: tuple[floa
         kind=size.encoder,
         blocks=size.blocks,
         heads=options.heads,
-        half_lives=tuple(itertools.islice(itertools.cycle(days), _HEADS)) if decayed else (),
+        half_lives=tuple(itertools.islice(itertools.cycle(days), timely)) if decayed or timed else (),
         steps=() if not decayed else _HEADS * never if options.half_lives == "none" else _STEPS,
         dropout=size.dropout,
-        context=0 if decayed else options.context,
-        bank=options.read == "bank",
+        context=options.context if attends else 0,
+        bank=not last,
         precision=size.precision,
         remat=size.remat,
+        span=options.span if size.encoder == "cnn" else 0,
+        bias=options.attention_bias if size.encoder == "transformer" else "position",
     )
 
 

@@ -3,11 +3,15 @@
 import dataclasses
 from typing import Any, Literal, get_args
 
+from jaxdecay.encoders.transformer import Bias
 from jaxdecay.errors import InputError
 from jaxdecay.presets import PRESETS, Mixer, Precision, Preset
 
-ENCODERS = ("blocks", "dropout", "precision", "remat", "read")
+ENCODERS = ("blocks", "dropout", "precision", "remat")
 """Options of encoders alone, refused where there is none."""
+_ATTENTION = ("transformer", "hstu")
+_OF_SOME = {"heads": _ATTENTION, "context": _ATTENTION, "span": ("cnn",), "attention_bias": ("transformer",)}
+"""Options that say nothing to other encoders than these."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,19 +45,26 @@ class ModelOptions:
     """The item column by whose values decay may differ; default: the only categorical one with at most 64
     values, if there is one. "none" for no groups."""
     encoder: Mixer | None = None
-    """What an event means after those before it. bank: blocks of decayed states. transformer, hstu:
-    attention, without and with time, as references. none: the vector of its item. Default: the preset's."""
+    """What an event means after those before it. none: the vector of its item. mlp: that of the event alone,
+    transformed. cnn: of the last few, convolved. gru, lstm: of all, in a gated state. bank: of all, in blocks
+    of decayed states. transformer, hstu: of the last ones, by attention. All have the preset's size. Default:
+    the preset's."""
     blocks: int | None = None
     """Blocks of the encoder; default: the preset's."""
     heads: int = 4
-    """Heads of attention."""
+    """Heads of attention (transformer, hstu)."""
     read: Literal["bank", "last"] = "bank"
     """bank: the query is read from a bank that all events write into, faded to the request. last: it is what
-    the encoder makes of the last event."""
+    the encoder makes of the last event, or without one its item's vector."""
     dropout: float | None = None
     """Share of what each block adds that is dropped in training; default: the preset's."""
     context: int = 128
-    """Events that attention goes back in each block."""
+    """Events that attention goes back in each block (transformer, hstu)."""
+    span: int = 8
+    """Events that a convolution sees in each block (cnn)."""
+    attention_bias: Bias = "position"
+    """By what attention is biased (transformer). position: how many events ago. time: how long ago, by a
+    half-life of each head's own, learned. both."""
     precision: Precision | None = None
     """Of the encoder's activations (clocks, gates and states are float32); default: the preset's."""
     remat: bool | None = None
@@ -92,7 +103,8 @@ class ModelOptions:
     """ignored: requests are read at the time of the last event before them."""
 
     def __post_init__(self) -> None:
-        for name, least in (("features", 1), ("modes", 0), ("blocks", 1), ("heads", 1), ("context", 1)):
+        for name in ("features", "modes", "blocks", "heads", "context", "span"):
+            least = 0 if name == "modes" else 1
             value = getattr(self, name)
             if value is not None and not (value >= least and value == int(value)):
                 raise InputError(f"{name}={value}: give a whole number from {least}")
@@ -103,6 +115,7 @@ class ModelOptions:
             ("half_lives", ("learned", "initial", "fixed", "cross-validated", "none")),
             ("encoder", (None, *get_args(Mixer))),
             ("read", ("bank", "last")),
+            ("attention_bias", get_args(Bias)),
             ("precision", (None, *get_args(Precision))),
             ("request_time", ("used", "ignored")),
             ("fusion", ("sum", "gated")),
@@ -112,7 +125,7 @@ class ModelOptions:
         if self.size.encoder != "none":
             return
         for name in ENCODERS:
-            if (value := getattr(self, name)) not in (None, "bank"):
+            if (value := getattr(self, name)) is not None:
                 raise InputError(
                     f"{name}={value!r} needs an encoder, such as --encoder bank or --preset base"
                 )
@@ -129,8 +142,11 @@ class ModelOptions:
         size = dataclasses.asdict(self.size)
         if self.size.encoder == "none":
             size |= dict.fromkeys((one for one in ENCODERS if one in size), None)
-        if self.size.encoder in ("none", "bank"):
-            size |= {"heads": ModelOptions.heads, "context": ModelOptions.context}  # of attention alone
+        size |= {
+            name: getattr(ModelOptions, name)
+            for name, kinds in _OF_SOME.items()
+            if self.size.encoder not in kinds
+        }
         return dataclasses.replace(self, **{"preset": "small", **size})
 
     @classmethod

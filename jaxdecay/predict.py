@@ -182,7 +182,7 @@ class Predictor:
             members = np.flatnonzero(places == past)
             rows = int(np.clip(min(_PLACES // past, _SCORES // max(1, self.histories.items)), 1, 512))
             encoder = self.model.spec.encoder
-            if encoder.blocks and encoder.kind != "bank":  # logits of all pairs of events
+            if encoder.blocks and encoder.kind in ("transformer", "hstu"):  # logits of all pairs of events
                 attended = int(past) if encoder.bank else encoder.stack().rows(int(past))
                 rows = max(1, min(rows, _SCORES // (encoder.heads * attended**2)))
             rows = min(rows, 1 << int(np.ceil(np.log2(len(members)))))

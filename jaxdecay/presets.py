@@ -7,7 +7,7 @@ event means after those before it.
 import dataclasses
 from typing import Literal
 
-Mixer = Literal["none", "bank", "transformer", "hstu"]
+Mixer = Literal["none", "mlp", "cnn", "gru", "lstm", "bank", "transformer", "hstu"]
 Precision = Literal["float32", "bfloat16"]
 
 

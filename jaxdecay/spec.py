@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxdecay import visibility
 from jaxdecay.encoders import Stack
 from jaxdecay.encoders.stack import Kind
+from jaxdecay.encoders.transformer import Bias
 from jaxdecay.errors import InputError
 
 
@@ -30,9 +31,10 @@ class Encoder:
     heads: int = 1
     """Of attention."""
     half_lives: tuple[float, ...] = ()
-    """Days: where those of the heads of decayed states begin, infinite for one that never fades."""
+    """Days: where those of the heads of decayed states, or of attention biased by time, begin; infinite for
+    one that never fades."""
     steps: tuple[float, ...] = ()
-    """Likewise, in events."""
+    """Likewise, in events, for decayed states."""
     dropout: float = 0.0
     context: int = 0
     """Events that attention goes back in each block; 0 for all."""
@@ -41,6 +43,10 @@ class Encoder:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of activations; clocks, gates and states are float32."""
     remat: bool = False
+    span: int = 0
+    """Events that a convolution sees in each block."""
+    bias: Bias = "position"
+    """Of a transformer's attention."""
 
     def stack(self) -> Stack:
         """The module of this shape."""
@@ -54,6 +60,8 @@ class Encoder:
             dropout=self.dropout,
             dtype=jnp.dtype(self.precision),
             remat=self.remat,
+            span=self.span,
+            bias=self.bias,
         )
 
 

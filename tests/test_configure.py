@@ -205,7 +205,8 @@ def test_the_heads_of_an_encoder_follow_the_half_lives_asked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"read": "last"}, "needs an encoder"),
+        ({"span": 0}, "span=0"),
+        ({"attention_bias": "place"}, "attention_bias='place': give one of position, time, both"),
         ({"dropout": 1.0}, "give a share"),
         ({"blocks": 0}, "blocks=0"),
         ({"encoder": "bank", "features": 12}, "multiple of its 8 heads"),
@@ -253,7 +254,7 @@ def test_an_encoder_takes_some_of_many_half_lives(floor: bool, expected: tuple[f
 
 
 @pytest.mark.parametrize(
-    "options", [{"blocks": 3}, {"dropout": 0.1}, {"precision": "bfloat16"}, {"remat": True}, {"read": "last"}]
+    "options", [{"blocks": 3}, {"dropout": 0.1}, {"precision": "bfloat16"}, {"remat": True}]
 )
 def test_options_of_an_encoder_need_one(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"{next(iter(options))}=.* needs an encoder"):

@@ -5,7 +5,8 @@ y_j = W_o \Bigl( \frac{s_j}{\sqrt{\overline{s_j^2} + c^2}} \odot \mathrm{silu}(W
 
 The heads $h$ split the dimensions. Each has a half-life of its own, learned, on one of two clocks $g$: time
 in days, or the count of events, which tells the last from the last but one however fast they came. One pass
-of `jaxdecay.scan` a clock, linear in the history, and a state of as many numbers as the width: it streams.
+of `jaxdecay.scan` a clock, linear in the history, and a state of as many numbers as the width: it streams,
+and what it carries from event to event is that state and one time (`Faded`).
 All heads are normalised together and softly, so that how much each has left is not lost (a head on its own,
 normalised, could not tell a minute from a month).
 
@@ -14,18 +15,28 @@ References:
     for decayed states as mixers of sequences; here they fade by real time.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdecay import clocks
 from jaxdecay.encoders.events import Places
+from jaxdecay.encoders.rates import check, learned, rates
 from jaxdecay.errors import InputError
-from jaxdecay.interest import LONGEST, SHORTEST, within
-from jaxdecay.kernels import LN2
 from jaxdecay.modes import in_days
 from jaxdecay.scan import decay_scan
+
+
+class Faded(NamedTuple):
+    """What a stream carries: as many numbers as the width, and one time."""
+
+    state: Float[Array, " d"]
+    """As of the last event that counts."""
+    time: Int[Array, ""]
+    """Seconds: when that was; 0 before the first."""
 
 
 class DecayMixer(nn.Module):
@@ -39,22 +50,28 @@ class DecayMixer(nn.Module):
     def setup(self) -> None:
         if not self.half_lives and not self.steps:
             raise InputError("half_lives=(), steps=(): give at least one head")
-        for name, starts in (("half_lives", self.half_lives), ("steps", self.steps)):
-            for start in starts:
-                if start < float("inf"):
-                    within(name, start, SHORTEST, LONGEST)
+        check("half_lives", self.half_lives)
+        check("steps", self.steps)
         zeros = nn.initializers.zeros
-        learned = [sum(start < float("inf") for start in starts) for starts in (self.half_lives, self.steps)]
-        self.days_shift = self.param("decay_days_shift", zeros, (learned[0],)) if learned[0] else None
-        self.steps_shift = self.param("decay_steps_shift", zeros, (learned[1],)) if learned[1] else None
+        days, steps = learned(self.half_lives), learned(self.steps)
+        self.days_shift = self.param("decay_days_shift", zeros, (days,)) if days else None
+        self.steps_shift = self.param("decay_steps_shift", zeros, (steps,)) if steps else None
         self.log_softness = self.param("log_softness", nn.initializers.constant(-2.3), ())
 
     def rates(self) -> tuple[Float[Array, " h"], Float[Array, " e"]]:
         """Rates of the heads on both clocks, per day and per event."""
-        return _rates(self.half_lives, self.days_shift), _rates(self.steps, self.steps_shift)
+        return rates(self.half_lives, self.days_shift), rates(self.steps, self.steps_shift)
+
+    @nn.nowrap
+    def start(self, width: int) -> Faded:
+        """What is carried before the first event."""
+        return Faded(jnp.zeros(width, jnp.float32), jnp.int32(0))
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"], places: Places) -> Float[Array, "n d"]:
+    def __call__(
+        self, x: Float[Array, "n d"], places: Places, carry: Faded | None = None
+    ) -> tuple[Float[Array, "n d"], Faded | None]:
+        """With a ``carry`` the rows are one, and the carry after it comes beside what it finds."""
         width, heads = x.shape[1], len(self.half_lives) + len(self.steps)
         if width % heads:
             raise InputError(f"{heads} heads for {width} dimensions: give a divisor of it")
@@ -62,29 +79,35 @@ class DecayMixer(nn.Module):
         # Clocks, gates and states are float32 whatever the activations are.
         gate = nn.silu(nn.Dense(width, dtype=jnp.float32, name="gate")(x))
         values = jnp.where(places.mask[:, None], values.astype(jnp.float32), 0.0)
+        if carry is None:
+            state = self._states(values, places)
+        else:
+            carry = self._next(carry, values, places)
+            state = carry.state[None]
+        softness = jnp.exp(2.0 * self.log_softness)
+        state *= jax.lax.rsqrt(jnp.square(state).mean(1, keepdims=True) + softness)
+        mixed = (state * gate).astype(self.dtype)
+        zeros = nn.initializers.zeros
+        return nn.Dense(width, dtype=self.dtype, kernel_init=zeros, name="out")(mixed), carry
+
+    def _states(self, values: Float[Array, "n d"], places: Places) -> Float[Array, "n d"]:
+        """The state after each event."""
         own = clocks.carried(places.time, places.mask)
         gaps = in_days(jnp.diff(own, prepend=own[:1])), places.mask.astype(jnp.float32)
+        width, heads = values.shape[1], len(self.half_lives) + len(self.steps)
         split = width // heads * len(self.half_lives)
         states = [
             decay_scan(rate, gap, part)
             for rate, gap, part in zip(self.rates(), gaps, jnp.split(values, [split], axis=1), strict=True)
             if part.shape[1]
         ]
-        state = jnp.concatenate(states, axis=1)
-        softness = jnp.exp(2.0 * self.log_softness)
-        state *= jax.lax.rsqrt(jnp.square(state).mean(1, keepdims=True) + softness)
-        mixed = (state * gate).astype(self.dtype)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(mixed)
+        return jnp.concatenate(states, axis=1)
 
-
-def _rates(starts: tuple[float, ...], shift: Float[Array, " k"] | None) -> Float[Array, " h"]:
-    """Rates of heads whose finite half-lives are moved by ``shift`` (a logarithm)."""
-    rates, learned = [], 0
-    for start in starts:
-        if start < float("inf"):
-            assert shift is not None
-            rates.append(LN2 / start * jnp.exp(-jnp.clip(shift[learned], -12.0, 12.0)))
-            learned += 1
-        else:
-            rates.append(jnp.zeros((), jnp.float32))
-    return jnp.stack(rates) if rates else jnp.zeros(0, jnp.float32)
+    def _next(self, carry: Faded, values: Float[Array, "1 d"], places: Places) -> Faded:
+        """The state after one more event; the same after one that does not count."""
+        days, steps = self.rates()
+        lost = jnp.concatenate([days * in_days(places.time[0] - carry.time), steps])
+        kept = jnp.repeat(jnp.exp(-lost), len(carry.state) // len(lost)) * carry.state + values[0]
+        counts = places.mask[0]
+        after = Faded(kept, places.time[0].astype(carry.time.dtype))
+        return jax.tree.map(lambda new, old: jnp.where(counts, new, old), after, carry)

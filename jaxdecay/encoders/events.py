@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Places(NamedTuple):
@@ -50,3 +50,16 @@ def places(
     # every event. Only the last of them is a target, since those events are none.
     until = until.at[latest(mask, seen)].max(at, mode="drop", wrap_negative_indices=False)
     return Places(time, until, mask)
+
+
+def set_aside(x: Float[Array, "n d"], places: Places) -> tuple[Float[Array, "n d"], Places, Int[Array, " n"]]:
+    """Rows that do not count first, then the others side by side, both in their order; and the row of the
+    result that each has gone to.
+
+    >>> told = Places(jnp.arange(4), jnp.arange(4), jnp.array([True, False, True, False]))
+    >>> _, moved, back = set_aside(jnp.zeros((4, 1)), told)
+    >>> moved.time.tolist(), back.tolist()
+    ([1, 3, 0, 2], [2, 0, 3, 1])
+    """
+    order = jnp.argsort(places.mask, stable=True)
+    return x[order], Places(*(field[order] for field in places)), jnp.argsort(order)

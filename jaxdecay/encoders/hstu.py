@@ -5,6 +5,7 @@ $$ y_j = W_o \Bigl( \mathrm{norm}\Bigl( \frac{1}{n_j} \sum_{i \le j} \mathrm{sil
 
 with $q, k, v, u = \mathrm{silu}(W x)$. The age runs from each event to the time $\tau_j$ at which what comes
 after $j$ is asked for, in buckets of its logarithm (a factor of 1.35 each); $n_j$ counts the events seen.
+So what it makes of an event is not known before the next one comes, and it does not stream.
 
 References:
     Zhai et al.: Actions speak louder than words (HSTU, 2024).
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxdecay.encoders.events import Places
 from jaxdecay.encoders.pairs import REACH, distance, in_heads, seen
+from jaxdecay.errors import InputError
 from jaxdecay.modes import whole
 
 _WIDTH = 0.301  # of a bucket, in natural logarithms of seconds
@@ -30,8 +32,18 @@ class TimedAttention(nn.Module):
     context: int = 0
     dtype: jax.typing.DTypeLike = jnp.float32
 
+    @nn.nowrap
+    def start(self, width: int) -> None:
+        """Refused."""
+        raise InputError(
+            "hstu does not stream: what it makes of an event changes until the next one comes; read the whole"
+            " history instead"
+        )
+
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"], places: Places) -> Float[Array, "n d"]:
+    def __call__(
+        self, x: Float[Array, "n d"], places: Places, carry: None = None
+    ) -> tuple[Float[Array, "n d"], None]:
         width = x.shape[1]
         split = in_heads(x.shape, self.heads)
         projected = nn.silu(nn.Dense(4 * width, use_bias=False, dtype=self.dtype, name="in")(x))
@@ -46,7 +58,8 @@ class TimedAttention(nn.Module):
         mixed = jnp.einsum("hqk,khd->qhd", weights.astype(self.dtype), value).reshape(x.shape)
         mixed = nn.LayerNorm(use_bias=False, use_scale=False, dtype=self.dtype, name="norm")(mixed)
         mixed *= gate.reshape(x.shape)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.zeros, name="out")(mixed)
+        zeros = nn.initializers.zeros
+        return nn.Dense(width, dtype=self.dtype, kernel_init=zeros, name="out")(mixed), None
 
 
 def _bucket(places: Places) -> Array:

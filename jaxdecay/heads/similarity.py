@@ -36,7 +36,7 @@ class Similarity(nn.Module):
 
     Without an encoder (``encoder.blocks`` 0) events write the vectors of their items. With one they write
     what it makes of them, the last of them is part of the query as it is, and the query passes a
-    feed-forward of its own. Without a bank (``decay`` None) the query is the last event alone.
+    feed-forward of its own. Without a bank (``decay`` None) the query is the last event alone, with either.
     ``timed`` False: the encoder is not told when it is asked. ``cold``: items without a vector of their own
     have a bias, which they share. ``ids`` False: no item has a vector of its own. ``gated``: own vectors and
     columns are fused by gates instead of added. ``content_bias``: part of the bias is what items that are
@@ -72,12 +72,14 @@ class Similarity(nn.Module):
         self.log_softness = self.param("log_softness", nn.initializers.constant(-2.3), ())
         self.amplitude = self.param("amplitude", zeros, (self.behaviours,))
         self.hours = self.param("calendar", zeros, (8, self.features)) if self.calendar else None
+        self.last = None
         if not self.encoder.blocks:
             return
         several = self.behaviours > 1
         self.kind = self.param("behaviour", zeros, (self.behaviours, self.features)) if several else None
         self.event_hours = self.param("event_calendar", zeros, (8, self.features)) if self.calendar else None
-        self.last = nn.Dense(self.features, use_bias=False, kernel_init=zeros) if self.decay else None
+        if self.decay:
+            self.last = nn.Dense(self.features, use_bias=False, kernel_init=zeros)
         self.forward = FeedForward(dropout=self.encoder.dropout, dtype=self.encoder.dtype)
 
     def content(self, items: Items) -> Float[Array, "v d"]:
@@ -124,15 +126,16 @@ class Similarity(nn.Module):
         values = (1.0 + self.amplitude[history.behaviour]) * history.weight
         written = values[:, None] * self._in_context(vectors, history)
         query = jnp.zeros((len(requests.at), self.features), jnp.float32)
+        past, seen = ages.past.shape[0], ages.past.shape[0] + requests.seen
+        counts = history.mask & (history.weight != 0)
         if self.encoder.blocks:
-            past, seen = ages.past.shape[0], ages.past.shape[0] + requests.seen
             if self.encoder.kind == "hstu" and past == len(history.item) and len(seen) > 1:
                 raise InputError(f"{len(seen)} requests after the same events: HSTU reads one at a time")
-            counts = history.mask & (history.weight != 0)
             told = places(history.time, counts, requests.at, seen, known=self.timed)
             # A bank reads what every event wrote; the last event alone hangs on few before it.
             skipped = past - self.encoder.rows(past) if self.decay is None else 0
             written = self._encoded(history, written, told, skipped, training)
+        if self.encoder.blocks or self.decay is None:
             row = latest(counts, seen)
             last = jnp.where((row >= 0)[:, None], written[row], 0.0)
             query += last if self.last is None else self.last(last)
@@ -158,9 +161,7 @@ class Similarity(nn.Module):
         if self.event_hours is not None:
             written += calendar(history.time) @ self.event_hours
         own = jnp.where(told.mask[:, None], written, 0.0)
-        given = Places(*(field[skipped:] for field in told))
-        encoded = self.encoder(own[skipped:], given, training=training)
-        encoded = jnp.concatenate([own[:skipped], encoded])
+        encoded = self.encoder(own, told, skip=skipped, training=training)
         return jnp.where(told.mask[:, None], encoded, 0.0)
 
     def _in_context(self, vectors: Float[Array, "n d"], where: History | Requests) -> Float[Array, "n d"]:
