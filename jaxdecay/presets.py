@@ -1,7 +1,8 @@
 """Three sizes of the model: what they fix where the options say nothing.
 
 `small` writes the vectors of items as they are; `base` and `large` let blocks of decayed states say what an
-event means after those before it.
+event means after those before it. Every encoder has these sizes: ``--preset small --encoder gru`` is two
+blocks of 32 numbers.
 """
 
 import dataclasses
