@@ -11,11 +11,11 @@ different days need no scoring again.
 (novelties), (warm); ``ndcg@10 (time withheld)``), value, low, high (95 % over users), seconds and peak_mib of
 training (means over seeds); and group, time, seeds, seed_low, seed_high (their range), difference,
 difference_low, difference_high (system minus flagship, paired over users), events_per_second, parameters,
-validation, candidates, tuning_seconds, configuration, versions, device, cores that training could use,
-requests_without_a_list (misses, where lists are somebody else's), and reach (by peer: its best
-validation NDCG@10, its seconds to there, and the seconds of this system to be as good). The seconds of a
-model are all from loading to the last checkpoint, with compiling and validating; those of a peer are of
-fitting alone, which favours the peer.
+validation, epochs and epoch_seconds (median seconds from one validation to the next), candidates,
+tuning_seconds, configuration, versions, device, cores that training could use, requests_without_a_list
+(misses, where lists are somebody else's), and reach (by peer: its best validation NDCG@10, its seconds to
+there, and the seconds of this system to be as good). The seconds of a model are all from loading to the last
+checkpoint, with compiling and validating; those of a peer are of fitting alone, which favours the peer.
 
 A peer is trained by its own script in its own environment (--venv; scripts/peers/rectools_rank.py makes it on
 the first call), or has its ranked lists read from Parquet: --lists 'NAME=FILE' (see jaxdecay/listed.py).
@@ -25,6 +25,7 @@ import dataclasses
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +89,17 @@ def main(options: Options) -> int:
     for name in ("budget", "seeds", "bootstrap", "max_requests"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')} {value}: give at least 1")
-    entries, boards = _entries(options), _boards(options)
-    if options.lists and len(boards) > 1:
+    entries, asked = _entries(options), boards(options)
+    if options.lists and len(asked) > 1:
         raise InputError(
             "--lists: lists are of one log under one protocol; give one --logs and one --protocol"
         )
     if options.list:
-        for one in boards:
+        for one in asked:
             print(*overview(plan, one, entries), sep="\n")
         return 0
     written, texts, tables, failures = [], [], {}, []
-    for one in boards:
+    for one in asked:
         standings, failed = fill(plan, one, entries)
         failures += failed
         found = rows(one, standings, bootstrap=options.bootstrap)
@@ -107,7 +108,7 @@ def main(options: Options) -> int:
         written += found
         texts.append(markdown(one, found))
         tables[f"{one.log}, {one.protocol}"] = table_of(found)
-        _write(options, written, texts)  # after each board, so that a long run can be looked at
+        write(options, written, texts)  # after each board, so that a long run can be looked at
     print("\n".join(texts))
     if options.plot and tables:
         plot(tables, options.plot)
@@ -121,8 +122,9 @@ def _entries(options: Options) -> list[Entry]:
     return [*choose(options.systems, peers=options.venv is not None), *listed_entries(options.lists)]
 
 
-def _boards(options: Options) -> list[Board]:
-    boards, files = [], {}
+def boards(options: Any, *, most: int | None = None) -> list[Board]:
+    """The boards of these options' logs; ``most``: of the protocols known of a log."""
+    found, files = [], {}
     for log in options.logs:
         name, file = find(log, options.data)
         if files.setdefault(name, file.resolve()) != file.resolve():
@@ -130,14 +132,15 @@ def _boards(options: Options) -> list[Board]:
                 f"--logs: {files[name]} and {file.resolve()} are both called {name!r}; rename one"
             )
         known = KNOWN[name].protocols if name in KNOWN else ("global-time",)
-        for protocol in options.protocol or known:
-            boards.append(
+        for protocol in options.protocol or known[:most]:
+            found.append(
                 board(name, file, protocol, options.cache, clock=options.clock, most=options.max_requests)
             )
-    return boards
+    return found
 
 
-def _write(options: Options, written: list[dict[str, Any]], texts: list[str]) -> None:
+def write(options: Any, written: list[dict[str, Any]], texts: list[str]) -> None:
+    """Rows and tables, where the options want them."""
     for path, text in ((options.json, json.dumps(written, indent=1)), (options.markdown, "\n".join(texts))):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,15 +152,15 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def run(options: Options) -> int:
-    """`main` for a shell: one line and status 2 for what cannot be used, 130 after a signal."""
+def run(options: Any, work: Callable[[Any], int] = main) -> int:
+    """``work`` for a shell: one line and status 2 for what cannot be used, 130 after a signal."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
     try:
-        return main(options)
+        return work(options)
     except InputError as error:
         say(str(error))
         return 2

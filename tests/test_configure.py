@@ -206,7 +206,6 @@ def test_the_heads_of_an_encoder_follow_the_half_lives_asked_for() -> None:
     ("options", "said"),
     [
         ({"span": 0}, "span=0"),
-        ({"attention_bias": "place"}, "attention_bias='place': give one of position, time, both"),
         ({"dropout": 1.0}, "give a share"),
         ({"blocks": 0}, "blocks=0"),
         ({"encoder": "bank", "features": 12}, "multiple of its 8 heads"),

@@ -1,10 +1,10 @@
-"""From standings to rows: figures with intervals over users, seeds averaged, differences to the flagship.
+"""From standings to rows: figures with intervals over users, seeds averaged, differences to a reference.
 
 The means over seeds of a figure's replicates, all of the same draws of users, are the replicates of its mean:
 an interval speaks of users, and the spread of seeds stands beside it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,17 @@ def mean(summaries: Sequence[Summary]) -> Summary:
     )
 
 
-def rows(board: Board, standings: Sequence[Standing], *, bootstrap: int = 1000) -> list[Row]:
-    """A row for each figure of each system; see `scripts/leaderboard.py` for what they hold."""
+def rows(
+    board: Board,
+    standings: Sequence[Standing],
+    *,
+    bootstrap: int = 1000,
+    references: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """A row for each figure of each system; see `scripts/leaderboard.py` for what they hold.
+
+    ``references``: by system, the one that it is compared with, where that is there, too; by default the
+    flagship, for all."""
     by_seed = {one.entry.name: _summaries(board, one, bootstrap) for one in standings}
     merged = {
         (name, when): mean([seed[when] for seed in seeds])
@@ -47,7 +56,9 @@ def rows(board: Board, standings: Sequence[Standing], *, bootstrap: int = 1000) 
         for when in seeds[0]
     }
     uses = {name: "withheld" in seeds[0] for name, seeds in by_seed.items()}
-    differences = compare(merged, uses, FLAGSHIP) if FLAGSHIP in by_seed else []
+    if references is None:
+        references = {name: FLAGSHIP for name in by_seed if name != FLAGSHIP}
+    differences = _differences(merged, uses, references)
     reach = reached(standings)
     found: list[Row] = []
     for standing in standings:
@@ -55,7 +66,21 @@ def rows(board: Board, standings: Sequence[Standing], *, bootstrap: int = 1000) 
         facts = _facts(standing) | {"reach": reach[name]}
         for (system, when), summary in merged.items():
             if system == name:
-                found += _figures(board, name, when, summary, by_seed[name], differences, facts)
+                found += _figures(board, name, when, summary, by_seed[name], differences.get(name, []), facts)
+    return found
+
+
+def _differences(
+    summaries: Mapping[tuple[str, Time], Summary], uses: Mapping[str, bool], references: Mapping[str, str]
+) -> dict[str, list[Difference]]:
+    """By system, minus its reference."""
+    found: dict[str, list[Difference]] = {}
+    for reference in dict.fromkeys(references.values()):
+        if reference in uses:
+            names = [reference, *(name for name in uses if references.get(name) == reference)]
+            for one in compare(summaries, {name: uses[name] for name in names}, reference):
+                if one.reference == reference != one.system:
+                    found.setdefault(one.system, []).append(one)
     return found
 
 
@@ -85,7 +110,7 @@ def _figures(
         if figure.metric not in METRICS or figure.group not in GROUPS:
             continue
         values = [seed[figure.group, figure.metric] for seed in each]
-        difference = _difference(differences, name, figure.metric, figure.group, when)
+        difference = _difference(differences, figure.metric, figure.group, when)
         yield {
             "log": board.log,
             "protocol": board.protocol,
@@ -115,13 +140,10 @@ def _label(metric: str, group: str, when: Time) -> str:
     return f"{metric} ({', '.join(words)})" if words else metric
 
 
-def _difference(
-    differences: Sequence[Difference], name: str, metric: str, group: str, when: Time
-) -> Difference | None:
-    """System minus flagship, at the same kind of time; none for the flagship itself."""
-    wanted = (name, FLAGSHIP, metric, group, when)
-    for one in differences if name != FLAGSHIP else ():
-        if (one.system, one.reference, one.metric, one.group, one.time) == wanted:
+def _difference(differences: Sequence[Difference], metric: str, group: str, when: Time) -> Difference | None:
+    """A system minus its reference, at the same kind of time; none without one."""
+    for one in differences:
+        if (one.metric, one.group, one.time) == (metric, group, when):
             return one
     return None
 
@@ -133,10 +155,13 @@ def _facts(standing: Standing) -> Row:
         values = [one[name] for one in standing.trained if one.get(name) is not None]
         found[name] = round(float(np.mean(values)), 2) if values else None
     first = standing.trained[0]
+    evaluated = [point[0] for point in first.get("curve") or ()]
     spent = [one["seconds"] for one in standing.tuning if one["seconds"] is not None]
     return found | {
         "parameters": first.get("parameters"),
         "validation": first.get("validation"),
+        "epochs": first.get("epochs"),
+        "epoch_seconds": round(float(np.median(np.diff(evaluated))), 2) if len(evaluated) > 1 else None,
         "candidates": len(standing.tuning),
         "tuning_seconds": round(sum(spent), 2) if spent else None,
         "configuration": standing.trials[0].configuration,

@@ -54,12 +54,12 @@ def quality(table: Table) -> Iterator[str]:
     """How good they are."""
     heads = ["system", "HR@10", "NDCG@10", f"NDCG@10 minus {FLAGSHIP}", "MRR@10", "coverage@10"]
     heads += [f"NDCG@10 {word}" for word in ("debiased", *_WORDS)]
-    yield from _head([*heads, "seeds"])
+    yield from head([*heads, "seeds"])
     for name, one in table.items():
-        cells = [_interval(one.get("hr@10")), _interval(one.get("ndcg@10")), _difference(one.get("ndcg@10"))]
-        cells += [_interval(one.get(metric)) for metric in ("mrr@10", "coverage@10", "debiased_ndcg@10")]
+        cells = [interval(one.get("hr@10")), interval(one.get("ndcg@10")), difference(one.get("ndcg@10"))]
+        cells += [interval(one.get(metric)) for metric in ("mrr@10", "coverage@10", "debiased_ndcg@10")]
         cells += [_value(one.get(f"ndcg@10 ({word})")) for word in _WORDS]
-        yield _line([name, *cells, _seeds(one.get("ndcg@10"))])
+        yield line([name, *cells, _seeds(one.get("ndcg@10"))])
 
 
 def cost(table: Table) -> Iterator[str]:
@@ -72,18 +72,18 @@ def cost(table: Table) -> Iterator[str]:
         "system", "seconds", "tuning, seconds", "cores", "peak MiB", "events/s", "parameters",
         "validation NDCG@10",
     ]  # fmt: skip
-    yield from _head(
+    yield from head(
         [*heads, *(f"seconds to the best of {name} ({one['ndcg']:.4f})" for name, one in peers.items())]
     )
     for name, row in facts.items():
         spent, memory = (
-            [_plain(row[key], 0 if (row[key] or 0) >= 10 else 2) for key in keys]
+            [plain(row[key], 0 if (row[key] or 0) >= 10 else 2) for key in keys]
             for keys in (("seconds", "tuning_seconds"), ("peak_mib", "events_per_second"))
         )
-        cells = [*spent, _plain(row["cores"], 0), *memory]
-        cells += [_plain(row["parameters"], 0), _plain(row["validation"], 4)]
+        cells = [*spent, plain(row["cores"], 0), *memory]
+        cells += [plain(row["parameters"], 0), plain(row["validation"], 4)]
         cells += [_reach(row, peer) for peer in peers]
-        yield _line([name, *cells])
+        yield line([name, *cells])
 
 
 def _unlisted(table: Table, requests: int) -> Iterator[str]:
@@ -139,22 +139,22 @@ def plot(tables: Mapping[str, Table], path: Path) -> None:
     save(panels[0], path)
 
 
-def _head(heads: Sequence[str]) -> list[str]:
-    return [_line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
+def head(heads: Sequence[str]) -> list[str]:
+    return [line(heads), line(["---", *["---:"] * (len(heads) - 1)])]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _interval(row: Row | None) -> str:
+def interval(row: Row | None) -> str:
     if row is None or row["value"] is None:
         return ""
     low, high = (("" if row[end] is None else f"{row[end]:.4f}") for end in ("low", "high"))
     return f"{row['value']:.4f} [{low}, {high}]"
 
 
-def _difference(row: Row | None) -> str:
+def difference(row: Row | None) -> str:
     if row is None or row["difference"] is None:
         return ""
     return f"{row['difference']:+.4f} [{row['difference_low']:+.4f}, {row['difference_high']:+.4f}]"
@@ -167,8 +167,8 @@ def _seeds(row: Row | None) -> str:
 
 
 def _value(row: Row | None) -> str:
-    return "" if row is None else _plain(row["value"], 4)
+    return "" if row is None else plain(row["value"], 4)
 
 
-def _plain(value: float | None, places: int) -> str:
+def plain(value: float | None, places: int) -> str:
     return "" if value is None else f"{value:.{places}f}"
