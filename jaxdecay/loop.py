@@ -44,6 +44,7 @@ def train(
     options: TrainOptions,
     *,
     mesh: jax.sharding.Mesh | None = None,
+    start: Any = None,
     asked_to_stop: Callable[[], bool] | None = None,
     report: Report = lambda line: None,
 ) -> State:
@@ -51,9 +52,9 @@ def train(
 
     Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with
     the line that goes into ``history.jsonl``, and after every step with ``{"step": ..., "steps": ...}``
-    alone. ``mesh``: the devices to train on; default: one, or all if there are several processes, which then
-    all call this alike. ``asked_to_stop``: tells whether a signal came, for a caller that listens itself
-    (`stopping`).
+    alone. ``start``: the parameters to begin with, by default fresh ones. ``mesh``: the devices to train on;
+    default: one, or all if there are several processes, which then all call this alike. ``asked_to_stop``:
+    tells whether a signal came, for a caller that listens itself (`stopping`).
     Raises InputError when the loss is not finite, naming step and batch.
     """
     mesh = distributed.mesh() if mesh is None and jax.process_count() > 1 else mesh
@@ -84,7 +85,7 @@ def train(
     def fresh(params: Any) -> State:
         return layout.kept(init_state(params, tx))
 
-    state = fresh(layout.params(first(constants)))
+    state = fresh(layout.params(first(constants) if start is None else start))
     constants = layout.everywhere(constants)
     agreed = distributed.Agreement(layout.mesh)
     most = options.epochs * batches.per_epoch

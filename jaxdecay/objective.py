@@ -14,9 +14,11 @@ from jaxdecay.errors import InputError
 from jaxdecay.history import Items
 from jaxdecay.layout import Layout
 from jaxdecay.model import Interest, Read, Written
+from jaxdecay.optimizer import TEXT
 from jaxdecay.priors import Priors
 from jaxdecay.scorer import AnyScorer
 from jaxdecay.tally import Tally
+from jaxdecay.titles import Titles
 
 _HIDDEN = 0.25  # share of the late items that a batch hides
 _LATE = 0.3  # share of the log, at most, that is left when a late item comes
@@ -41,6 +43,8 @@ class Constants(struct.PyTreeNode):
     """How often each item and all those before it were taken in training: what negatives are drawn by."""
     since: Float[Array, " v"]
     """Share of the training events that were no earlier than the item's first."""
+    titles: Titles | None = None
+    """Where a language model is trained along."""
 
 
 class Objective(NamedTuple):
@@ -84,6 +88,7 @@ def batch_loss(
         if objective.loss != "softmax":
             share = objective.uniform_negatives
             negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=share)
+    params, constants = _with_titles(params, batch, constants, negatives)
     asked = negatives.item if negatives and objective.loss != "sampled-softmax" else None
     scorer, written = _scorer(model, params, constants, sparse=negatives is not None)
     read = _read(model, params, batch, constants, written, asked, dropout)
@@ -101,6 +106,24 @@ def batch_loss(
     moment = batch.requests.at if negatives else batch.grid
     rows = (read.query, moment, batch.target, read.excitation, batch.valid)
     return layout.by_rows(of_rows)(*map(flat, rows)).reshape(batch.valid.shape)
+
+
+def _with_titles(
+    params: Any, batch: Batch, constants: Constants, negatives: losses.Negatives | None
+) -> tuple[Any, Constants]:
+    """The model's own parameters, and items with titles as the language model reads them now."""
+    if constants.titles is None:
+        return params, constants
+    nobody = constants.items.index.shape[0]
+    history = jnp.where(batch.history.mask, batch.history.item, nobody)[:, ::-1]
+    named = [
+        jnp.where(batch.valid, batch.target, nobody).ravel(),
+        *([] if negatives is None else [negatives.item]),
+        history.T.ravel(),  # everybody's latest event first
+    ]
+    items = constants.titles.renewed(params[TEXT], constants.items, jnp.concatenate(named))
+    own = {name: part for name, part in params.items() if name != TEXT}
+    return own, constants.replace(items=items)
 
 
 def hidden(constants: Constants, key: Array) -> Items:

@@ -14,6 +14,8 @@ _PACES = {
     *("decay_days_shift", "decay_steps_shift"),
 }
 # Another handful that set how loudly the item vectors speak, and belong to them.
+TEXT = "text"
+"""Under which what is trained of a language model lies beside the model's own parameters."""
 _SCALES = {"amplitude", "log_temperature", "log_softness"}
 
 
@@ -33,9 +35,11 @@ def is_pace(path: tuple[Any, ...]) -> bool:
 
 
 def groups_of(params: Any) -> Any:
-    """The parameters' tree with the name of each one's group: paces, decay, levels, scales or rest."""
+    """The parameters' tree with the name of each one's group: text, paces, decay, levels, scales or rest."""
 
     def of(path: tuple[Any, ...], _: Any) -> str:
+        if path[0].key == TEXT:
+            return "text"
         if is_decay(path):
             return "paces" if is_pace(path) else "decay"
         if is_level(path):
@@ -51,9 +55,15 @@ def _linear(params: Any) -> Any:
 
 
 def optimizer(
-    learning_rate: float, decay_learning_rate: float, *, weight_decay: float = 0.0, freeze_paces: bool = False
+    learning_rate: float,
+    decay_learning_rate: float,
+    *,
+    weight_decay: float = 0.0,
+    freeze_paces: bool = False,
+    text_learning_rate: float = 0.0,
 ) -> optax.GradientTransformation:
-    """AdamW for what events and items are, Adam for how they fade and how the heads stand to each other.
+    """AdamW for what events and items are, Adam for how they fade and how the heads stand to each other, and
+    again Adam for what is trained of a language model.
 
     ``freeze_paces`` keeps half-lives and periods where they start.
     """
@@ -62,6 +72,7 @@ def optimizer(
         "decay": optax.adam(decay_learning_rate),
         "levels": optax.adam(decay_learning_rate),
         "scales": optax.adam(decay_learning_rate),
+        "text": optax.adam(text_learning_rate),
         "rest": optax.adamw(learning_rate, weight_decay=weight_decay, mask=_linear),
     }
     return optax.partition(groups, groups_of)

@@ -261,7 +261,7 @@ def _rates(state: State, settle_steps: int) -> dict[str, Array]:
     moving, resting = jnp.where(settling, falling, 1.0), jnp.where(settling, 0.0, 1.0)
     return {
         **dict.fromkeys(("paces", "decay", "levels"), moving),
-        **dict.fromkeys(("scales", "rest"), resting),
+        **dict.fromkeys(("scales", "rest", "text"), resting),
     }
 
 

@@ -24,7 +24,8 @@ FLOORS = (
     "interest state state_numpy fading deviations gate encoders language tally scorer heads spec model",
     "losses metrics rank lists bootstrap priors",
     "data",
-    "train objective optimizer model_options configure loop assembly fitting runs checkpointing predict"
+    "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
+    " predict tuning"
     " evaluate outcomes groups figures results protocol assess presets"
     " curves embed influence half_lives refit tune crossvalidate baselines distributed layout privacy",
     "ids listed moments asked serving parts generations arrivals update trained recommend rerank explain"

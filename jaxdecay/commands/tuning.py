@@ -1,0 +1,41 @@
+"""``jaxdecay tune``."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from jaxdecay import runs
+from jaxdecay.commands import Command
+from jaxdecay.progress import Progress
+from jaxdecay.tuning import MODEL, TuneOptions, tune
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune(Command):
+    """Trains on from a run, along with the language model that made the vectors of its items' texts.
+
+    Writes a run like any other, with the vectors of the tuned model, and the tuned model in its folder
+    language-model, by which jaxdecay embed makes vectors of items to come. The same command goes on with one
+    that was interrupted.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run directory that jaxdecay train wrote, on a log prepared with the vectors of jaxdecay embed."""
+    model: Path
+    """Folder of the language model that made them."""
+    out: Path
+    """Run directory to write."""
+    tune: tyro.conf.OmitArgPrefixes[TuneOptions] = field(default_factory=TuneOptions)
+
+    def perform(self) -> dict[str, Any]:
+        with Progress() as progress:
+            out = tune(self.run, self.model, self.out, self.tune, report=progress)
+        lines = runs.HistoryLog.lines(out)
+        return {"run": str(out), "best": max(line["ndcg@10"] for line in lines), "epochs": lines[-1]["epoch"]}
+
+    def show(self, result: dict[str, Any]) -> None:
+        print(f"{result['run']}: {result['epochs']:g} epochs; NDCG@10 on validation {result['best']:.4f}")
+        print(f"the language model: {self.out / MODEL}")
+        print(f"next: jaxdecay evaluate {result['run']}")
