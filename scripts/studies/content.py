@@ -1,0 +1,142 @@
+"""What the columns and the texts of items add, on items that training has seen and on new ones, side by side.
+
+    jaxdecay embed items.parquet --model FOLDER --out with-vectors.parquet
+    python scripts/studies/content.py events.parquet --items with-vectors.parquet --out study --json study.json
+
+Trains the same model on ids alone, with the vectors of texts, with the items' other columns, with all of it,
+without ids, and with all of it fused by gates and levels in common. Evaluates them together on the test part: on
+targets that training has seen, among the items that have come; and on targets that no earlier part has, among all
+items of the catalogue, beside the decayed popularity of an item's group. A run in --out that is finished is not
+trained again. Written to --json: rows with system, items, metric, value, low, high, and the paired difference to
+ids alone.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import tyro
+
+from jaxdecay.assembly import load_predictor
+from jaxdecay.baselines import fit_baselines
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.prepare import PrepareOptions, prepare
+from jaxdecay.data.requests import of_items, requests
+from jaxdecay.data.split import SplitOptions
+from jaxdecay.evaluate import evaluate
+from jaxdecay.fitting import train_run
+from jaxdecay.model_options import ModelOptions
+from jaxdecay.predict import Predictor
+from jaxdecay.report import show_rows
+from jaxdecay.results import Report
+from jaxdecay.train import TrainOptions
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ids": ("plain", {"columns": False}),
+    "ids, texts": ("titles", {}),
+    "ids, columns": ("plain", {}),
+    "ids, columns, texts": ("texts", {}),
+    "columns, texts": ("texts", {"item_ids": False}),
+    "ids, columns, texts, gated and in common": ("texts", {"fusion": "gated", "by_content": True}),
+}
+"""By name: which item columns, and what the model has of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the columns and texts of items add."""
+
+    log: tyro.conf.Positional[Path]
+    """Events."""
+    items: Path
+    """Table of items with vectors, as jaxdecay embed writes it."""
+    out: Path
+    """Folder of the prepared logs and the runs."""
+    json: Path
+    """Where the figures are written."""
+    tuned: Path | None = None
+    """A run of jaxdecay tune on the same log, to be evaluated beside."""
+    split: SplitOptions = dataclasses.field(default_factory=SplitOptions)
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    train: TrainOptions = dataclasses.field(default_factory=lambda: TrainOptions(epochs=8, settle_epochs=0))
+
+
+def main(options: Options) -> None:
+    items = pl.read_parquet(options.items)
+    vectors = [name for name in items.columns if name.endswith("_vector")]
+    tables = {
+        "plain": items.drop(vectors),
+        "titles": items.select("item_id", *vectors),
+        "texts": items,
+    }
+    systems: list[Predictor] = []
+    for name, (log, own) in VARIANTS.items():
+        folder = options.out / log
+        if not folder.exists():
+            prepare(options.log, folder, PrepareOptions(split=options.split), items=tables[log])
+        run = options.out / name.replace(", ", "-").replace(" ", "-")
+        model = dataclasses.replace(options.model, **own)
+        print(f"{name} ...", flush=True)
+        train_run(folder, run, model=model, train=options.train)
+        systems.append(_named(load_predictor(run), name))
+    if options.tuned:
+        systems.append(_named(load_predictor(options.tuned), "tuned"))
+    histories = systems[0].histories
+    rows = []
+    for which in ("warm", "cold"):
+        found = _judged(histories, systems, which)
+        rows += _rows(found, which)
+        _show(found, which)
+    options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _named(system: Predictor, name: str) -> Predictor:
+    system.name = name
+    return system
+
+
+def _judged(histories: Histories, systems: list[Predictor], which: Any) -> Report:
+    every = which == "cold"
+    validation = of_items(requests(histories, 1, chosen=True), histories, 1, which)
+    names = ("decayed popularity",)
+    baselines = fit_baselines(histories, validation, names=names, every_item=every)
+    asked = of_items(requests(histories, 2), histories, 2, which)
+    return evaluate([*systems, *baselines], histories, asked, every_item=every, reference="ids")
+
+
+def _rows(found: Report, which: str) -> list[dict[str, Any]]:
+    rows = []
+    for system in found.systems:
+        for metric in ("ndcg@10", "hr@10"):
+            row: dict[str, Any] = {"items": which, "requests": found.protocol["requests"]}
+            row |= dataclasses.asdict(found.figure(system, metric))
+            if system != "ids":
+                beside = found.difference(system, metric, "ids")
+                row |= {"minus_ids": beside.value, "minus_ids_low": beside.low, "minus_ids_high": beside.high}
+            rows.append(row)
+    return rows
+
+
+def _show(found: Report, which: str) -> None:
+    def words(value: float, low: float, high: float) -> str:
+        return f"{value:.4f} [{low:.4f}, {high:.4f}]"
+
+    rows = []
+    for system in found.systems:
+        figures = (found.figure(system, metric) for metric in ("ndcg@10", "hr@10"))
+        beside = None if system == "ids" else found.difference(system, "ndcg@10", "ids")
+        rows.append(
+            [
+                system,
+                *(words(f.value, f.low, f.high) for f in figures),
+                "" if beside is None else words(beside.value, beside.low, beside.high),
+            ]
+        )
+    title = f"{which} items: {found.protocol['requests']} requests, {found.protocol['candidates']}"
+    show_rows(["system", "NDCG@10", "HR@10", "minus ids"], rows, title=title)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
