@@ -1,14 +1,14 @@
 """What the columns and the texts of items add, on items that training has seen and on new ones, side by side.
 
     jaxdecay embed items.parquet --model FOLDER --out with-vectors.parquet
-    python scripts/studies/content.py events.parquet --items with-vectors.parquet --out study --json study.json
+    python scripts/studies/content.py events.parquet --items with-vectors.parquet --out study --json F
 
-Trains the same model on ids alone, with the vectors of texts, with the items' other columns, with all of it,
-without ids, and with all of it fused by gates and levels in common. Evaluates them together on the test part: on
-targets that training has seen, among the items that have come; and on targets that no earlier part has, among all
-items of the catalogue, beside the decayed popularity of an item's group. A run in --out that is finished is not
-trained again. Written to --json: rows with system, items, metric, value, low, high, and the paired difference to
-ids alone.
+Trains the same model on ids alone, with the vectors of texts, with the items' other columns, with all of
+it, without ids, and with all of it fused by gates and levels in common. Evaluates them together on the test
+part: on targets that training has seen, among the items that have come; and on targets that no earlier part
+has, among all items of the catalogue, beside the decayed popularity of an item's group. A run in --out that
+is finished is not trained again. Written to --json: rows with system, items, metric, value, low, high, and
+the paired difference to ids alone.
 """
 
 import dataclasses
