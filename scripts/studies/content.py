@@ -56,6 +56,8 @@ class Options:
     """Folder of the prepared logs and the runs."""
     json: Path
     """Where the figures are written."""
+    variants: tuple[str, ...] = tuple(VARIANTS)
+    """Which of them; ids are always among them."""
     tuned: Path | None = None
     """A run of jaxdecay tune on the same log, to be evaluated beside."""
     split: SplitOptions = dataclasses.field(default_factory=SplitOptions)
@@ -73,6 +75,8 @@ def main(options: Options) -> None:
     }
     systems: list[Predictor] = []
     for name, (log, own) in VARIANTS.items():
+        if name not in (*options.variants, "ids"):
+            continue
         folder = options.out / log
         if not folder.exists():
             prepare(options.log, folder, PrepareOptions(split=options.split), items=tables[log])
