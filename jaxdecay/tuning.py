@@ -8,7 +8,7 @@ folder of its own, by which `jaxdecay embed` makes vectors of items to come.
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,13 @@ from jaxdecay import checkpointing, loop, runs
 from jaxdecay.assembly import Pieces, assemble, load_model, validation
 from jaxdecay.assess import finished
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.text_batches import batches
 from jaxdecay.errors import InputError
-from jaxdecay.language import encoder, lora
+from jaxdecay.frozen import TuneOptions, place_of, texts_of, titles_of
+from jaxdecay.language import lora
 from jaxdecay.language.load import LanguageModel, load
 from jaxdecay.language.save import save
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.optimizer import TEXT, optimizer
-from jaxdecay.spec import Spec
 from jaxdecay.titles import Titles
 from jaxdecay.train import TrainOptions
 
@@ -35,61 +34,11 @@ MODEL = "language-model"
 _ROWS = 256  # titles that pass the frozen layers, or the others in an evaluation, at once
 
 
-@dataclasses.dataclass(frozen=True)
-class TuneOptions:
-    """What of the language model is trained, and how."""
-
-    column: str = "title"
-    """Item column of the texts. The log was prepared with their vectors in a column of this name with _vector
-    behind it, as jaxdecay embed writes it."""
-    layers: int = 1
-    """How many of the upper layers are trained; what those below make of each text is worked out once."""
-    rank: int = 8
-    """Of the low-rank adapters of these layers; 0 trains all their parameters."""
-    adapt: Literal["attention", "all"] = "attention"
-    """Which of their dense layers have adapters: those of queries and values, or all."""
-    alpha: float = 16.0
-    """By which adapters are multiplied, over their rank."""
-    max_length: int = 48
-    """Most tokens of a text; what is longer is cut."""
-    titles: int = 2048
-    """Texts that a step goes through at most; items beyond keep the vectors that they began with."""
-    text_learning_rate: float = 1e-3
-    """Of what is trained of the language model."""
-    learning_rate: float = 1e-3
-    """Of embeddings and linear maps."""
-    decay_learning_rate: float = 1e-2
-    """Of half-lives, write and read weights, and the levels of the heads."""
-    epochs: int = 5
-    """Most passes over the training events."""
-    patience: int = 2
-    """Evaluations without a better validation NDCG@10 before it stops."""
-    batch_targets: int = 4096
-    """Targets in a batch: the more, the fewer times each text is read."""
-    negatives: int = 1024
-    """Negatives in a batch (sampled softmax)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the trained layers' products of matrices; what the layers below made is kept in bfloat16 in any
-    case."""
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("layers", 1), ("rank", 0), ("max_length", 2), ("titles", 1), ("epochs", 1), ("patience", 1),
-            ("batch_targets", 1), ("negatives", 1), ("alpha", 1e-9), ("text_learning_rate", 0.0),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not value >= least:
-                raise InputError(f"{name}={value}: give at least {least:g}")
-        for name, known in (("adapt", ("attention", "all")), ("precision", ("float32", "bfloat16"))):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name}={getattr(self, name)!r}: give one of {', '.join(known)}")
-
-
 def tune(
     run: str | Path,
     model: str | Path,
     out: str | Path,
-    options: TuneOptions = TuneOptions(),
+    options: TuneOptions = TuneOptions(),  # noqa: B008 (frozen)
     *,
     report: loop.Report = lambda line: None,
 ) -> Path:
@@ -106,11 +55,11 @@ def tune(
     histories = Histories.load(run / "histories", verify=True)
     module, params, config = load_model(run)
     language = load(Path(model), max_length=options.max_length)
-    place = _place(histories, module.spec, options.column, language)
-    texts = _texts(run, histories, options.column)
+    place = place_of(histories, module.spec, options.column, language)
+    texts = texts_of(run, histories, options.column)
     report({"doing": f"{len(texts)} texts through the layers that stay as they are"})
     train = _train_options(TrainOptions(**config["train"]), options)
-    titles, trained = _titles(language, texts, place, options, train.seed)
+    titles, trained = titles_of(language, texts, place, options, train.seed)
     asked = ModelOptions.from_json(config["model"])
     pieces = assemble(histories, module.spec, asked, train)
     known = module.spec.items
@@ -131,13 +80,18 @@ def tune(
     def score(params: Any) -> tuple[float, float]:
         return validation(whole.pieces(params), train)(_own(params))
 
+    start = jax.tree.map(jnp.asarray, {**params, TEXT: trained})
     told = {
         **{name: config[name] for name in ("data", "spec", "model", "half_lives", "reference")},
         "train": dataclasses.asdict(train),
-        "tuned": {"run": str(run), "model": language.fingerprint, **dataclasses.asdict(options)},
+        "tuned": {"model": language.fingerprint, **dataclasses.asdict(options)},
     }
+    if (begun / "config.json").exists() and runs.read_config(begun).get("tuned") != told["tuned"]:
+        raise InputError(
+            f"{begun}: was begun with another language model or other options; remove it, or give another"
+            " --out"
+        )
     runs.create(begun, run / "histories", told)
-    start = jax.tree.map(jnp.asarray, {**params, TEXT: trained})
     loop.train(
         begun, module, pieces.optimizer, pieces.batches, pieces.constants, score, train,
         start=start, report=report,
@@ -147,6 +101,7 @@ def tune(
     step = checkpointing.best_step(begun)
     best = checkpointing.load_average(begun, step, start)
     report({"doing": "writing the run and its language model"})
+    told["before"] = {"run": str(run), "ndcg@10": validation(pieces, train)(params)[0]}
     _write(begun, out, told, whole, best, step, language, Path(model), options)
     return out
 
@@ -206,92 +161,6 @@ class _Whole:
 
 def _own(params: Any) -> Any:
     return {name: part for name, part in params.items() if name != TEXT}
-
-
-def _place(histories: Histories, spec: Spec, column: str, language: LanguageModel) -> int:
-    """Where in the items' numeric columns the vector of the text begins."""
-    described = (histories.config.get("features") or {}).get("item") or {}
-    names = list(described.get("numeric_names") or ())[: spec.item_columns.numeric]
-    own = [i for i, name in enumerate(names) if name.rpartition("_")[0] == f"{column}_vector"]
-    own = [i for i in own if names[i].rpartition("_")[2].isdigit()]
-    if not own:
-        raise InputError(
-            f"the run has no item column {column}_vector: jaxdecay embed ITEMS --columns {column} --model"
-            " FOLDER --out FILE, then prepare with --items FILE, and train"
-        )
-    if len(own) != language.config.width:
-        raise InputError(
-            f"{column}_vector has {len(own)} numbers in the run, and this language model makes"
-            f" {language.config.width}: give the one that the log was embedded with"
-        )
-    return own[0]
-
-
-def _texts(run: Path, histories: Histories, column: str) -> list[str | None]:
-    path = run / "histories" / "items.parquet"
-    frame = pl.read_parquet(path)
-    if column not in frame.columns:
-        raise InputError(f"{path}: has no column {column!r}; prepare with the table that has the texts")
-    return frame[column].cast(pl.String).to_list()[: histories.items]
-
-
-def _titles(
-    language: LanguageModel, texts: list[str | None], place: int, options: TuneOptions, seed: int
-) -> tuple[Titles, Any]:
-    """The titles, past the frozen layers, and what is trained as it begins."""
-    config = language.config
-    if options.layers > config.body.layers:
-        raise InputError(f"layers={options.layers}: the language model has {config.body.layers}")
-    below = config.body.layers - options.layers
-    there = [row for row, text in enumerate(texts) if text is not None and text.strip()]
-    if not there:
-        raise InputError(f"all texts of {options.column!r} are missing or empty; there is nothing to learn")
-    before = language.prompt(None)
-    ids = language.tokens([before + str(texts[row]) for row in there])
-    longest = max(map(len, ids))
-    mask = np.zeros((len(texts), longest), bool)
-    hidden = np.zeros((len(texts), longest, config.body.width), jnp.bfloat16)
-
-    @jax.jit
-    def lower(params: Any, ids: Any, mask: Any) -> Any:
-        def one(ids: Any, mask: Any) -> Any:
-            return encoder.lower(config, params, ids, mask, layers=below)
-
-        return jax.vmap(one)(ids, mask)
-
-    params = jax.device_put(language.params)
-    for batch in batches(ids, tokens=longest * 32, longest=config.body.longest):
-        found = np.asarray(lower(params, batch.ids, batch.mask))
-        for place_in, row in enumerate(batch.rows):
-            length = len(ids[row])
-            hidden[there[row], :length] = found[place_in, :length]
-            mask[there[row], :length] = True
-    upper = {
-        name: part
-        for name, part in language.params.items()
-        if not name.startswith(("embeddings", "word", "layer_")) or _number(name) >= below
-    }
-    if options.rank:
-        names = lora.ATTENTION if options.adapt == "attention" else None
-        trained = lora.init(upper, jax.random.key(seed), rank=options.rank, names=names, start=below)
-    else:
-        trained = {name: part for name, part in upper.items() if name.startswith("layer_")}
-    titles = Titles(
-        below=jnp.asarray(hidden),
-        mask=jnp.asarray(mask),
-        frozen=jax.tree.map(jnp.asarray, upper),
-        config=config,
-        layers=below,
-        column=place,
-        most=options.titles,
-        alpha=options.alpha if options.rank else 0.0,
-        precision=options.precision,
-    )
-    return titles, trained
-
-
-def _number(layer: str) -> int:
-    return int(layer.removeprefix("layer_")) if layer.startswith("layer_") else -1
 
 
 def _write(

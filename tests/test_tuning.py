@@ -1,5 +1,6 @@
 """A language model trained along with the recommender: gradients, what a step goes through, whole runs."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from jaxdecay.data.requests import requests
 from jaxdecay.embed import embed
 from jaxdecay.errors import InputError
 from jaxdecay.fitting import train_run
+from jaxdecay.frozen import TuneOptions, place_of, texts_of, titles_of
 from jaxdecay.language.load import load
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.objective import Objective, batch_loss
 from jaxdecay.optimizer import TEXT, groups_of
 from jaxdecay.titles import Titles
 from jaxdecay.train import TrainOptions
-from jaxdecay.tuning import MODEL, TuneOptions, _place, _texts, _titles, tune
+from jaxdecay.tuning import MODEL, tune
 
 OPTIONS = TuneOptions(
     epochs=2, batch_targets=160, negatives=8, max_length=16, rank=2, text_learning_rate=0.05
@@ -68,8 +70,8 @@ def made_parts(world: Path) -> tuple[Pieces, Any, Titles]:
     module, params, config = load_model(world / "run")
     histories = Histories.load(world / "run" / "histories")
     language = load(world / "bert", max_length=16)
-    place = _place(histories, module.spec, "title", language)
-    titles, trained = _titles(language, _texts(world / "run", histories, "title"), place, OPTIONS, 0)
+    place = place_of(histories, module.spec, "title", language)
+    titles, trained = titles_of(language, texts_of(world / "run", histories, "title"), place, OPTIONS, 0)
     train = TrainOptions(**config["train"] | {"loss": "sampled-softmax"})
     pieces = assemble(histories, module.spec, ModelOptions.from_json(config["model"]), train)
     random = np.random.default_rng(0)
@@ -169,7 +171,9 @@ def test_a_tuned_run_is_a_run_with_the_vectors_of_the_tuned_model(world: Path, t
     assert np.abs(after.item_numeric - before.item_numeric).max() > 0.01
     found = load_predictor(tuned).scores(requests(after, 2))
     assert np.isfinite(found).all()
-    assert runs.read_config(tuned)["tuned"]["rank"] == 2
+    config = runs.read_config(tuned)
+    assert config["tuned"]["rank"] == 2
+    assert config["before"]["ndcg@10"] == pytest.approx(runs.HistoryLog.lines(world / "run")[-1]["ndcg@10"])
     assert not tuned.with_name("out.tuning").exists()
 
 
@@ -183,6 +187,8 @@ def test_an_interrupted_one_goes_on_to_the_same_end(world: Path, tuned: Path) ->
     with pytest.raises(KeyboardInterrupt):
         tune(world / "run", world / "bert", out, OPTIONS, report=interrupt)
     assert not out.exists()
+    with pytest.raises(InputError, match="was begun with another language model or other options"):
+        tune(world / "run", world / "bert", out, dataclasses.replace(OPTIONS, rank=3))
     tune(world / "run", world / "bert", out, OPTIONS)
     one, other = (load_model(path)[1] for path in (tuned, out))
     jax.tree.map(np.testing.assert_array_equal, one, other)

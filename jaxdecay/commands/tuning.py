@@ -8,8 +8,9 @@ import tyro
 
 from jaxdecay import runs
 from jaxdecay.commands import Command
+from jaxdecay.frozen import TuneOptions
 from jaxdecay.progress import Progress
-from jaxdecay.tuning import MODEL, TuneOptions, tune
+from jaxdecay.tuning import MODEL, tune
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,15 @@ class Tune(Command):
         with Progress() as progress:
             out = tune(self.run, self.model, self.out, self.tune, report=progress)
         lines = runs.HistoryLog.lines(out)
-        return {"run": str(out), "best": max(line["ndcg@10"] for line in lines), "epochs": lines[-1]["epoch"]}
+        return {
+            "run": str(out),
+            "epochs": lines[-1]["epoch"],
+            "best": max(line["ndcg@10"] for line in lines),
+            "before": runs.read_config(out)["before"]["ndcg@10"],
+        }
 
     def show(self, result: dict[str, Any]) -> None:
-        print(f"{result['run']}: {result['epochs']:g} epochs; NDCG@10 on validation {result['best']:.4f}")
+        scores = f"{result['best']:.4f}, {result['before']:.4f} before"
+        print(f"{result['run']}: {result['epochs']:g} epochs; NDCG@10 on validation {scores}")
         print(f"the language model: {self.out / MODEL}")
         print(f"next: jaxdecay evaluate {result['run']}")
