@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.model import Interest, abstract_params
 from jaxdecay.model_options import ModelOptions
+from jaxdecay.presets import Mixer
 from jaxdecay.spec import Table
 
 DAY = 86_400
@@ -179,6 +180,61 @@ def test_presets_give_way_to_options() -> None:
     reference = configure(toys.log(), ModelOptions(encoder="hstu", read="last", blocks=1, context=30))
     assert (reference.encoder.kind, reference.encoder.bank, reference.encoder.context) == ("hstu", False, 30)
     assert reference.encoder.half_lives == reference.encoder.steps == ()
+
+
+@pytest.mark.parametrize("preset", ["small", "base"])
+@pytest.mark.parametrize("encoder", [kind for kind in get_args(Mixer) if kind != "none"])
+def test_every_encoder_has_the_size_of_the_preset(encoder: Any, preset: Any) -> None:
+    spec = configure(toys.log(), ModelOptions(preset=preset, encoder=encoder))
+    similarity = abstract_params(Interest(spec))["similarity"]
+    width = {"small": 32, "base": 64}[preset]
+    assert similarity["embedding"].shape == (7, width)
+    assert set(similarity["encoder"]) == {"block_0", "block_1"}
+    for block in similarity["encoder"].values():
+        assert ("mixer" in block) == (encoder != "mlp")
+        assert block["forward"]["out"]["kernel"].shape == (2 * width, width)
+
+
+def test_options_of_some_encoders_reach_them_and_no_others() -> None:
+    given: dict[str, Any] = {"context": 30, "span": 5, "attention_bias": "both"}
+    shapes = {}
+    for kind in get_args(Mixer):
+        options = ModelOptions(encoder=kind, **given)
+        shapes[kind] = configure(timed(MONTH), options).encoder
+        assert configure(timed(MONTH), options.resolved()).encoder == shapes[kind]
+    assert {kind for kind, one in shapes.items() if one.context == 30} == {"transformer", "hstu"}
+    assert {kind for kind, one in shapes.items() if one.span == 5} == {"cnn"}
+    assert {kind for kind, one in shapes.items() if one.bias == "both"} == {"transformer"}
+    assert {kind for kind, one in shapes.items() if one.half_lives} == {"bank", "transformer"}
+    gru = ModelOptions(encoder="gru", blocks=1)
+    assert dataclasses.replace(gru, **given).resolved() == gru.resolved()
+    assert dataclasses.replace(gru, encoder="cnn", span=5).resolved().span == 5
+
+
+def test_attention_by_time_starts_from_the_half_lives_that_a_bank_does() -> None:
+    never = float("inf")
+    for options, days in (
+        ({"half_lives": "fixed", "half_life": ("7d",)}, (7.0,) * 3),
+        ({"half_life": ("12h", "30d")}, (0.5, 30.0, never)),
+        ({"half_life": ("1d", "2d", "9d")}, (1.0, 9.0, never)),
+        ({"half_lives": "none"}, (never,) * 3),
+    ):
+        given = {"encoder": "transformer", "attention_bias": "time", "features": 6, "heads": 3, **options}
+        assert configure(timed(MONTH), ModelOptions.from_json(given)).encoder.half_lives == days
+    names = parameters(encoder="transformer", attention_bias="time")
+    assert any("mixer']['decay_days_shift" in name for name in names)
+    assert not any("distance" in name for name in names)
+    assert any("distance" in name for name in parameters(encoder="transformer", attention_bias="both"))
+
+
+def test_without_an_encoder_the_last_event_alone_can_be_read() -> None:
+    spec = configure(toys.log(), ModelOptions(read="last"))
+    assert (spec.encoder.blocks, spec.encoder.bank) == (0, False)
+    assert not any("'similarity']['decay']" in name for name in parameters(encoder="none", read="last"))
+    quiet: dict[str, Any] = {"read": "last", "revisit": False, "popularity": False, "calendar": False}
+    with pytest.raises(InputError, match="fades"):
+        configure(toys.log(), ModelOptions(**quiet))
+    assert configure(toys.log(), ModelOptions(**quiet, request_time="ignored"))
 
 
 def test_initial_half_lives_are_those_that_learning_starts_from() -> None:

@@ -433,11 +433,13 @@ def test_what_is_served_is_what_was_trained(kind: str, place: int) -> None:
     assert trained == pytest.approx(float(served), rel=1e-4, abs=1e-4)
 
 
-def test_an_event_of_no_weight_says_nothing() -> None:
-    made, params = encoded("bank")
+@pytest.mark.parametrize("encoder", ["bank", "cnn", "none"])
+def test_an_event_of_no_weight_says_nothing(encoder: str) -> None:
+    made, params = encoded(encoder)
     batch = made.batches[0]
-    rows, place = np.arange(len(batch.valid)), 3
     history = batch.history
+    later = np.cumsum(history.mask[:, ::-1], axis=1)[:, ::-1]
+    rows, place = np.arange(len(batch.valid)), np.argmax(later == 3, axis=1)  # the last but two
     without, other, kind = history.weight.copy(), history.item.copy(), history.behaviour.copy()
     without[rows, place] = 0.0
     kind[rows, place] = 1 - kind[rows, place]
@@ -464,6 +466,9 @@ def test_attention_with_time_serves_one_request_at_a_time() -> None:
 def test_the_spec_survives_json_and_knows_whether_time_matters() -> None:
     made, _ = encoded("bank")
     assert Spec.from_json(made.model.spec.to_json()) == made.model.spec
+    older = made.model.spec.to_json()
+    del older["encoder"]["span"], older["encoder"]["bias"]
+    assert Spec.from_json(older) == made.model.spec
     quiet = {
         "calendar": False, "revisit": False, "revisit_half_lives": (), "popularity_half_lives": (),
     }  # fmt: skip
