@@ -72,6 +72,7 @@ def test_an_encoder_stands_there_with_the_bank_and_without(table, options):
     text = options.markdown.read_text()
     assert f"\n| identity | {bank['value']:.4f} [" in text
     assert "with the bank minus without" in text
+    assert "Vectors of 4 numbers, at most 2 epochs of the softmax loss, on " in text
     assert "| gru |" not in text
 
 

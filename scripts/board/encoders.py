@@ -60,8 +60,19 @@ def markdown(board: Board, rows: Sequence[Row]) -> str:
     where the bank helps."""
     table = table_of(rows)
     sentence = protocol(board).replace("system minus flagship", "with the bank minus without")
-    parts = [f"### {board.log}, {board.protocol}", "", sentence, ""]
+    parts = [f"### {board.log}, {board.protocol}", "", f"{sentence} {terms(rows)}", ""]
     return "\n".join([*parts, *_lines(table), "", *helped(table)]) + "\n"
+
+
+def terms(rows: Sequence[Row]) -> str:
+    """What is the same for all of them, in a sentence."""
+    configuration, cores = rows[0]["configuration"], sorted({row["cores"] for row in rows})
+    train, features = configuration["train"], configuration["model"]["features"]
+    return (
+        f"Vectors of {features} numbers, at most {train['epochs']} epochs of the {train['loss']} loss, on "
+        f"{' or '.join(map(str, cores))} {'core' if cores == [1] else 'cores'}; where two numbers stand in a "
+        "cell, the first is with the bank."
+    )
 
 
 def _lines(table: Table) -> Iterator[str]:
