@@ -57,8 +57,23 @@ def catalogue_of(histories: Histories, spec: Spec) -> Catalogue:
     return build_catalogue(histories, half_lives, budget_mib=min(256.0, grid_mib))
 
 
-def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: TrainOptions) -> Pieces:
-    """The pieces for a spec on this log."""
+def assemble(
+    histories: Histories,
+    spec: Spec,
+    model: ModelOptions,
+    train: TrainOptions,
+    *,
+    text_learning_rate: float = 0.0,
+) -> Pieces:
+    """The pieces for a spec on this log. ``text_learning_rate``: of a language model that is trained
+    along."""
+    if train.id_dropout and not (
+        spec.item_ids and (spec.item_columns.cardinalities or spec.item_columns.numeric)
+    ):
+        raise InputError(
+            f"id_dropout={train.id_dropout:g} needs vectors of items' own and columns that stand in for them;"
+            " leave it out"
+        )
     asked = ["order='time'"] if train.order == "time" else []
     if train.evidence_half_life is not None:
         asked.append(f"evidence_half_life={train.evidence_half_life:g}")
@@ -96,6 +111,7 @@ def assemble(histories: Histories, spec: Spec, model: ModelOptions, train: Train
         train.decay_learning_rate,
         weight_decay=train.weight_decay,
         freeze_paces=model.half_lives in ("fixed", "initial"),
+        text_learning_rate=text_learning_rate,
     )
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
 

@@ -31,8 +31,8 @@ Say = Callable[[dict[str, Any]], None]
 
 
 def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = lambda line: None) -> Report:  # noqa: B008 (frozen)
-    """Evaluates a run on the log it was trained on; writes ``metrics.json`` (or ``metrics-validation.json``)
-    into it.
+    """Evaluates a run on the log it was trained on; writes ``metrics.json`` into it (for validation, or
+    for cold or warm items alone, with these words behind ``metrics``).
 
     The same model without decay is trained on demand, with the run's own options, and kept in
     ``RUN/without-decay``. ``report`` is called with ``{"doing": ...}`` before each piece of work, and with
@@ -46,10 +46,13 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
     histories = model.histories
     asked, of = _requests(histories, protocol)
     report({"doing": "fitting the baselines"})
+    chosen = requests(histories, 1, chosen=True)
+    judges = of_items(chosen, histories, 1, protocol.items)
+    alike = bool(len(judges)) or not len(chosen)
     systems: list[System] = [
         *fit_baselines(
             histories,
-            of_items(requests(histories, 1, chosen=True), histories, 1, protocol.items),
+            judges if alike else chosen,
             exclude_history=protocol.exclude_history,
             every_item=protocol.items == "cold",
             seed=protocol.seed,
@@ -79,6 +82,11 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
         "sample": of,
         "half_lives": runs.read_config(run)["half_lives"],
     }
+    if not alike:
+        warning = (
+            f"no validation target is of a {protocol.items} item: half-lives of baselines are chosen by all"
+        )
+        facts["warnings"] = [*found.protocol["warnings"], warning]
     found = dataclasses.replace(found, protocol={**found.protocol, **facts})
     write(run, protocol, found)
     return found

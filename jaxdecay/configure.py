@@ -74,6 +74,7 @@ def configure(histories: Histories, options: ModelOptions) -> Spec:
         item_ids=options.item_ids,
         fusion=options.fusion,
         by_content=options.by_content,
+        fades_by_content=options.by_content and not (still or fixed),
     )
 
 

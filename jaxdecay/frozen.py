@@ -15,9 +15,11 @@ from jaxdecay.data.text_batches import batches
 from jaxdecay.errors import InputError
 from jaxdecay.language import encoder, lora
 from jaxdecay.language.load import LanguageModel
+from jaxdecay.language.shapes import Pooling
 from jaxdecay.spec import Spec
 from jaxdecay.titles import Titles
 
+_SOME, _ALIKE = 64, 0.98  # texts that are compared, and the least median cosine: bfloat16 is a thousandth off
 _ROWS = 32  # of the longest texts that pass the frozen layers at once
 
 
@@ -38,8 +40,10 @@ class TuneOptions:
     """By which adapters are multiplied, over their rank."""
     max_length: int = 48
     """Most tokens of a text; what is longer is cut."""
-    titles: int = 2048
-    """Texts that a step goes through at most; items beyond keep the vectors that they began with."""
+    prompt: str | None = None
+    """Name of the prompt that the vectors were made with; by default the model's own default."""
+    pooling: Pooling | None = None
+    """How tokens became one vector; by default what the model's folder says."""
     text_learning_rate: float = 1e-3
     """Of what is trained of the language model."""
     learning_rate: float = 1e-3
@@ -50,9 +54,9 @@ class TuneOptions:
     """Most passes over the training events."""
     patience: int = 2
     """Evaluations without a better validation NDCG@10 before it stops."""
-    batch_targets: int = 4096
-    """Targets in a batch: the more, the fewer times each text is read."""
-    negatives: int = 1024
+    batch_targets: int = 2048
+    """Targets in a batch, about: the more, the fewer times each text is read."""
+    negatives: int = 512
     """Negatives in a batch (sampled softmax)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the trained layers' products of matrices; what the layers below made is kept in bfloat16 in any
@@ -60,7 +64,7 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         for name, least in (
-            ("layers", 1), ("rank", 0), ("max_length", 2), ("titles", 1), ("epochs", 1), ("patience", 1),
+            ("layers", 1), ("rank", 0), ("max_length", 2), ("epochs", 1), ("patience", 1),
             ("batch_targets", 1), ("negatives", 1), ("alpha", 1e-9), ("text_learning_rate", 0.0),
         ):  # fmt: skip
             value = getattr(self, name)
@@ -79,8 +83,8 @@ def place_of(histories: Histories, spec: Spec, column: str, language: LanguageMo
     own = [i for i in own if names[i].rpartition("_")[2].isdigit()]
     if not own:
         raise InputError(
-            f"the run has no item column {column}_vector: jaxdecay embed ITEMS --columns {column} --model"
-            " FOLDER --out FILE, then prepare with --items FILE, and train"
+            f"the run has no inputs {column}_vector: jaxdecay embed ITEMS --columns {column} --model FOLDER"
+            " --out FILE, then prepare with --items FILE, and train with columns"
         )
     if len(own) != language.config.width:
         raise InputError(
@@ -90,11 +94,33 @@ def place_of(histories: Histories, spec: Spec, column: str, language: LanguageMo
     return own[0]
 
 
+def refuse_other(titles: Titles, trained: Any, histories: Histories) -> None:
+    """Raises InputError unless the vectors of the log are those that the model makes, as far as texts are not
+    cut."""
+    lengths = titles.mask.sum(1)
+    rows = np.flatnonzero((lengths > 0) & (lengths < titles.mask.shape[1]))[:_SOME]
+    if not len(rows):  # all are as long as the longest: those that are cut may differ
+        return
+    found = np.asarray(titles.take(rows).vectors(trained, jnp.arange(len(rows))), np.float64)
+    kept = np.asarray(histories.item_numeric[rows, titles.column :][:, : found.shape[1]], np.float64)
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(kept, axis=1)
+    alike = float(np.median((found * kept).sum(1) / np.maximum(lengths, 1e-30)))
+    if alike < _ALIKE:
+        raise InputError(
+            f"the log's vectors are not those that this language model makes (cosine {alike:.2f}): give the"
+            " model, --prompt and --pooling that it was embedded with"
+        )
+
+
 def texts_of(run: Path, histories: Histories, column: str) -> list[str | None]:
+    """The text of each item; None without one."""
     path = run / "histories" / "items.parquet"
     frame = pl.read_parquet(path)
     if column not in frame.columns:
-        raise InputError(f"{path}: has no column {column!r}; prepare with the table that has the texts")
+        raise InputError(
+            f"{path}: has no column {column!r}; prepare with a table that has the texts under this name"
+            " beside their vectors"
+        )
     return frame[column].cast(pl.String).to_list()[: histories.items]
 
 
@@ -109,7 +135,7 @@ def titles_of(
     there = [row for row, text in enumerate(texts) if text is not None and text.strip()]
     if not there:
         raise InputError(f"all texts of {options.column!r} are missing or empty; there is nothing to learn")
-    before = language.prompt(None)
+    before = language.prompt(options.prompt)
     ids = language.tokens([before + str(texts[row]) for row in there])
     longest = max(map(len, ids))
     mask = np.zeros((len(texts), longest), bool)
@@ -140,13 +166,15 @@ def titles_of(
     else:
         trained = {name: part for name, part in upper.items() if name.startswith("layer_")}
     titles = Titles(
-        below=jnp.asarray(hidden),
-        mask=jnp.asarray(mask),
+        below=hidden,
+        mask=mask,
         frozen=jax.tree.map(jnp.asarray, upper),
         config=config,
         layers=below,
         column=place,
-        most=options.titles,
+        # All targets and negatives, and the latest of the histories: a step whose targets were read anew and
+        # whose negatives were not would learn to tell the one from the other.
+        most=options.batch_targets * 5 // 4 + options.negatives,
         alpha=options.alpha if options.rank else 0.0,
         precision=options.precision,
     )

@@ -79,7 +79,7 @@ class Interest(nn.Module):
                 items=spec.items if spec.per_item else 0,
                 behaviours=spec.behaviours if spec.per_behaviour else 0,
                 users=spec.users if spec.per_user else 0,
-                content=spec.features if spec.by_content else 0,
+                content=spec.features if spec.fades_by_content else 0,
                 adaptive=spec.adaptive,
                 floor=spec.floor,
             )

@@ -73,17 +73,18 @@ def batch_loss(
 
     Negatives, and what drops out, are drawn for the batch of each ``step`` from (seed, step) alone; without a
     step nothing drops out, and the softmax alone is there. Its popularity is that of the last point of the
-    time grid before each target; with a loss on negatives it is that of the very moment, and nothing is
-    computed for items that were not drawn.
+    time grid before each target; with a loss on negatives it is that of the very moment, and of items that
+    were not drawn nothing is computed but their vectors.
     """
     negatives = dropout = None
     if step is not None:
         key = jax.random.fold_in(jax.random.key(objective.seed), step)
         draws, drops, hides = jax.random.split(key, 3)
+        alones = jax.random.fold_in(hides, 2)  # as split, it counts from 0: hiding has the first two
         if model.spec.cold_items:
             constants = constants.replace(items=hidden(constants, hides))
         if objective.id_dropout:
-            constants = constants.replace(items=alone(constants.items, objective.id_dropout, hides))
+            constants = constants.replace(items=alone(constants.items, objective.id_dropout, alones))
         dropout = drops if model.spec.encoder.dropout else None
         if objective.loss != "softmax":
             share = objective.uniform_negatives
@@ -117,8 +118,8 @@ def _with_titles(
     nobody = constants.items.index.shape[0]
     history = jnp.where(batch.history.mask, batch.history.item, nobody)[:, ::-1]
     named = [
-        jnp.where(batch.valid, batch.target, nobody).ravel(),
         *([] if negatives is None else [negatives.item]),
+        jnp.where(batch.valid, batch.target, nobody).ravel(),
         history.T.ravel(),  # everybody's latest event first
     ]
     items = constants.titles.renewed(params[TEXT], constants.items, jnp.concatenate(named))
@@ -143,7 +144,7 @@ def hidden(constants: Constants, key: Array) -> Items:
 def alone(items: Items, share: float, key: Array) -> Items:
     """The catalogue of one batch: the vectors of a share of the items are left out, so that their columns
     learn to stand alone."""
-    keep = jax.random.bernoulli(jax.random.fold_in(key, 1), 1.0 - share, items.index.shape)
+    keep = jax.random.bernoulli(key, 1.0 - share, items.index.shape)
     return items._replace(own=keep)
 
 

@@ -13,9 +13,9 @@ _PACES = {
     *("log_half_life", "log_envelope", "period_shift", "decay_recovery"),
     *("decay_days_shift", "decay_steps_shift"),
 }
-# Another handful that set how loudly the item vectors speak, and belong to them.
 TEXT = "text"
 """Under which what is trained of a language model lies beside the model's own parameters."""
+# Another handful that set how loudly the item vectors speak, and belong to them.
 _SCALES = {"amplitude", "log_temperature", "log_softness"}
 
 

@@ -15,8 +15,7 @@ class Protocol:
     """Held-out part whose events are to be found."""
     items: Which = "all"
     """Judge by targets of all items, by those that training has seen, or by those that no part before the
-    judged one has; cold ones are ranked among all items of the catalogue, whether they have come yet or
-    not."""
+    judged one has; cold ones are ranked among all items of the log, whether they have come yet or not."""
     k: tuple[int, ...] = (10,)
     """List lengths."""
     max_requests: int | None = None

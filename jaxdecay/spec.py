@@ -106,7 +106,9 @@ class Spec:
     fusion: Literal["sum", "gated"] = "sum"
     """How it goes together with the item's columns."""
     by_content: bool = False
-    """Whether items whose columns are alike have part of their bias and of their write weights in common."""
+    """Whether items whose columns are alike have part of their bias in common."""
+    fades_by_content: bool = False
+    """Likewise of their write weights."""
 
     def __post_init__(self) -> None:
         if self.request_time not in ("used", "ignored"):

@@ -3,13 +3,14 @@
 What the layers below make of each title never changes, and is worked out once. In a step the layers above
 are applied to the titles of the items that the batch names, its targets, negatives and histories, and the
 gradient goes through them; all other items keep the vectors that they had when training began. With a loss on
-negatives no others take part, so that its gradient is exact.
+negatives no others take part, but in older events, where more are named than a step goes through.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -23,9 +24,9 @@ _AT_ONCE = 64  # titles
 class Titles(struct.PyTreeNode):
     """The titles of V items, as far as the frozen layers have come with them."""
 
-    below: Float[Array, "v t d"]
+    below: Float[Array | np.ndarray, "v t d"]
     """What the layers below make of each title, padded on the right."""
-    mask: Bool[Array, "v t"]
+    mask: Bool[Array | np.ndarray, "v t"]
     """Which tokens are there: none of an item without a title, whose columns stay as they are."""
     frozen: Any
     """Parameters of the layers above, to which adapters are added."""
@@ -35,11 +36,15 @@ class Titles(struct.PyTreeNode):
     column: int = struct.field(pytree_node=False)
     """Where in an item's numeric columns its title's vector begins."""
     most: int = struct.field(pytree_node=False)
-    """Titles that a step goes through: those of targets first, then negatives, then histories, the latest
-    first."""
+    """Titles that a step goes through: those of negatives first, then targets, then histories, the latest
+    events first."""
     alpha: float = struct.field(pytree_node=False)
     """Of low-rank adapters; 0: the layers' own parameters are trained."""
     precision: str = struct.field(pytree_node=False)
+
+    def take(self, rows: np.ndarray) -> "Titles":
+        """Those of some items, where they lie in memory."""
+        return self.replace(below=self.below[rows], mask=self.mask[rows])
 
     def vectors(self, trained: Any, rows: Int[Array, " m"]) -> Float[Array, "m w"]:
         """What the whole model makes of the titles of some items."""
@@ -55,13 +60,14 @@ class Titles(struct.PyTreeNode):
                 layers=self.layers, dtype=jnp.dtype(self.precision),
             )  # fmt: skip
 
-        return jax.lax.map(one, (self.below[rows], self.mask[rows]), batch_size=_AT_ONCE)
+        below, mask = jnp.asarray(self.below), jnp.asarray(self.mask)
+        return jax.lax.map(one, (below[rows], mask[rows]), batch_size=_AT_ONCE)
 
     def renewed(self, trained: Any, items: Items, named: Int[Array, " n"]) -> Items:
         """The items with the vectors that the model makes now of the first ``most`` different ones of
         ``named``; numbers beyond the last item name none."""
         rows, there = first_named(named, items.index.shape[0], self.most)
-        there &= self.mask[rows].any(1)
+        there &= jnp.asarray(self.mask)[rows].any(1)
         found = self.vectors(trained, rows)
         place = jnp.where(there, rows, items.index.shape[0])[:, None]
         columns = self.column + jnp.arange(self.config.width)

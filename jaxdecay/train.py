@@ -100,7 +100,9 @@ class TrainOptions:
         if self.loss not in get_args(Loss):
             raise InputError(f"loss={self.loss!r}: give one of {', '.join(get_args(Loss))}")
         _expect("negatives", self.negatives, 1, whole=True)
-        for name in ("uniform_negatives", "calibration", "id_dropout"):
+        if not 0 <= self.id_dropout < 1:
+            raise InputError(f"id_dropout={self.id_dropout}: give a share from 0 to below 1")
+        for name in ("uniform_negatives", "calibration"):
             _expect(name, getattr(self, name), 0, most=1)
         if self.evidence_half_life is not None:
             _expect("evidence_half_life", self.evidence_half_life, 0.01, most=10)

@@ -107,7 +107,8 @@ def test_mean_kernels_know_what_items_have_in_common() -> None:
     [
         ({"item_ids": False}, {"embedding"}),
         ({"fusion": "sum"}, {"fusion"}),
-        ({"by_content": False}, {"content_bias", "content_write"}),
+        ({"by_content": False}, {"content_bias"}),
+        ({"fades_by_content": False}, {"content_write"}),
     ],
 )
 def test_what_is_switched_off_has_no_parameters(changes: dict[str, Any], gone: set[str]) -> None:
@@ -131,6 +132,10 @@ def test_without_columns_none_of_it_makes_sense() -> None:
             configure(histories, options)
     made = configure(histories, ModelOptions(**asked))
     assert (made.item_ids, made.fusion, made.by_content) == (False, "gated", True)
+    assert made.fades_by_content
+    fixed = configure(histories, ModelOptions(**asked, half_lives="fixed", half_life=("7d",)))
+    assert fixed.by_content
+    assert not fixed.fades_by_content  # the same for all items
 
 
 class TestIdDropout:
@@ -149,7 +154,7 @@ class TestIdDropout:
 
         slope = jax.jit(jax.grad(total))(params)["similarity"]
         hides = jax.random.split(jax.random.fold_in(jax.random.key(0), 3), 3)[2]
-        kept = np.asarray(alone(made.constants.items, 0.5, hides).own)
+        kept = np.asarray(alone(made.constants.items, 0.5, jax.random.fold_in(hides, 2)).own)
         assert 0 < kept.sum() < len(kept)
         assert not np.asarray(slope["embedding"])[~kept].any()
         assert np.asarray(slope["embedding"])[kept].any(axis=1).all()
@@ -163,8 +168,8 @@ class TestIdDropout:
         np.testing.assert_array_equal(never, often)
 
     def test_a_share_is_asked_for(self) -> None:
-        with pytest.raises(InputError, match=r"id_dropout=1\.2: give a number from 0 to 1"):
-            TrainOptions(id_dropout=1.2)
+        with pytest.raises(InputError, match=r"id_dropout=1\.0: give a share from 0 to below 1"):
+            TrainOptions(id_dropout=1.0)
         assert TrainOptions(id_dropout=0.2, loss="bce").objective.id_dropout == 0.2
         assert TrainOptions(id_dropout=0.2).objective == Objective(id_dropout=0.2)
 

@@ -13,7 +13,7 @@ from language_folders import BERT, WORDS, tensors_of, write_folder
 from tiny import ITEMS, tiny_events, tiny_items
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import runs
+from jaxdecay import checkpointing, runs
 from jaxdecay.assembly import Pieces, assemble, load_model, load_predictor
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.prepare import PrepareOptions, prepare
@@ -78,7 +78,7 @@ def made_parts(world: Path) -> tuple[Pieces, Any, Titles]:
     moved = jax.tree.map(
         lambda x: jnp.asarray(x + 0.1 * random.normal(size=x.shape), jnp.float32), {**params, TEXT: trained}
     )
-    exact = titles.replace(below=titles.below.astype(jnp.float32))
+    exact = jax.tree.map(jnp.asarray, titles.replace(below=titles.below.astype(np.float32)))
     return pieces._replace(constants=pieces.constants.replace(titles=exact)), moved, exact
 
 
@@ -173,6 +173,8 @@ def test_a_tuned_run_is_a_run_with_the_vectors_of_the_tuned_model(world: Path, t
     assert np.isfinite(found).all()
     config = runs.read_config(tuned)
     assert config["tuned"]["rank"] == 2
+    # what stands for the model is how the run was trained, for the same without decay, too
+    assert config["train"] == runs.read_config(world / "run")["train"]
     assert config["before"]["ndcg@10"] == pytest.approx(runs.HistoryLog.lines(world / "run")[-1]["ndcg@10"])
     assert not tuned.with_name("out.tuning").exists()
 
@@ -180,14 +182,19 @@ def test_a_tuned_run_is_a_run_with_the_vectors_of_the_tuned_model(world: Path, t
 def test_an_interrupted_one_goes_on_to_the_same_end(world: Path, tuned: Path) -> None:
     out = world / "again"
 
+    evaluated = []
+
     def interrupt(line: dict[str, Any]) -> None:
-        if "epoch" in line:
+        """In the first step after the checkpoint of the first evaluation."""
+        if "step" in line and evaluated:
             raise KeyboardInterrupt
+        evaluated.extend(["epoch"] if "epoch" in line else [])
 
     with pytest.raises(KeyboardInterrupt):
         tune(world / "run", world / "bert", out, OPTIONS, report=interrupt)
     assert not out.exists()
-    with pytest.raises(InputError, match="was begun with another language model or other options"):
+    assert checkpointing.latest_step(world / "again.tuning") == runs.HistoryLog.lines(tuned)[0]["step"]
+    with pytest.raises(InputError, match="was begun with another run, another language model or"):
         tune(world / "run", world / "bert", out, dataclasses.replace(OPTIONS, rank=3))
     tune(world / "run", world / "bert", out, OPTIONS)
     one, other = (load_model(path)[1] for path in (tuned, out))
@@ -205,10 +212,16 @@ def test_what_cannot_be_tuned_is_refused(world: Path, tuned: Path, tmp_path: Pat
         InputError, match="title_vector has 8 numbers in the run, and this language model makes 12"
     ):
         tune(run, other, tmp_path / "out", OPTIONS)
-    with pytest.raises(InputError, match="has no item column genre_vector: jaxdecay embed ITEMS"):
+    with pytest.raises(InputError, match="has no inputs genre_vector: jaxdecay embed ITEMS"):
         tune(run, bert, tmp_path / "out", TuneOptions(column="genre", max_length=16))
     with pytest.raises(InputError, match="layers=3: the language model has 2"):
         tune(run, bert, tmp_path / "out", TuneOptions(layers=3, max_length=16))
     with pytest.raises(InputError, match="rank=-1: give at least 0"):
         TuneOptions(rank=-1)
+    backwards = tensors_of(BERT)
+    for name, tensor in backwards.items():
+        backwards[name] = np.ascontiguousarray(tensor[::-1])
+    other = write_folder(tmp_path / "other", BERT, backwards)
+    with pytest.raises(InputError, match="are not those that this language model makes"):
+        tune(run, other, tmp_path / "out", OPTIONS)
     assert not list(tmp_path.glob("out*"))

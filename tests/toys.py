@@ -114,6 +114,7 @@ def spec(histories: Histories, **changes: Any) -> Spec:
         "context_columns": Table((3,), (1,), 0),
         "fusion": "gated",
         "by_content": True,
+        "fades_by_content": True,
     }
     return Spec(**(values | changes))
 
@@ -124,7 +125,7 @@ def bare(histories: Histories, **changes: Any) -> Spec:
         "behaviours": 1, "features": 2, "similarity_half_lives": (2.0,), "revisit_half_lives": (2.0,),
         "revisit_periods": (), "revisit_sharpness": (), "popularity_half_lives": (), "groups": 0,
         "item_columns": Table(), "user_columns": Table(), "context_columns": Table(),
-        "fusion": "sum", "by_content": False,
+        "fusion": "sum", "by_content": False, "fades_by_content": False,
     }  # fmt: skip
     off |= dict.fromkeys(("per_item", "per_user", "per_behaviour", "adaptive", "calendar"), False)
     return spec(histories, **(off | changes))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from jaxdecay.baselines.choose import Judge
 from jaxdecay.baselines.counts import OwnCounts, fit_decayed_own_counts, own_counts
 from jaxdecay.baselines.factorisation import Factorisation, fit_factorisation
+from jaxdecay.baselines.groups import NAME as OF_GROUP
 from jaxdecay.baselines.groups import GroupPopularity, fit_group_popularity
 from jaxdecay.baselines.neighbours import Neighbours, fit_neighbours
 from jaxdecay.baselines.popularity import Popularity, fit_decayed, fit_windowed, popularity
@@ -51,7 +52,7 @@ def fit_baselines(
     exclude_history: bool | None = None,
     every_item: bool = False,
     seed: int = 0,
-    names: Collection[str] = BASELINES,
+    names: Collection[str] | None = None,
 ) -> list[Baseline]:
     """All baselines, fitted.
 
@@ -59,16 +60,19 @@ def fit_baselines(
         validation: the requests to choose by; at most 5,000 of them are used, drawn by ``seed``. Without
         any, nothing
             fades and windows are the longest.
-        exclude_history, every_item: as they will be in the evaluation. With every item a candidate, the
-            popularity of an item's group is one more baseline, where items have a column of categories.
-        names: only these; the others are not fitted, but for what these stand on.
+        exclude_history, every_item: as they will be in the evaluation.
+        names: only these; the others are not fitted, but for what these stand on. By default all and, where
+            every item is a candidate, "decayed popularity of the group", which there is only if items have a
+            column of one category each.
 
     With a relative clock there is no popularity at a time, and so neither a windowed nor a decayed one.
     Raises InputError for a name that is no baseline.
     """
-    unknown = [name for name in names if name not in BASELINES]
+    known = (*BASELINES, OF_GROUP)
+    names = (known if every_item else BASELINES) if names is None else names
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"names: {unknown[0]!r} is no baseline; there are {', '.join(BASELINES)}")
+        raise InputError(f"names: {unknown[0]!r} is no baseline; there are {', '.join(known)}")
     judge = Judge.of(histories, validation, seed=seed, exclude_history=exclude_history, every_item=every_item)
     events = timeline(histories)
     plain = functools.cache(lambda: popularity(events))
@@ -86,5 +90,5 @@ def fit_baselines(
     if events.relative:
         del makers["windowed popularity"], makers["decayed popularity"]
     found = [make() for name, make in makers.items() if name in names]
-    of_groups = fit_group_popularity(judge, events) if every_item else None
+    of_groups = fit_group_popularity(judge, events) if OF_GROUP in names else None
     return found if of_groups is None else [*found, of_groups]

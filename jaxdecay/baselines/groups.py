@@ -54,17 +54,18 @@ def fit_group_popularity(judge: Judge, events: Timeline) -> GroupPopularity | No
     half_lives = (np.inf,) if events.relative else HALF_LIVES
     if not single:
         return None
-    bases = {half_life: popularity(events, half_life=half_life) for half_life in half_lives}
-
-    def make(choice: tuple[tuple[str, int], float]) -> GroupPopularity:
-        (column, place), half_life = choice
-        codes = np.asarray(judge.histories.item_categorical[:, place])
-        return GroupPopularity(bases[half_life], codes, {"column": column, **bases[half_life].settings})
-
-    grid = [(column, half_life) for half_life in half_lives for column in single]
-    system, _, found = judge.choose(make, grid)
-    system.settings["validation_ndcg@10"] = {
-        f"{column} {half_life:g} d": figure
-        for ((column, _), half_life), figure in zip(grid, found.values(), strict=False)
-    }
-    return system
+    best: GroupPopularity | None = None
+    found: dict[str, float] = {}
+    for half_life in half_lives:
+        base = popularity(events, half_life=half_life)  # one at a time: each is as large as the catalogue
+        for column, place in single:
+            codes = np.asarray(judge.histories.item_categorical[:, place])
+            system = GroupPopularity(base, codes, {"column": column, **base.settings})
+            figure = judge.ndcg(system) if len(judge.requests) else 0.0
+            if best is None or figure >= max(found.values()):
+                best = system
+            found[f"{column} {half_life:g} d"] = round(figure, 5)
+    assert best is not None
+    if len(judge.requests):
+        best.settings["validation_ndcg@10"] = found
+    return best

@@ -16,7 +16,8 @@ class Evaluate(Protocol, Command):
     """Ranks the whole catalogue for every held-out event by the run's model, the same model without decay,
     and the baselines.
 
-    Prints figures with 95 % intervals over users, and writes all of them to RUN/metrics.json.
+    Prints figures with 95 % intervals over users, and writes all of them to RUN/metrics.json, or for another
+    part or some items alone to a file with these words in its name.
     """
 
     run: tyro.conf.Positional[Path]

@@ -9,7 +9,7 @@ import tyro
 from jaxdecay import runs
 from jaxdecay.commands import Command
 from jaxdecay.frozen import TuneOptions
-from jaxdecay.progress import Progress
+from jaxdecay.progress import Progress, note
 from jaxdecay.tuning import MODEL, tune
 
 
@@ -44,5 +44,7 @@ class Tune(Command):
     def show(self, result: dict[str, Any]) -> None:
         scores = f"{result['best']:.4f}, {result['before']:.4f} before"
         print(f"{result['run']}: {result['epochs']:g} epochs; NDCG@10 on validation {scores}")
+        if result["best"] < result["before"]:
+            note("the run before was better on validation: fewer epochs or lower learning rates may do")
         print(f"the language model: {self.out / MODEL}")
         print(f"next: jaxdecay evaluate {result['run']}")

@@ -6,7 +6,7 @@
 Trains the same model on ids alone, with the vectors of texts, with the items' other columns, with all of
 it, without ids, and with all of it fused by gates and levels in common. Evaluates them together on the test
 part: on targets that training has seen, among the items that have come; and on targets that no earlier part
-has, among all items of the catalogue, beside the decayed popularity of an item's group. A run in --out that
+has, among all items of the log, beside the decayed popularity of an item's group. A run in --out that
 is finished is not trained again. Written to --json: rows with system, items, metric, value, low, high, and
 the paired difference to ids alone.
 """
@@ -16,15 +16,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import tyro
 
 from jaxdecay.assembly import load_predictor
 from jaxdecay.baselines import fit_baselines
+from jaxdecay.baselines.groups import NAME as OF_GROUP
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.prepare import PrepareOptions, prepare
 from jaxdecay.data.requests import of_items, requests
 from jaxdecay.data.split import SplitOptions
+from jaxdecay.errors import InputError
 from jaxdecay.evaluate import evaluate
 from jaxdecay.fitting import train_run
 from jaxdecay.model_options import ModelOptions
@@ -73,13 +76,16 @@ def main(options: Options) -> None:
         "titles": items.select("item_id", *vectors),
         "texts": items,
     }
+    prepared: set[str] = set()
     systems: list[Predictor] = []
     for name, (log, own) in VARIANTS.items():
         if name not in (*options.variants, "ids"):
             continue
         folder = options.out / log
-        if not folder.exists():
-            prepare(options.log, folder, PrepareOptions(split=options.split), items=tables[log])
+        if log not in prepared:
+            plan = PrepareOptions(split=options.split)
+            prepare(options.log, folder, plan, items=tables[log], overwrite=True)
+            prepared.add(log)
         run = options.out / name.replace(", ", "-").replace(" ", "-")
         model = dataclasses.replace(options.model, **own)
         print(f"{name} ...", flush=True)
@@ -88,6 +94,10 @@ def main(options: Options) -> None:
     if options.tuned:
         systems.append(_named(load_predictor(options.tuned), "tuned"))
     histories = systems[0].histories
+    for system in systems:
+        for name in ("offsets", "item", "time", "part"):
+            if not np.array_equal(getattr(histories, name), getattr(system.histories, name)):
+                raise InputError(f"{system.name}: is of another log or split; give a run on this one")
     rows = []
     for which in ("warm", "cold"):
         found = _judged(histories, systems, which)
@@ -104,7 +114,7 @@ def _named(system: Predictor, name: str) -> Predictor:
 def _judged(histories: Histories, systems: list[Predictor], which: Any) -> Report:
     every = which == "cold"
     validation = of_items(requests(histories, 1, chosen=True), histories, 1, which)
-    names = ("decayed popularity",)
+    names = ("decayed popularity", *((OF_GROUP,) if every else ()))
     baselines = fit_baselines(histories, validation, names=names, every_item=every)
     asked = of_items(requests(histories, 2), histories, 2, which)
     return evaluate([*systems, *baselines], histories, asked, every_item=every, reference="ids")
