@@ -14,7 +14,7 @@ from jaxdecay.commands import Command
 from jaxdecay.data.checks import require_column
 from jaxdecay.data.datasets import cache_folder
 from jaxdecay.data.formats import PARQUET_SUFFIXES, collect, column_names, open_table, with_types
-from jaxdecay.embed import Precision, embed
+from jaxdecay.embed import Encoder, Precision, embed
 from jaxdecay.errors import InputError
 from jaxdecay.language.load import load
 from jaxdecay.language.shapes import Pooling
@@ -66,18 +66,12 @@ class Embed(Command):
         if clash:
             raise InputError(f"{self.items}: has a column {clash[0]!r} already; rename it, or leave it out")
         model = load(self.model, pooling=self.pooling, max_length=self.max_length)
+        encoder = Encoder(model, prompt=self.prompt, precision=self.precision, batch_tokens=self.batch_tokens)
         found = {}
         for name, column in texts.items():
             with Progress() as progress:
-                found[name] = embed(
-                    model,
-                    column,
-                    prompt=self.prompt,
-                    cache=self.cache or cache_folder() / "text",
-                    precision=self.precision,
-                    batch_tokens=self.batch_tokens,
-                    report=progress,
-                ).alias(f"{name}_vector")
+                vectors = embed(encoder, column, cache=self.cache or cache_folder() / "text", report=progress)
+            found[name] = vectors.alias(f"{name}_vector")
         self._write(frame.with_columns(*found.values()))
         return {
             "written": str(self.out),
