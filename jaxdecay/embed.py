@@ -22,6 +22,8 @@ Precision = Literal["float32", "bfloat16"]
 Report = Callable[[dict[str, Any]], None]
 _BATCH_TOKENS = {"cpu": 2_048}  # more does not fit a core's cache
 _BATCH_TOKENS_ELSEWHERE = 32_768
+_COMPILING = {"cpu": 4_096}  # tokens encoded in the time that one shape more takes to compile
+_COMPILING_ELSEWHERE = 1 << 19
 _SAVE_SECONDS = 10.0
 _AHEAD = 2  # batches under way before one is awaited
 
@@ -46,7 +48,9 @@ class Encoder:
             raise InputError(f"batch_tokens={batch_tokens}: give 1 or more")
         self.width = model.config.width
         self._model, self._prompt = model, model.prompt(prompt)
-        usual = _BATCH_TOKENS.get(jax.default_backend(), _BATCH_TOKENS_ELSEWHERE)
+        device = jax.default_backend()
+        self._compiling = _COMPILING.get(device, _COMPILING_ELSEWHERE)
+        usual = _BATCH_TOKENS.get(device, _BATCH_TOKENS_ELSEWHERE)
         self._batch_tokens = usual if batch_tokens is None else batch_tokens
         self._params = jax.device_put(model.params)
         self._run = jax.jit(partial(_vectors, model.config, precision))
@@ -64,11 +68,12 @@ class Encoder:
     def stream(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Indices of some texts and their vectors, batch by batch, the longest texts first.
 
-        Raises InputError when a vector is not finite.
+        Raises InputError when a vector is not finite, or 0.
         """
         ids = self._model.tokens([self._prompt + text for text in texts])
         under_way: list[tuple[Batch, jax.Array]] = []
-        for batch in batches(ids, tokens=self._batch_tokens, longest=self._model.config.max_length):
+        longest = self._model.config.max_length
+        for batch in batches(ids, tokens=self._batch_tokens, longest=longest, compiling=self._compiling):
             under_way.append((batch, self._run(self._params, batch.ids, batch.mask)))
             if len(under_way) > _AHEAD:
                 yield self._await(under_way.pop(0), texts)
@@ -78,10 +83,10 @@ class Encoder:
     def _await(self, one: tuple[Batch, jax.Array], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         rows = one[0].rows
         vectors = np.asarray(one[1])[: len(rows)]
-        faulty = ~np.isfinite(vectors).all(axis=1)
+        faulty = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
         if faulty.any():
             text = texts[rows[faulty.argmax()]][:40]
-            raise InputError(f"the model gives NaN for the text {text!r}; use float32, or another model")
+            raise InputError(f"the model overflows at the text {text!r}; use float32, or another model")
         return rows, vectors
 
 
@@ -136,9 +141,7 @@ def _fill(vectors: np.ndarray, hashes: list[bytes], store: TextCache | None, rep
     """Fills in what was encoded before; the rows that remain."""
     known = store.read() if store else {}
     if store and store.damaged:
-        report(
-            {"doing": f"{len(store.damaged)} damaged files of the cache are removed; encoding theirs again"}
-        )
+        report({"doing": f"{len(store.damaged)} damaged files of the cache are removed; encoding anew"})
     rest = []
     for at, key in enumerate(hashes):
         if key in known:

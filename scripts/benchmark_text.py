@@ -1,4 +1,4 @@
-"""How fast titles are encoded, beside sentence-transformers on the same cores, and what `jaxdecay embed` needs.
+"""How fast titles are encoded, beside sentence-transformers on the same cores, and what the command needs.
 
     python -m venv .venv-text && .venv-text/bin/pip install torch sentence-transformers
     python scripts/benchmark_text.py --venv .venv-text --items items.parquet --json text.json

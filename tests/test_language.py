@@ -236,10 +236,11 @@ def test_adapters_begin_as_nothing_and_train_alone(models: dict[str, LanguageMod
         lora.init(model.params, jax.random.key(0), rank=0)
 
 
-def test_unit_of_nought_is_nought() -> None:
+def test_unit_of_nought_is_nought_and_hides_no_nan() -> None:
     value, slope = jax.value_and_grad(lambda x: unit(x).sum())(jnp.zeros(3))
     assert value == 0.0
     np.testing.assert_array_equal(slope, 0.0)
+    assert np.isnan(unit(jnp.array([1.0, np.nan, 2.0]))).all()
 
 
 def test_the_tokenizers_own_padding_and_truncation_give_way(models: dict[str, LanguageModel]) -> None:

@@ -102,6 +102,8 @@ def refuse_unusable(column: pl.Series, where: str) -> None:
         lists = column.cast(pl.List(pl.Float64))
         lengths = lists.list.len().fill_null(0)
         width = lengths.filter(lengths > 0).mode().sort().first()
+        if width is None:  # not one vector there
+            return
         refuse_where(
             (lengths > 0) & (lengths != width), where, f"holds vectors of other lengths than {width}", remedy
         )

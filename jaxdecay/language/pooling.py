@@ -23,10 +23,10 @@ def pool(x: Float[Array, "n d"], mask: Bool[Array, " n"], pooling: Pooling) -> F
 
 
 def unit(x: Float[Array, " d"]) -> Float[Array, " d"]:
-    """``x`` at length 1; 0 stays 0, and its gradient is finite.
+    """``x`` at length 1; 0 stays 0, with a gradient that is finite, and NaN stays NaN.
 
     >>> unit(jnp.array([3.0, 4.0])).tolist()
     [0.6, 0.8]
     """
     square = jnp.sum(x * x)
-    return jnp.where(square > 0, x / jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    return jnp.where(square == 0, 0.0, x / jnp.sqrt(jnp.where(square == 0, 1.0, square)))
