@@ -111,7 +111,9 @@ def embed(
     vectors = np.zeros((len(wanted), encoder.width), np.float32)
     store = TextCache(cache, encoder.fingerprint, encoder.width) if cache is not None else None
     hashes = keys(wanted)
-    rest = np.array(_fill(vectors, hashes, store, report), np.int64)
+    rest = store.fill(vectors, hashes) if store else np.arange(len(wanted))
+    if store and store.damaged:
+        report({"doing": f"{len(store.damaged)} damaged files of the cache are removed; encoding anew"})
     unsaved: list[int] = []
 
     def save() -> None:
@@ -135,20 +137,6 @@ def embed(
     place = {text: at for at, text in enumerate(wanted)}
     rows = pl.Series([None if text is None else place.get(text) for text in texts], dtype=pl.UInt32)
     return pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, encoder.width)).gather(rows)
-
-
-def _fill(vectors: np.ndarray, hashes: list[bytes], store: TextCache | None, report: Report) -> list[int]:
-    """Fills in what was encoded before; the rows that remain."""
-    known = store.read() if store else {}
-    if store and store.damaged:
-        report({"doing": f"{len(store.damaged)} damaged files of the cache are removed; encoding anew"})
-    rest = []
-    for at, key in enumerate(hashes):
-        if key in known:
-            vectors[at] = known[key]
-        else:
-            rest.append(at)
-    return rest
 
 
 def _vectors(config: Any, precision: Precision, params: Any, ids: jax.Array, mask: jax.Array) -> jax.Array:

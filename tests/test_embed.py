@@ -152,10 +152,12 @@ def test_models_and_prompts_have_caches_apart(folder: Path, encoder: Encoder, tm
     assert len({one.fingerprint for one in (encoder, *others)}) == 3
     store = TextCache(tmp_path, encoder.fingerprint, 8)
     store.write(keys(["a"]), np.ones((1, 8), np.float32))
-    assert len(store.read()) == 1
-    assert not TextCache(tmp_path, others[0].fingerprint, 8).read()
+    vectors = np.zeros((2, 8), np.float32)
+    assert store.fill(vectors, keys(["b", "a"])).tolist() == [0]
+    assert vectors.sum(1).tolist() == [0.0, 8.0]
+    assert TextCache(tmp_path, others[0].fingerprint, 8).fill(vectors, keys(["a"])).tolist() == [0]
     narrower = TextCache(tmp_path, encoder.fingerprint, 7)
-    assert not narrower.read()
+    assert narrower.fill(vectors[:, :7], keys(["a"])).tolist() == [0]
     assert len(narrower.damaged) == 1
 
 

@@ -250,6 +250,15 @@ def test_the_tokenizers_own_padding_and_truncation_give_way(models: dict[str, La
     assert long.tolist() == [2, *[4] * 14, 3]
 
 
+def test_an_old_folder_with_a_list_of_words_reads_alike(copied: Path) -> None:
+    listed = json.loads((copied / "tokenizer.json").read_text())["model"]["vocab"]
+    (copied / "vocab.txt").write_text("\n".join(sorted(listed, key=listed.get)) + "\n")
+    (copied / "tokenizer.json").unlink()
+    assert [ids.tolist() for ids in load(copied).tokens(["Red lamp"])] == [[2, 4, 7, 3]]
+    (copied / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert [ids.tolist() for ids in load(copied).tokens(["Red lamp"])] == [[2, 1, 7, 3]]
+
+
 # Folders that are refused: what is changed, and words of the line that it gets
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
@@ -377,7 +386,7 @@ def test_prompts_are_read(copied: Path) -> None:
     prompts = {"prompts": {"query": "usb ", "document": ""}, "default_prompt_name": "query"}
     (copied / "config_sentence_transformers.json").write_text(json.dumps(prompts))
     model = load(copied)
-    assert [model.prompt(name) for name in (None, "document")] == ["usb ", ""]
+    assert [model.prompt(name) for name in (None, "query", "document", "")] == ["usb ", "usb ", "", ""]
     with pytest.raises(
         InputError, match="prompt 'other' is not known to the model; known are query, document"
     ):

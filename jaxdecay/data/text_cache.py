@@ -41,17 +41,24 @@ class TextCache:
                 f"{self._folder}: cannot be made ({error.strerror or error}); give another --cache"
             ) from None
 
-    def read(self) -> dict[bytes, np.ndarray]:
-        """All there is: (width,) float32 by key."""
-        found: dict[bytes, np.ndarray] = {}
+    def fill(self, vectors: np.ndarray, keys: Sequence[bytes]) -> np.ndarray:
+        """Puts what there is into the rows of ``vectors`` (n, width) whose keys these are.
+
+        Returns the rows that remain, ascending. One file is in memory at a time.
+        """
+        place = {key: row for row, key in enumerate(keys)}
+        absent = np.ones(len(keys), bool)
         for path in sorted(self._folder.glob("*.parquet")):
             table = self._read(path)
             if table is None:
                 self.damaged.append(path)
                 path.unlink(missing_ok=True)
-            else:
-                found.update(zip(table["key"].to_list(), table["vector"].to_numpy(), strict=True))
-        return found
+                continue
+            found = [place.get(key, -1) for key in table["key"].to_list()]
+            rows = np.array(found, np.int64)
+            vectors[rows[rows >= 0]] = table["vector"].to_numpy()[rows >= 0]
+            absent[rows[rows >= 0]] = False
+        return np.flatnonzero(absent)
 
     def write(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Adds a file, whole or not at all. Raises InputError when the disk is full."""

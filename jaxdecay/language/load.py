@@ -31,17 +31,18 @@ class LanguageModel:
     """Hex digest of all that a text's vector depends on but the text, its prompt and the precision."""
 
     def prompt(self, name: str | None) -> str:
-        """The text of a prompt: that of the name, else that the folder names as default, else none.
+        """The text of a prompt: that of the name, else that which the folder names as default, else none;
+        none for the name "", too.
 
         Raises InputError for a name that the folder does not know.
         """
         known = dict(self.config.prompts)
         name = self.config.default_prompt if name is None else name
-        if name is not None and name not in known:
+        if name and name not in known:
             raise InputError(
                 f"prompt {name!r} is not known to the model; known are {', '.join(known) or 'none'}"
             )
-        return known[name] if name is not None else ""
+        return known[name] if name else ""
 
 
 def load(

@@ -1,6 +1,5 @@
 """Texts into token ids, by a folder's own tokenizer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdecay.errors import InputError
+from jaxdecay.language.config import read_fields
 from jaxdecay.language.shapes import LanguageConfig
 
 _AGAIN = "copy the tokenizer that belongs to the model"
@@ -26,15 +26,13 @@ class Tokens:
         self.max_length = config.max_length
         _check(self._path, self._tokenizer, self._rows)
         self._tokenizer.no_padding()
-        try:
-            self._tokenizer.enable_truncation(self.max_length)
-        except (ValueError, BaseException) as error:  # Rust's panics are no Exceptions
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        if special >= self.max_length:
             raise InputError(
-                f"{self._path}: cannot cut texts at {self.max_length} tokens ({error}); give a longer"
-                " max_length"
-            ) from None
+                f"{self._path}: adds {special} tokens to each text, so that max_length={self.max_length}"
+                " leaves none for the text; give a longer one"
+            )
+        self._tokenizer.enable_truncation(self.max_length)
 
     def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
         """(n,) int32 ids of each text."""
@@ -67,7 +65,8 @@ def _open(folder: Path, config: LanguageConfig) -> tuple[Path, Any]:
         if path.exists():
             return path, Tokenizer.from_file(str(path))
         if config.family == "bert" and words.exists():
-            return words, BertWordPieceTokenizer(str(words), lowercase=_lowers(folder))
+            # What it wraps is the tokenizer proper.
+            return words, BertWordPieceTokenizer(str(words), lowercase=_lowers(folder))._tokenizer
     except Exception as error:  # tokenizers raises Exception itself
         fault = " ".join(str(error).split())
         raise InputError(f"{path if path.exists() else words}: is damaged ({fault}); {_AGAIN}") from None
@@ -76,7 +75,7 @@ def _open(folder: Path, config: LanguageConfig) -> tuple[Path, Any]:
 
 def _lowers(folder: Path) -> bool:
     path = folder / "tokenizer_config.json"
-    return not path.exists() or bool(json.loads(path.read_text(encoding="utf-8")).get("do_lower_case", True))
+    return not path.exists() or read_fields(path).flag("do_lower_case", True)
 
 
 def _check(path: Path, tokenizer: Any, rows: int) -> None:
