@@ -47,8 +47,8 @@ class Embed(Command):
     cache: Path | None = None
     """Folder of what was encoded; by default one in the user's cache."""
     prompt: str | None = None
-    """Name of one of the model's prompts, which stands before each text, or "" for none; by default the model's
-    own default."""
+    """Name of one of the model's prompts, which stands before each text, or "" for none; by default the
+    model's own default."""
     pooling: Pooling | None = None
     """How a text's tokens become one vector; by default what the model's folder says."""
     max_length: int | None = None
