@@ -59,7 +59,8 @@ class Encoder:
         """Hex digest of all that a vector depends on but its text."""
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, width) float32: a vector of each text. One longer than the model reads is cut at its end."""
+        """(n, width) float32: a vector of each text, 0 for one without a token. A text longer than the model
+        reads is cut at its end."""
         vectors = np.zeros((len(texts), self.width), np.float32)
         for rows, some in self.stream(texts):
             vectors[rows] = some
@@ -68,7 +69,7 @@ class Encoder:
     def stream(self, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Indices of some texts and their vectors, batch by batch, the longest texts first.
 
-        Raises InputError when a vector is not finite, or 0.
+        Raises InputError when the vector of a text that has tokens is not finite, or 0.
         """
         ids = self._model.tokens([self._prompt + text for text in texts])
         under_way: list[tuple[Batch, jax.Array]] = []
@@ -83,7 +84,8 @@ class Encoder:
     def _await(self, one: tuple[Batch, jax.Array], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         rows = one[0].rows
         vectors = np.asarray(one[1])[: len(rows)]
-        faulty = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
+        read = one[0].mask[: len(rows)].any(axis=1)
+        faulty = read & ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
         if faulty.any():
             text = texts[rows[faulty.argmax()]][:40]
             raise InputError(f"the model overflows at the text {text!r}; use float32, or another model")
@@ -104,7 +106,8 @@ def embed(
             encoded now is added to it every ten seconds, so that a killed run goes on where it stopped.
         report: called with ``{"text": done, "texts": all}``, and ``{"doing": ...}``.
 
-    Returns n arrays of float32. Null, the empty text and one of blanks alone have no vector: null.
+    Returns n arrays of float32. Null, the empty text, and one of blanks alone or without a token have
+    no vector: null.
     """
     report = report or (lambda line: None)
     wanted = list(dict.fromkeys(text for text in texts if text is not None and text.strip()))
@@ -134,7 +137,9 @@ def embed(
                 saved_at = time.monotonic()
     finally:  # also when interrupted
         save()
-    place = {text: at for at, text in enumerate(wanted)}
+    place = {
+        text: at for at, (text, there) in enumerate(zip(wanted, vectors.any(axis=1), strict=True)) if there
+    }
     rows = pl.Series([None if text is None else place.get(text) for text in texts], dtype=pl.UInt32)
     return pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, encoder.width)).gather(rows)
 

@@ -119,6 +119,19 @@ def test_vectors_are_those_of_the_oracle_and_null_has_none(encoder: Encoder) -> 
     assert len(embed(encoder, [])) == 0
 
 
+def test_a_text_without_a_token_has_no_vector(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "model", BERT, tensors_of(BERT))
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    settings |= {
+        "post_processor": None,
+        "normalizer": {"type": "Replace", "pattern": {"String": "~"}, "content": ""},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    found = embed(Encoder(load(folder)), ["~", "red lamp"], cache=tmp_path / "cache")
+    assert found.is_null().to_list() == [True, False]
+    np.testing.assert_allclose(found[1].to_numpy(), vector_of([4, 7]), atol=5e-6)
+
+
 def test_what_was_encoded_is_read_from_the_cache(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
