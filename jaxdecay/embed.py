@@ -24,6 +24,7 @@ _BATCH_TOKENS = {"cpu": 2_048}  # more does not fit a core's cache
 _BATCH_TOKENS_ELSEWHERE = 32_768
 _COMPILING = {"cpu": 4_096}  # tokens encoded in the time that one shape more takes to compile
 _COMPILING_ELSEWHERE = 1 << 19
+_COMPILING_WARM = 512
 _SAVE_SECONDS = 10.0
 _AHEAD = 2  # batches under way before one is awaited
 
@@ -34,6 +35,7 @@ class Encoder:
     ``prompt``: name of one of the model's prompts; by default the model's own default, if it has one.
     ``precision``: of the products of matrices; norms, softmax and the vectors are float32 in any case.
     ``batch_tokens``: tokens with padding in a batch; by default 2,048 on a processor, 32,768 elsewhere.
+    ``warm``: whether it will be used so long that compiling costs nothing: more shapes, less padding.
     """
 
     def __init__(
@@ -43,13 +45,14 @@ class Encoder:
         prompt: str | None = None,
         precision: Precision = "float32",
         batch_tokens: int | None = None,
+        warm: bool = False,
     ) -> None:
         if batch_tokens is not None and batch_tokens < 1:
             raise InputError(f"batch_tokens={batch_tokens}: give 1 or more")
         self.width = model.config.width
         self._model, self._prompt = model, model.prompt(prompt)
         device = jax.default_backend()
-        self._compiling = _COMPILING.get(device, _COMPILING_ELSEWHERE)
+        self._compiling = _COMPILING_WARM if warm else _COMPILING.get(device, _COMPILING_ELSEWHERE)
         usual = _BATCH_TOKENS.get(device, _BATCH_TOKENS_ELSEWHERE)
         self._batch_tokens = usual if batch_tokens is None else batch_tokens
         self._params = jax.device_put(model.params)

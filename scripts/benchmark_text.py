@@ -31,7 +31,7 @@ import jax
 from jaxdecay.embed import Encoder
 from jaxdecay.language.load import load
 texts = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-encoder = Encoder(load(sys.argv[1]))
+encoder = Encoder(load(sys.argv[1]), warm=True)
 encoder(texts)
 print("ready", flush=True)
 for _ in sys.stdin:
