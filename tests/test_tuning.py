@@ -18,7 +18,7 @@ from jaxdecay.assembly import Pieces, assemble, load_model, load_predictor
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.prepare import PrepareOptions, prepare
 from jaxdecay.data.requests import requests
-from jaxdecay.embed import embed
+from jaxdecay.embed import Encoder, embed
 from jaxdecay.errors import InputError
 from jaxdecay.fitting import train_run
 from jaxdecay.frozen import TuneOptions, place_of, texts_of, titles_of
@@ -49,7 +49,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuned")
     write_folder(folder / "bert", BERT, tensors_of(BERT))
     items = titled_items()
-    vectors = embed(load(folder / "bert", max_length=16), items["title"].to_list())
+    vectors = embed(Encoder(load(folder / "bert", max_length=16)), items["title"].to_list())
     frame = items.with_columns(title_vector=vectors)
     prepare(tiny_events(), folder / "prepared", PrepareOptions(), items=frame)
     model = ModelOptions(features=4, modes=1, periods=(), per_item=False, per_user=False)
@@ -157,7 +157,7 @@ def test_a_tuned_run_is_a_run_with_the_vectors_of_the_tuned_model(world: Path, t
     language = load(tuned / MODEL)
     assert language.config.max_length == 16
     items = pl.read_parquet(tuned / "histories" / "items.parquet")
-    vectors = embed(language, items["title"].to_list())
+    vectors = embed(Encoder(language), items["title"].to_list())
     kept = pl.Series(items["title_vector"]).to_list()
     names = before.config["features"]["item"]["numeric_names"]
     begin = names.index("title_vector_0")
