@@ -58,6 +58,8 @@ class TuneOptions:
     """Targets in a batch, about: the more, the fewer times each text is read."""
     negatives: int = 512
     """Negatives in a batch (sampled softmax)."""
+    remat: bool = True
+    """Compute the inside of the trained layers again for the gradient: far less memory, a third more time."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the trained layers' products of matrices; what the layers below made is kept in bfloat16 in any
     case."""
@@ -172,11 +174,10 @@ def titles_of(
         config=config,
         layers=below,
         column=place,
-        # All targets and negatives, and the latest of the histories: a step whose targets were read anew and
-        # whose negatives were not would learn to tell the one from the other.
-        most=options.batch_targets * 5 // 4 + options.negatives,
+        most=len(texts),
         alpha=options.alpha if options.rank else 0.0,
         precision=options.precision,
+        remat=options.remat,
     )
     return titles, trained
 

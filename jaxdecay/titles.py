@@ -41,6 +41,7 @@ class Titles(struct.PyTreeNode):
     alpha: float = struct.field(pytree_node=False)
     """Of low-rank adapters; 0: the layers' own parameters are trained."""
     precision: str = struct.field(pytree_node=False)
+    remat: bool = struct.field(pytree_node=False)
 
     def take(self, rows: np.ndarray) -> "Titles":
         """Those of some items, where they lie in memory."""
@@ -50,9 +51,6 @@ class Titles(struct.PyTreeNode):
         """What the whole model makes of the titles of some items."""
         params = lora.merge(self.frozen, trained, alpha=self.alpha) if self.alpha else self.frozen | trained
 
-        # Some titles at a time, each worked out again for the gradient: what is inside a layer is ten times
-        # as wide as what comes out of it.
-        @jax.checkpoint
         def one(title: tuple[Array, Array]) -> Array:
             below, mask = title
             return encoder.upper(
@@ -60,8 +58,12 @@ class Titles(struct.PyTreeNode):
                 layers=self.layers, dtype=jnp.dtype(self.precision),
             )  # fmt: skip
 
-        below, mask = jnp.asarray(self.below), jnp.asarray(self.mask)
-        return jax.lax.map(one, (below[rows], mask[rows]), batch_size=_AT_ONCE)
+        titles = jnp.asarray(self.below)[rows], jnp.asarray(self.mask)[rows]
+        if not self.remat:
+            return jax.vmap(one)(titles)
+        # Some titles at a time, each worked out again for the gradient: what is inside a layer is ten times
+        # as wide as what comes out of it.
+        return jax.lax.map(jax.checkpoint(one), titles, batch_size=_AT_ONCE)
 
     def renewed(self, trained: Any, items: Items, named: Int[Array, " n"]) -> Items:
         """The items with the vectors that the model makes now of the first ``most`` different ones of

@@ -19,6 +19,7 @@ import polars as pl
 from jaxdecay import checkpointing, loop, runs
 from jaxdecay.assembly import Pieces, assemble, load_model, validation
 from jaxdecay.assess import finished
+from jaxdecay.data.batches import Batches
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.frozen import TuneOptions, place_of, refuse_other, texts_of, titles_of
@@ -70,6 +71,7 @@ def tune(
         text_learning_rate=options.text_learning_rate,
     )
     in_training = titles.take(np.arange(module.spec.items))
+    in_training = in_training.replace(most=_most(pieces.batches) + options.negatives)
     pieces = pieces._replace(
         constants=pieces.constants.replace(titles=jax.tree.map(jnp.asarray, in_training))
     )
@@ -127,6 +129,16 @@ def _train_options(of_run: TrainOptions, options: TuneOptions) -> TrainOptions:
         batch_targets=options.batch_targets,
         negatives=options.negatives,
     )
+
+
+def _most(batches: Batches) -> int:
+    """Different items that a batch names, about: in the largest of the first epoch."""
+    found = 0
+    for number in range(batches.per_epoch):
+        batch = batches[number]
+        named = [batch.target[batch.valid], batch.history.item[batch.history.mask]]
+        found = max(found, len(np.unique(np.concatenate(named))))
+    return found
 
 
 class _Whole:
