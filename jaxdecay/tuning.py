@@ -54,6 +54,7 @@ def tune(
     if out.exists() or not out.name:
         raise InputError(f"{out}: is there already; give another --out")
     begun = out.with_name(out.name + ".tuning")
+    runs.refuse_occupied(begun, run / "histories")  # before the texts are read
     module, params, config = load_model(run)
     histories = Histories.load(run / "histories", verify=True)
     language = load(Path(model), pooling=options.pooling, max_length=options.max_length)
