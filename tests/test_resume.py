@@ -23,6 +23,8 @@ from jaxdecay.errors import InputError
 from jaxdecay.model import abstract_params
 from jaxdecay.train import State
 
+pytestmark = pytest.mark.xdist_group("resume")  # what they share is made once
+
 OPTIONS = {"checkpoint_steps": 2}
 STEPS = 9  # three epochs of three
 

@@ -30,6 +30,8 @@ from jaxdecay.titles import Titles
 from jaxdecay.train import TrainOptions
 from jaxdecay.tuning import MODEL, tune
 
+pytestmark = pytest.mark.xdist_group("tuning")  # what they share is made once
+
 OPTIONS = TuneOptions(
     epochs=2, batch_targets=160, negatives=8, max_length=16, rank=2, text_learning_rate=0.05
 )
