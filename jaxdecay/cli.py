@@ -30,7 +30,7 @@ COMMANDS = {
     "embed": ("text:Embed", "titles and other texts as vectors, by a language model of your own"),
     "prepare": ("logs:Prepare", "a log of events, checked, cleaned and split, as arrays"),
     "train": ("training:Train", "a model of fading interest; resumes what was interrupted"),
-    "tune": ("tuning:Tune", "a run and the language model behind its texts, on together"),
+    "fine-tune": ("finetune:FineTune", "a run and the language model behind its texts, on together"),
     "evaluate": ("evaluation:Evaluate", "the table: the model, without decay, and baselines"),
     "recommend": ("use:Recommend", "what users may want at a moment"),
     "similar": ("use:Similar", "the items nearest to items"),

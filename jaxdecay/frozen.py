@@ -24,7 +24,7 @@ _ROWS = 32  # of the longest texts that pass the frozen layers at once
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneOptions:
+class FineTuneOptions:
     """What of the language model is trained, and how."""
 
     column: str = "title"
@@ -127,7 +127,7 @@ def texts_of(run: Path, histories: Histories, column: str) -> list[str | None]:
 
 
 def titles_of(
-    language: LanguageModel, texts: list[str | None], place: int, options: TuneOptions, seed: int
+    language: LanguageModel, texts: list[str | None], place: int, options: FineTuneOptions, seed: int
 ) -> tuple[Titles, Any]:
     """The titles, past the frozen layers, and what is trained as it begins."""
     config = language.config

@@ -25,7 +25,7 @@ FLOORS = (
     "losses metrics rank lists bootstrap priors",
     "data",
     "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
-    " predict frozen tuning"
+    " predict frozen finetune"
     " evaluate outcomes groups figures results protocol assess presets"
     " curves embed influence half_lives refit tune crossvalidate baselines distributed layout privacy",
     "ids listed moments asked serving parts generations arrivals update trained recommend rerank explain"

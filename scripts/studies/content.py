@@ -62,7 +62,7 @@ class Options:
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Which of them; ids are always among them."""
     tuned: Path | None = None
-    """A run of jaxdecay tune on the same log, to be evaluated beside."""
+    """A run of jaxdecay fine-tune on the same log, to be evaluated beside."""
     split: SplitOptions = dataclasses.field(default_factory=SplitOptions)
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     train: TrainOptions = dataclasses.field(default_factory=lambda: TrainOptions(epochs=8, settle_epochs=0))

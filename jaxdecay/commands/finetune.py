@@ -1,4 +1,4 @@
-"""``jaxdecay tune``."""
+"""``jaxdecay fine-tune``."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +8,13 @@ import tyro
 
 from jaxdecay import runs
 from jaxdecay.commands import Command
-from jaxdecay.frozen import TuneOptions
+from jaxdecay.finetune import MODEL, fine_tune
+from jaxdecay.frozen import FineTuneOptions
 from jaxdecay.progress import Progress, note
-from jaxdecay.tuning import MODEL, tune
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tune(Command):
+class FineTune(Command):
     """Trains on from a run, along with the language model that made the vectors of its items' texts.
 
     Writes a run like any other, with the vectors of the tuned model, and the tuned model in its folder
@@ -28,11 +28,11 @@ class Tune(Command):
     """Folder of the language model that made them."""
     out: Path
     """Run directory to write."""
-    tune: tyro.conf.OmitArgPrefixes[TuneOptions] = field(default_factory=TuneOptions)
+    fine_tune: tyro.conf.OmitArgPrefixes[FineTuneOptions] = field(default_factory=FineTuneOptions)
 
     def perform(self) -> dict[str, Any]:
         with Progress() as progress:
-            out = tune(self.run, self.model, self.out, self.tune, report=progress)
+            out = fine_tune(self.run, self.model, self.out, self.fine_tune, report=progress)
         lines = runs.HistoryLog.lines(out)
         return {
             "run": str(out),

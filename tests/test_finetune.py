@@ -20,19 +20,19 @@ from jaxdecay.data.prepare import PrepareOptions, prepare
 from jaxdecay.data.requests import requests
 from jaxdecay.embed import Encoder, embed
 from jaxdecay.errors import InputError
+from jaxdecay.finetune import MODEL, fine_tune
 from jaxdecay.fitting import train_run
-from jaxdecay.frozen import TuneOptions, place_of, texts_of, titles_of
+from jaxdecay.frozen import FineTuneOptions, place_of, texts_of, titles_of
 from jaxdecay.language.load import load
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.objective import Objective, batch_loss
 from jaxdecay.optimizer import TEXT, groups_of
 from jaxdecay.titles import Titles
 from jaxdecay.train import TrainOptions
-from jaxdecay.tuning import MODEL, tune
 
-pytestmark = pytest.mark.xdist_group("tuning")  # what they share is made once
+pytestmark = pytest.mark.xdist_group("finetune")  # what they share is made once
 
-OPTIONS = TuneOptions(
+OPTIONS = FineTuneOptions(
     epochs=2, batch_targets=160, negatives=8, max_length=16, rank=2, text_learning_rate=0.05
 )
 DRAWN = Objective("sampled-softmax", 4, 0.5)
@@ -151,7 +151,7 @@ def test_it_learns_at_a_rate_of_its_own(parts: tuple[Pieces, Any, Titles]) -> No
 @pytest.fixture(scope="module")
 def tuned(world: Path) -> Path:
     with jax.numpy_rank_promotion("allow"):
-        return tune(world / "run", world / "bert", world / "out", OPTIONS)
+        return fine_tune(world / "run", world / "bert", world / "out", OPTIONS)
 
 
 def test_a_tuned_run_is_a_run_with_the_vectors_of_the_tuned_model(world: Path, tuned: Path) -> None:
@@ -193,12 +193,12 @@ def test_an_interrupted_one_goes_on_to_the_same_end(world: Path, tuned: Path) ->
         evaluated.extend(["epoch"] if "epoch" in line else [])
 
     with pytest.raises(KeyboardInterrupt):
-        tune(world / "run", world / "bert", out, OPTIONS, report=interrupt)
+        fine_tune(world / "run", world / "bert", out, OPTIONS, report=interrupt)
     assert not out.exists()
     assert checkpointing.latest_step(world / "again.tuning") == runs.HistoryLog.lines(tuned)[0]["step"]
     with pytest.raises(InputError, match="was begun with another run, another language model or"):
-        tune(world / "run", world / "bert", out, dataclasses.replace(OPTIONS, rank=3))
-    tune(world / "run", world / "bert", out, OPTIONS)
+        fine_tune(world / "run", world / "bert", out, dataclasses.replace(OPTIONS, rank=3))
+    fine_tune(world / "run", world / "bert", out, OPTIONS)
     one, other = (load_model(path)[1] for path in (tuned, out))
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -206,24 +206,24 @@ def test_an_interrupted_one_goes_on_to_the_same_end(world: Path, tuned: Path) ->
 def test_what_cannot_be_tuned_is_refused(world: Path, tuned: Path, tmp_path: Path) -> None:
     run, bert = world / "run", world / "bert"
     with pytest.raises(InputError, match="is there already; give another --out"):
-        tune(run, bert, tuned, OPTIONS)
+        fine_tune(run, bert, tuned, OPTIONS)
     other = write_folder(
         tmp_path / "wide", BERT | {"hidden_size": 12}, tensors_of(BERT | {"hidden_size": 12})
     )
     with pytest.raises(
         InputError, match="title_vector has 8 numbers in the run, and this language model makes 12"
     ):
-        tune(run, other, tmp_path / "out", OPTIONS)
+        fine_tune(run, other, tmp_path / "out", OPTIONS)
     with pytest.raises(InputError, match="has no inputs genre_vector: jaxdecay embed ITEMS"):
-        tune(run, bert, tmp_path / "out", TuneOptions(column="genre", max_length=16))
+        fine_tune(run, bert, tmp_path / "out", FineTuneOptions(column="genre", max_length=16))
     with pytest.raises(InputError, match="layers=3: the language model has 2"):
-        tune(run, bert, tmp_path / "out", TuneOptions(layers=3, max_length=16))
+        fine_tune(run, bert, tmp_path / "out", FineTuneOptions(layers=3, max_length=16))
     with pytest.raises(InputError, match="rank=-1: give at least 0"):
-        TuneOptions(rank=-1)
+        FineTuneOptions(rank=-1)
     backwards = tensors_of(BERT)
     for name, tensor in backwards.items():
         backwards[name] = np.ascontiguousarray(tensor[::-1])
     other = write_folder(tmp_path / "other", BERT, backwards)
     with pytest.raises(InputError, match="are not those that this language model makes"):
-        tune(run, other, tmp_path / "out", OPTIONS)
+        fine_tune(run, other, tmp_path / "out", OPTIONS)
     assert not list(tmp_path.glob("out*"))

@@ -22,7 +22,7 @@ from jaxdecay.assess import finished
 from jaxdecay.data.batches import Batches
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
-from jaxdecay.frozen import TuneOptions, place_of, refuse_other, texts_of, titles_of
+from jaxdecay.frozen import FineTuneOptions, place_of, refuse_other, texts_of, titles_of
 from jaxdecay.language import lora
 from jaxdecay.language.load import LanguageModel, load
 from jaxdecay.language.save import save
@@ -36,11 +36,11 @@ MODEL = "language-model"
 _ROWS = 256  # titles that pass the trained layers at once in an evaluation
 
 
-def tune(
+def fine_tune(
     run: str | Path,
     model: str | Path,
     out: str | Path,
-    options: TuneOptions = TuneOptions(),  # noqa: B008 (frozen)
+    options: FineTuneOptions = FineTuneOptions(),  # noqa: B008 (frozen)
     *,
     report: loop.Report = lambda line: None,
 ) -> Path:
@@ -117,7 +117,7 @@ def tune(
     return out
 
 
-def _train_options(of_run: TrainOptions, options: TuneOptions) -> TrainOptions:
+def _train_options(of_run: TrainOptions, options: FineTuneOptions) -> TrainOptions:
     """Those of the run, but for what tuning has of its own."""
     return dataclasses.replace(
         of_run,
