@@ -21,4 +21,4 @@ notebooks=()
 if [ $# -eq 0 ] && compgen -G 'notebooks/*.ipynb' >/dev/null; then
   notebooks=(--nbmake tests jaxdecay notebooks)
 fi
-exec "$bin/python" -m pytest -q -n "${WORKERS:-auto}" --dist loadgroup ${notebooks[@]+"${notebooks[@]}"} "$@"
+exec "$bin/python" -m pytest -q -n "${WORKERS:-auto}" --dist loadfile ${notebooks[@]+"${notebooks[@]}"} "$@"

@@ -27,8 +27,6 @@ from jaxdecay.predict import Context
 from jaxdecay.progress import Progress
 from jaxdecay.recommend import load
 
-pytestmark = pytest.mark.xdist_group("cli")  # what they share is made once
-
 
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:

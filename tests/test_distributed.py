@@ -32,8 +32,6 @@ from jaxdecay.model import Interest, abstract_params
 from jaxdecay.spec import Spec
 from jaxdecay.train import init_params
 
-pytestmark = pytest.mark.xdist_group("distributed")  # what they share is made once
-
 EPOCHS = 3  # two, and one of settling
 JOBS = {
     "one": ["one", "one-after-two"],

@@ -19,8 +19,6 @@ from leaderboard import run
 from jaxdecay.data.simulate import SimulateOptions, simulate
 from jaxdecay.model_options import ModelOptions
 
-pytestmark = pytest.mark.xdist_group("encoders_table")  # what they share is made once
-
 TINY = (
     *("features=4", "modes=1", "periods=[]"),
     *(f"{piece}=false" for piece in ("columns", "revisit", "per_user", "popularity")),

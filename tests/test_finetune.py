@@ -30,8 +30,6 @@ from jaxdecay.optimizer import TEXT, groups_of
 from jaxdecay.titles import Titles
 from jaxdecay.train import TrainOptions
 
-pytestmark = pytest.mark.xdist_group("finetune")  # what they share is made once
-
 OPTIONS = FineTuneOptions(
     epochs=2, batch_targets=160, negatives=8, max_length=16, rank=2, text_learning_rate=0.05
 )

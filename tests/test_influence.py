@@ -21,8 +21,6 @@ from jaxdecay.modes import first_half
 from jaxdecay.priors import penalty
 from jaxdecay.train import TrainOptions, init_params
 
-pytestmark = pytest.mark.xdist_group("influence")  # what they share is made once
-
 OPTIONS = ModelOptions(
     features=3, modes=2, periods=("1d", "1d±3h"), group_by="genre", columns=False, calendar=False
 )

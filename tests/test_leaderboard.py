@@ -26,8 +26,6 @@ from jaxdecay.errors import InputError
 from jaxdecay.figures import Summary
 from jaxdecay.outcomes import Outcome, Table
 
-pytestmark = pytest.mark.xdist_group("leaderboard")  # what they share is made once
-
 TINY = (
     *("features=4", "modes=1", "periods=[]", "encoder=none"),
     *(f"{piece}=false" for piece in ("calendar", "columns", "satiation", "per_user", "popularity")),

@@ -258,7 +258,7 @@ def test_a_stream_that_breaks_leaves_what_was_there(tmp_path: Path) -> None:
 def test_similar_items_are_near_by_cosine(run: Run) -> None:
     near = run.similar(["i03", "i00"], k=ITEMS - 1)
     assert near.columns == ["item_id", "similar_id", "score", "rank"]
-    vectors = np.asarray(run.predictor._fixed[1], np.float64)
+    vectors = np.asarray(run.predictor._fixed[1].vectors, np.float64)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     place = {item: index for index, item in enumerate(run.items["item_id"])}
     for item, other, score, _ in near.iter_rows():

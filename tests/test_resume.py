@@ -1,7 +1,6 @@
 """Runs that are stopped, killed or out of disk, and go on: the same bits, no line twice."""
 
 import functools
-import gc
 import json
 import os
 import shutil
@@ -22,8 +21,6 @@ from jaxdecay import checkpointing, loop
 from jaxdecay.errors import InputError
 from jaxdecay.model import abstract_params
 from jaxdecay.train import State
-
-pytestmark = pytest.mark.xdist_group("resume")  # what they share is made once
 
 OPTIONS = {"checkpoint_steps": 2}
 STEPS = 9  # three epochs of three
@@ -303,11 +300,6 @@ def test_a_disk_that_is_full_at_once_is_one_line_too(tmp_path: Path, monkeypatch
     assert "\n" not in str(caught.value)
 
 
-# Orbax leaves coroutines of a load that failed behind.
-LEAVES_COROUTINES = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-
-
-@LEAVES_COROUTINES
 def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(
     whole: tuple[Path, State], tmp_path: Path
 ) -> None:
@@ -319,13 +311,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_goes_on(
     with pytest.raises(InputError, match="the latest checkpoint cannot be read") as caught:
         toys.train(tmp_path, **OPTIONS)
     assert "\n" not in str(caught.value)
-    del caught
-    gc.collect()
     shutil.rmtree(latest)
     agree(tmp_path, toys.train(tmp_path, **OPTIONS), whole)
 
 
-@LEAVES_COROUTINES
 def test_a_run_without_checkpoints_has_no_best_and_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run jaxdecay train again to go on"):
         checkpointing.best_step(tmp_path)
@@ -334,4 +323,3 @@ def test_a_run_without_checkpoints_has_no_best_and_says_how_to_go_on(tmp_path: P
         checkpointing.best_step(tmp_path)
     with pytest.raises(InputError, match="checkpoint 77 is damaged"):
         average(tmp_path, 77)
-    gc.collect()

@@ -24,8 +24,6 @@ from jaxdecay.generations import newest
 from jaxdecay.recommend import load
 from jaxdecay.update import update
 
-pytestmark = pytest.mark.xdist_group("update")  # what they share is made once
-
 LATE = START + 61 * DAY
 
 
