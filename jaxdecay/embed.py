@@ -141,7 +141,9 @@ def embed(
     finally:  # also when interrupted
         save()
     place = {
-        text: at for at, (text, there) in enumerate(zip(wanted, vectors.any(axis=1), strict=True)) if there
+        text: at
+        for at, (text, there) in enumerate(zip(wanted, np.any(vectors, axis=1), strict=True))
+        if there
     }
     rows = pl.Series([None if text is None else place.get(text) for text in texts], dtype=pl.UInt32)
     return pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, encoder.width)).gather(rows)

@@ -116,8 +116,7 @@ def test_a_step_goes_through_so_many_titles_and_leaves_the_others_as_they_are(
     named = jnp.array([3, 99, 4, 3, 7, 1])
     few = titles.replace(most=3)
     renewed = np.asarray(few.renewed(params[TEXT], items, named).numeric)
-    there = np.asarray(titles.mask).any(1)
-    assert not there[4]
+    assert not np.asarray(titles.mask)[4].any()
     begin, end = titles.column, titles.column + titles.config.width
     changed = np.flatnonzero((renewed != np.asarray(items.numeric)).any(1))
     assert changed.tolist() == [3, 7]  # 4 has no title, and 1 comes fourth
