@@ -239,6 +239,8 @@ def test_the_command_writes_vectors_that_prepare_takes(
     join = "--columns name note --join --out"
     joined = say("embed", tmp_path / "items.csv", line, join, tmp_path / "joined.parquet")
     assert joined.json["columns"] == {"name_note_vector": {"missing": items["name"].null_count()}}
+    texts = pl.read_parquet(tmp_path / "joined.parquet")["name_note"].to_list()  # for jaxdecay fine-tune
+    assert texts == items["name"].fill_null("").to_list()
 
     prepared = tmp_path / "prepared"
     assert say("prepare", tmp_path / "events.parquet", "--items", out, "--out", prepared).status == 0

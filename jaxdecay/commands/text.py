@@ -41,7 +41,8 @@ class Embed(Command):
     columns: tuple[str, ...] = ("title",)
     """Columns of text."""
     join: bool = False
-    """Make one text of the columns, in their order with ", " between, and one column of vectors."""
+    """Make one text of the columns, in their order with ", " between, a column of its own, and one column of
+    vectors."""
     overwrite: bool = False
     """Replace a file at --out."""
     cache: Path | None = None
@@ -62,7 +63,8 @@ class Embed(Command):
         self._check_out()
         frame = self._read()
         texts = self._texts(frame)
-        clash = [f"{name}_vector" for name in texts if f"{name}_vector" in frame.columns]
+        made = [f"{name}_vector" for name in texts] + [name for name in texts if name not in self.columns]
+        clash = [name for name in made if name in frame.columns]
         if clash:
             raise InputError(f"{self.items}: has a column {clash[0]!r} already; rename it, or leave it out")
         model = load(self.model, pooling=self.pooling, max_length=self.max_length)
@@ -72,7 +74,8 @@ class Embed(Command):
             with Progress() as progress:
                 vectors = embed(encoder, column, cache=self.cache or cache_folder() / "text", report=progress)
             found[name] = vectors.alias(f"{name}_vector")
-        self._write(frame.with_columns(*found.values()))
+        joined = [pl.Series(name, column, pl.String) for name, column in texts.items() if self.join]
+        self._write(frame.with_columns(*joined, *found.values()))
         return {
             "written": str(self.out),
             "rows": frame.height,
