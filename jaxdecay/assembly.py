@@ -63,9 +63,9 @@ def assemble(
     model: ModelOptions,
     train: TrainOptions,
     *,
-    text: optax.GradientTransformation | None = None,
+    text_learning_rate: float = 0.0,
 ) -> Pieces:
-    """The pieces for a spec on this log. ``text``: the optimiser of a language model that is trained
+    """The pieces for a spec on this log. ``text_learning_rate``: of a language model that is trained
     along."""
     if train.id_dropout and not (
         spec.item_ids and (spec.item_columns.cardinalities or spec.item_columns.numeric)
@@ -111,7 +111,7 @@ def assemble(
         train.decay_learning_rate,
         weight_decay=train.weight_decay,
         freeze_paces=model.half_lives in ("fixed", "initial"),
-        text=text,
+        text_learning_rate=text_learning_rate,
     )
     return Pieces(histories, reference, catalogue, module, batches, constants, tx)
 

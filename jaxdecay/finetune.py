@@ -14,24 +14,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import polars as pl
 
 from jaxdecay import checkpointing, loop, runs
 from jaxdecay.assembly import Pieces, assemble, load_model, validation
 from jaxdecay.assess import finished
+from jaxdecay.data.batches import Batches
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
-from jaxdecay.frozen import FineTuneOptions, place_of, reader_of, refuse_other, texts_of
-from jaxdecay.language.load import load
+from jaxdecay.frozen import FineTuneOptions, place_of, refuse_other, texts_of, titles_of
+from jaxdecay.language import lora
+from jaxdecay.language.load import LanguageModel, load
 from jaxdecay.language.save import save
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.optimizer import TEXT
-from jaxdecay.titles import Reader, Titled
-from jaxdecay.train import State, TrainOptions
+from jaxdecay.titles import Titles
+from jaxdecay.train import TrainOptions
 
 MODEL = "language-model"
 """Folder of the tuned language model in the run."""
+_ROWS = 256  # titles that pass the trained layers at once in an evaluation
 
 
 def fine_tune(
@@ -60,19 +62,26 @@ def fine_tune(
     texts = texts_of(run, histories, options.column)
     report({"doing": f"{len(texts)} texts through the layers that stay as they are"})
     train = _train_options(TrainOptions(**config["train"]), options)
-    reader, trained = reader_of(language, texts, options, train.seed)
-    vectors = reader.vectors(trained)
-    refuse_other(reader, vectors, histories, place)
-    tx = optax.adam(options.text_learning_rate)
-    pieces = assemble(histories, module.spec, ModelOptions.from_json(config["model"]), train, text=tx)
-    titled = Titled(jnp.asarray(reader.there[: module.spec.items]), place)
-    pieces = pieces._replace(constants=pieces.constants.replace(titles=titled))
+    titles, trained = titles_of(language, texts, place, options, train.seed)
+    refuse_other(titles, trained, histories)
+    pieces = assemble(
+        histories,
+        module.spec,
+        ModelOptions.from_json(config["model"]),
+        train,
+        text_learning_rate=options.text_learning_rate,
+    )
+    in_training = titles.take(np.arange(module.spec.items))
+    in_training = in_training.replace(most=_most(pieces.batches) + options.negatives)
+    pieces = pieces._replace(
+        constants=pieces.constants.replace(titles=jax.tree.map(jnp.asarray, in_training))
+    )
+    whole = _Whole(pieces, titles)
 
     def score(params: Any) -> tuple[float, float]:
-        return validation(_renewed(pieces, reader, place, params), train)(_own(params))
+        return validation(whole.pieces(params), train)(_own(params))
 
-    text = {"trained": trained, "vectors": vectors}
-    start = jax.tree.map(jnp.asarray, {**params, TEXT: text})
+    start = jax.tree.map(jnp.asarray, {**params, TEXT: trained})
     told = {
         **{name: config[name] for name in ("data", "spec", "model", "half_lives", "reference")},
         "train": dataclasses.asdict(train),
@@ -90,7 +99,7 @@ def fine_tune(
     runs.create(begun, run / "histories", told)
     loop.train(
         begun, module, pieces.optimizer, pieces.batches, pieces.constants, score, train,
-        start=start, renew=Renewal(reader, tx), renewals=options.steps, report=report,
+        start=start, report=report,
     )  # fmt: skip
     if not finished(begun):  # the loop saved and left at a signal
         raise KeyboardInterrupt
@@ -99,12 +108,11 @@ def fine_tune(
     report({"doing": "writing the run and its language model"})
     # The options that the run was trained with stand for what the model is, also without decay.
     told |= {"train": config["train"], "before": {"ndcg@10": validation(pieces, train)(params)[0]}}
-    histories = _renewed(pieces, reader, place, best).histories
-    prepared = _prepared(begun, histories, best[TEXT]["vectors"], reader.there, options.column)
+    prepared = _prepared(begun, whole, best, options.column)
     told["data"] = {**told["data"], "fingerprint": Histories.load(prepared).config["fingerprint"]}
     made = _written(begun, prepared, told, _own(best), step)
-    params = reader.merged(language.params, best[TEXT]["trained"])
-    save(language, params, Path(model), made / MODEL, prompt=options.prompt)
+    tuned = whole.language(best, language)
+    save(language, tuned, Path(model), made / MODEL, prompt=options.prompt)
     made.rename(out)
     shutil.rmtree(begun, ignore_errors=True)
     return out
@@ -114,64 +122,81 @@ def _train_options(of_run: TrainOptions, options: FineTuneOptions) -> TrainOptio
     """Those of the run, but for what tuning has of its own."""
     return dataclasses.replace(
         of_run,
+        loss="sampled-softmax",
         settle_epochs=0,
         learning_rate=options.learning_rate,
         decay_learning_rate=options.decay_learning_rate,
         epochs=options.epochs,
         patience=options.patience,
+        batch_targets=options.batch_targets,
+        negatives=options.negatives,
     )
 
 
-class Renewal:
-    """One step of the language model, and its vectors of all texts."""
-
-    def __init__(self, reader: Reader, tx: optax.GradientTransformation) -> None:
-        self._reader, self._tx = reader, tx
-
-    def __call__(self, state: State) -> State:
-        gathered = state.optimizer.inner_states["text"].inner_state
-        before = state.params[TEXT]["trained"]
-        gradient = self._reader.gradient(before, np.asarray(gathered.slopes))
-        updates, text_state = self._tx.update(gradient, gathered.text_state, before)
-        trained = optax.apply_updates(before, updates)
-        vectors = self._reader.vectors(trained)
-        if not np.isfinite(vectors).all():
-            raise InputError("the language model's vectors are no longer finite: lower --text-learning-rate")
-        text = {"trained": trained, "vectors": jnp.asarray(vectors)}
-        told = {"slopes": jnp.zeros_like(gathered.slopes), "text_state": text_state}
-        return state.replace(
-            params={**state.params, TEXT: text},
-            # No mean over steps, within which it rests: vectors and layers are to belong together.
-            average={**state.average, TEXT: jax.tree.map(jnp.copy, text)},
-            optimizer=optax.tree.set(state.optimizer, **told),
-        )
+def _most(batches: Batches) -> int:
+    """Different items that a batch names, about: in the largest of the first epoch."""
+    found = 0
+    for number in range(batches.per_epoch):
+        batch = batches[number]
+        named = [batch.target[batch.valid], batch.history.item[batch.history.mask]]
+        found = max(found, len(np.unique(np.concatenate(named))))
+    return found
 
 
-def _renewed(pieces: Pieces, reader: Reader, place: int, params: Any) -> Pieces:
-    """The pieces with the vectors that the language model made, also of items that came after training."""
-    vectors = np.asarray(params[TEXT]["vectors"])
-    numeric, there = np.array(pieces.histories.item_numeric), reader.there
-    numeric[there, place : place + vectors.shape[1]] = vectors[there]
-    return pieces._replace(histories=pieces.histories.replace(item_numeric=numeric))
+class _Whole:
+    """All titles, those of items that came after training among them, for evaluation and for the end."""
+
+    def __init__(self, pieces: Pieces, titles: Titles) -> None:
+        self._pieces, self._titles = pieces, titles
+        self._there = np.flatnonzero(np.asarray(titles.mask).any(1))
+        self._vectors = jax.jit(lambda titles, trained: titles.vectors(trained, jnp.arange(_ROWS)))
+
+    def numeric(self, params: Any) -> np.ndarray:
+        """(V, Fn) the items' numeric columns, with the vectors that the tuned model makes."""
+        titles, numeric = self._titles, np.array(self._pieces.histories.item_numeric)
+        for start in range(0, len(self._there), _ROWS):
+            rows = self._there[start : start + _ROWS]
+            padded = np.append(rows, np.repeat(rows[-1:], _ROWS - len(rows)))
+            found = np.asarray(self._vectors(titles.take(padded), params[TEXT]))[: len(rows)]
+            numeric[rows, titles.column : titles.column + found.shape[1]] = found
+        return numeric
+
+    def pieces(self, params: Any) -> Pieces:
+        histories = self._pieces.histories.replace(item_numeric=self.numeric(params))
+        return self._pieces._replace(histories=histories)
+
+    def vectors(self, numeric: np.ndarray) -> list[list[float] | None]:
+        """Those of all items, None for one without a text."""
+        begin = self._titles.column
+        vectors: list[list[float] | None] = [None] * len(numeric)
+        for row in self._there:
+            vectors[row] = numeric[row, begin : begin + self._titles.config.width].tolist()
+        return vectors
+
+    def language(self, params: Any, language: LanguageModel) -> Any:
+        """The tuned model's parameters."""
+        trained, titles = jax.device_get(params[TEXT]), self._titles
+        if titles.alpha:
+            return lora.merge(language.params, trained, alpha=titles.alpha)
+        return language.params | trained
 
 
 def _own(params: Any) -> Any:
     return {name: part for name, part in params.items() if name != TEXT}
 
 
-def _prepared(begun: Path, histories: Histories, vectors: Any, there: np.ndarray, column: str) -> Path:
+def _prepared(begun: Path, whole: _Whole, best: Any, column: str) -> Path:
     """The log with the vectors of the tuned model, in the arrays and in the table of items, so that new ones
     join those of the same model."""
-    folder = begun / "prepared"
+    folder, histories = begun / "prepared", whole.pieces(best).histories
     histories.save(folder, overwrite=True)
     for table in (begun / "histories").glob("*.parquet"):
         shutil.copy(table, folder)
     path, name = folder / "items.parquet", f"{column}_vector"
     frame = pl.read_parquet(path)
     if name in frame.columns:
-        rows = [row.tolist() if has else None for row, has in zip(np.asarray(vectors), there, strict=True)]
-        kept = pl.Series(name, rows, dtype=pl.List(pl.Float32))
-        frame.with_columns(kept.cast(frame.schema[name])).write_parquet(path)
+        vectors = pl.Series(name, whole.vectors(histories.item_numeric), dtype=pl.List(pl.Float32))
+        frame.with_columns(vectors.cast(frame.schema[name])).write_parquet(path)
     return folder
 
 

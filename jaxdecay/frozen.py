@@ -17,11 +17,10 @@ from jaxdecay.language import encoder, lora
 from jaxdecay.language.load import LanguageModel
 from jaxdecay.language.shapes import Pooling
 from jaxdecay.spec import Spec
-from jaxdecay.titles import Chunk, Reader
+from jaxdecay.titles import Titles
 
 _SOME, _ALIKE = 64, 0.98  # texts that are compared, and the least median cosine: bfloat16 is a thousandth off
-_TOKENS = 8192  # with padding, that pass the layers at once
-_COMPILING = 65_536  # tokens that pass them in the time that compiling for one length more takes
+_ROWS = 32  # of the longest texts that pass the frozen layers at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +38,8 @@ class FineTuneOptions:
     """Which of their dense layers have adapters: those of queries and values, or all."""
     alpha: float = 16.0
     """By which adapters are multiplied, over their rank."""
-    max_length: int | None = None
-    """Most tokens of a text, what is longer is cut; by default as many as the model's folder says."""
+    max_length: int = 48
+    """Most tokens of a text; what is longer is cut."""
     prompt: str | None = None
     """Name of the prompt that the vectors were made with; by default the model's own default."""
     pooling: Pooling | None = None
@@ -51,14 +50,16 @@ class FineTuneOptions:
     """Of embeddings and linear maps."""
     decay_learning_rate: float = 1e-2
     """Of half-lives, write and read weights, and the levels of the heads."""
-    epochs: int = 10
+    epochs: int = 5
     """Most passes over the training events."""
-    patience: int = 3
+    patience: int = 2
     """Evaluations without a better validation NDCG@10 before it stops."""
-    steps: int = 2
-    """Of the language model in an epoch. Each reads all texts twice, and goes back through them once."""
-    remat: bool = False
-    """Compute the inside of the trained layers again for the gradient: less memory, more time."""
+    batch_targets: int = 2048
+    """Targets in a batch, about: the more, the fewer times each text is read."""
+    negatives: int = 512
+    """Negatives in a batch (sampled softmax)."""
+    remat: bool = True
+    """Compute the inside of the trained layers again for the gradient: far less memory, a third more time."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the trained layers' products of matrices; what the layers below made is kept in bfloat16 in any
     case."""
@@ -66,10 +67,10 @@ class FineTuneOptions:
     def __post_init__(self) -> None:
         for name, least in (
             ("layers", 1), ("rank", 0), ("max_length", 2), ("epochs", 1), ("patience", 1),
-            ("steps", 1), ("alpha", 1e-9), ("text_learning_rate", 0.0),
+            ("batch_targets", 1), ("negatives", 1), ("alpha", 1e-9), ("text_learning_rate", 0.0),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and not value >= least:
+            if not value >= least:
                 raise InputError(f"{name}={value}: give at least {least:g}")
         for name, known in (("adapt", ("attention", "all")), ("precision", ("float32", "bfloat16"))):
             if getattr(self, name) not in known:
@@ -95,16 +96,15 @@ def place_of(histories: Histories, spec: Spec, column: str, language: LanguageMo
     return own[0]
 
 
-def refuse_other(reader: Reader, vectors: np.ndarray, histories: Histories, place: int) -> None:
+def refuse_other(titles: Titles, trained: Any, histories: Histories) -> None:
     """Raises InputError unless the vectors of the log are those that the model makes, as far as texts are not
     cut."""
-    cut = max(chunk.mask.shape[1] for chunk in reader.chunks)
-    rows = [row for chunk in reader.chunks for row in chunk.rows[chunk.mask[: len(chunk.rows)].sum(1) < cut]]
-    if not rows:  # all are as long as the longest: those that are cut may differ
+    lengths = titles.mask.sum(1)
+    rows = np.flatnonzero((lengths > 0) & (lengths < titles.mask.shape[1]))[:_SOME]
+    if not len(rows):  # all are as long as the longest: those that are cut may differ
         return
-    rows = rows[:: -(-len(rows) // _SOME)]
-    found = vectors[rows].astype(np.float64)
-    kept = np.asarray(histories.item_numeric[rows, place:][:, : found.shape[1]], np.float64)
+    found = np.asarray(titles.take(rows).vectors(trained, jnp.arange(len(rows))), np.float64)
+    kept = np.asarray(histories.item_numeric[rows, titles.column :][:, : found.shape[1]], np.float64)
     lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(kept, axis=1)
     alike = float(np.median((found * kept).sum(1) / np.maximum(lengths, 1e-30)))
     if alike < _ALIKE:
@@ -126,36 +126,37 @@ def texts_of(run: Path, histories: Histories, column: str) -> list[str | None]:
     return frame[column].cast(pl.String).to_list()[: histories.items]
 
 
-def reader_of(
-    language: LanguageModel, texts: list[str | None], options: FineTuneOptions, seed: int
-) -> tuple[Reader, Any]:
-    """What reads the texts from the trained layers on, and what is trained of them as it begins."""
+def titles_of(
+    language: LanguageModel, texts: list[str | None], place: int, options: FineTuneOptions, seed: int
+) -> tuple[Titles, Any]:
+    """The titles, past the frozen layers, and what is trained as it begins."""
     config = language.config
     if options.layers > config.body.layers:
         raise InputError(f"layers={options.layers}: the language model has {config.body.layers}")
     below = config.body.layers - options.layers
-    there = np.array([row for row, text in enumerate(texts) if text is not None and text.strip()])
-    if not len(there):
+    there = [row for row, text in enumerate(texts) if text is not None and text.strip()]
+    if not there:
         raise InputError(f"all texts of {options.column!r} are missing or empty; there is nothing to learn")
     before = language.prompt(options.prompt)
+    ids = language.tokens([before + str(texts[row]) for row in there])
+    longest = max(map(len, ids))
+    mask = np.zeros((len(texts), longest), bool)
+    hidden = np.zeros((len(texts), longest, config.body.width), jnp.bfloat16)
 
     @jax.jit
     def lower(params: Any, ids: Any, mask: Any) -> Any:
         def one(ids: Any, mask: Any) -> Any:
-            return encoder.lower(config, params, ids, mask, layers=below).astype(jnp.bfloat16)
+            return encoder.lower(config, params, ids, mask, layers=below)
 
         return jax.vmap(one)(ids, mask)
 
     params = jax.device_put(language.params)
-    chunks = [
-        Chunk(there[batch.rows], np.asarray(lower(params, batch.ids, batch.mask)), batch.mask)
-        for batch in batches(
-            language.tokens([before + str(texts[row]) for row in there]),
-            tokens=_TOKENS,
-            longest=config.max_length,
-            compiling=_COMPILING,
-        )
-    ]
+    for batch in batches(ids, tokens=longest * _ROWS, longest=config.body.longest):
+        found = np.asarray(lower(params, batch.ids, batch.mask))
+        for place_in, row in enumerate(batch.rows):
+            length = len(ids[row])
+            hidden[there[row], :length] = found[place_in, :length]
+            mask[there[row], :length] = True
     upper = {
         name: part
         for name, part in language.params.items()
@@ -166,17 +167,19 @@ def reader_of(
         trained = lora.init(upper, jax.random.key(seed), rank=options.rank, names=names, start=below)
     else:
         trained = {name: part for name, part in upper.items() if name.startswith("layer_")}
-    reader = Reader(
-        config,
-        upper,
-        chunks,
-        items=len(texts),
+    titles = Titles(
+        below=hidden,
+        mask=mask,
+        frozen=jax.tree.map(jnp.asarray, upper),
+        config=config,
         layers=below,
+        column=place,
+        most=len(texts),
         alpha=options.alpha if options.rank else 0.0,
         precision=options.precision,
         remat=options.remat,
     )
-    return reader, jax.tree.map(jnp.asarray, trained)
+    return titles, trained
 
 
 def _number(layer: str) -> int:

@@ -45,8 +45,6 @@ def train(
     *,
     mesh: jax.sharding.Mesh | None = None,
     start: Any = None,
-    renew: Callable[[State], State] | None = None,
-    renewals: int = 0,
     asked_to_stop: Callable[[], bool] | None = None,
     report: Report = lambda line: None,
 ) -> State:
@@ -54,10 +52,9 @@ def train(
 
     Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with
     the line that goes into ``history.jsonl``, and after every step with ``{"step": ..., "steps": ...}``
-    alone. ``start``: the parameters to begin with, by default fresh ones. ``renew``: what is done to the
-    state ``renewals`` times an epoch, the last time before it is evaluated. ``mesh``: the devices to
-    train on; default: one, or all if there are several processes, which then all call this alike.
-    ``asked_to_stop``: tells whether a signal came, for a caller that listens itself (`stopping`).
+    alone. ``start``: the parameters to begin with, by default fresh ones. ``mesh``: the devices to train on;
+    default: one, or all if there are several processes, which then all call this alike. ``asked_to_stop``:
+    tells whether a signal came, for a caller that listens itself (`stopping`).
     Raises InputError when the loss is not finite, naming step and batch.
     """
     mesh = distributed.mesh() if mesh is None and jax.process_count() > 1 else mesh
@@ -116,9 +113,6 @@ def train(
             _finite(before, now - 1, batches)
             before = loss
             report({"step": now, "steps": last})
-            if renew is not None and _due(now, renewals, batches.per_epoch):
-                _finite(loss, now, batches)
-                state = renew(state)
             evaluated = now == last or (now % batches.per_epoch == 0 and settling < 0)
             if evaluated:
                 _finite(loss, now, batches)
@@ -140,12 +134,6 @@ def train(
             checkpoints.wait()
     multihost_utils.sync_global_devices("process 0 has written the history to its end")
     return state
-
-
-def _due(now: int, times: int, of: int) -> bool:
-    """Whether a step is one of those after which something is done, so many times in ``of`` steps, evenly
-    and after the last."""
-    return now * times // of > (now - 1) * times // of
 
 
 def _settle(

@@ -18,7 +18,7 @@ from jaxdecay.optimizer import TEXT
 from jaxdecay.priors import Priors
 from jaxdecay.scorer import AnyScorer
 from jaxdecay.tally import Tally
-from jaxdecay.titles import Titled
+from jaxdecay.titles import Titles
 
 _HIDDEN = 0.25  # share of the late items that a batch hides
 _LATE = 0.3  # share of the log, at most, that is left when a late item comes
@@ -43,7 +43,7 @@ class Constants(struct.PyTreeNode):
     """How often each item and all those before it were taken in training: what negatives are drawn by."""
     since: Float[Array, " v"]
     """Share of the training events that were no earlier than the item's first."""
-    titles: Titled | None = None
+    titles: Titles | None = None
     """Where a language model is trained along."""
 
 
@@ -89,7 +89,7 @@ def batch_loss(
         if objective.loss != "softmax":
             share = objective.uniform_negatives
             negatives = losses.draw(draws, constants.taken, objective.negatives, uniform=share)
-    params, constants = _with_titles(params, constants)
+    params, constants = _with_titles(params, batch, constants, negatives)
     asked = negatives.item if negatives and objective.loss != "sampled-softmax" else None
     scorer, written = _scorer(model, params, constants, sparse=negatives is not None)
     read = _read(model, params, batch, constants, written, asked, dropout)
@@ -109,12 +109,21 @@ def batch_loss(
     return layout.by_rows(of_rows)(*map(flat, rows)).reshape(batch.valid.shape)
 
 
-def _with_titles(params: Any, constants: Constants) -> tuple[Any, Constants]:
-    """The model's own parameters, and items with the vectors that a language model made of their titles."""
+def _with_titles(
+    params: Any, batch: Batch, constants: Constants, negatives: losses.Negatives | None
+) -> tuple[Any, Constants]:
+    """The model's own parameters, and items with titles as the language model reads them now."""
     if constants.titles is None:
         return params, constants
+    nobody = constants.items.index.shape[0]
+    history = jnp.where(batch.history.mask, batch.history.item, nobody)[:, ::-1]
+    named = [
+        *([] if negatives is None else [negatives.item]),
+        jnp.where(batch.valid, batch.target, nobody).ravel(),
+        history.T.ravel(),  # everybody's latest event first
+    ]
+    items = constants.titles.renewed(params[TEXT], constants.items, jnp.concatenate(named))
     own = {name: part for name, part in params.items() if name != TEXT}
-    items = constants.titles.items(constants.items, params[TEXT]["vectors"])
     return own, constants.replace(items=items)
 
 

@@ -2,12 +2,10 @@
 take no weight decay."""
 
 from collections.abc import Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
 # A handful of scalars that set how the heads stand to each other: as well determined as the half-lives.
 _LEVELS = {"level", "group_strength", "behaviour_strength", "exponent", "cold_exponent", "cold_level"}
@@ -16,8 +14,7 @@ _PACES = {
     *("decay_days_shift", "decay_steps_shift"),
 }
 TEXT = "text"
-"""Under which a language model lies beside the model's own parameters: what is ``trained`` of it, and the
-``vectors`` that it made of the items' texts."""
+"""Under which what is trained of a language model lies beside the model's own parameters."""
 # Another handful that set how loudly the item vectors speak, and belong to them.
 _SCALES = {"amplitude", "log_temperature", "log_softness"}
 
@@ -57,50 +54,25 @@ def _linear(params: Any) -> Any:
     return jax.tree.map_with_path(lambda path, _: path[-1].key != "embedding", params)
 
 
-class Gathered(NamedTuple):
-    """What has come together for a language model since its last step."""
-
-    slopes: Float[Array, "v w"]
-    """Sum of the gradients with respect to the vectors."""
-    text_state: Any
-    """The state of its own optimiser."""
-
-
-def gathered(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Leaves the language model as it is, and adds up the gradients with respect to its vectors; `renewed`
-    takes the step."""
-
-    def init(params: Any) -> Gathered:
-        text = params[TEXT]
-        return Gathered(jnp.zeros_like(text["vectors"]), tx.init(text["trained"]))
-
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Gathered]:
-        slopes = state.slopes + updates[TEXT]["vectors"]
-        return jax.tree.map(jnp.zeros_like, updates), state._replace(slopes=slopes)
-
-    return optax.GradientTransformation(init, update)
-
-
 def optimizer(
     learning_rate: float,
     decay_learning_rate: float,
     *,
     weight_decay: float = 0.0,
     freeze_paces: bool = False,
-    text: optax.GradientTransformation | None = None,
+    text_learning_rate: float = 0.0,
 ) -> optax.GradientTransformation:
-    """AdamW for what events and items are, Adam for how they fade and how the heads stand to each other.
+    """AdamW for what events and items are, Adam for how they fade and how the heads stand to each other, and
+    again Adam for what is trained of a language model.
 
-    ``freeze_paces`` keeps half-lives and periods where they start. ``text``: of a language model that is
-    trained along, between steps.
+    ``freeze_paces`` keeps half-lives and periods where they start.
     """
     groups: dict[Hashable, Any] = {
         "paces": optax.set_to_zero() if freeze_paces else optax.adam(decay_learning_rate),
         "decay": optax.adam(decay_learning_rate),
         "levels": optax.adam(decay_learning_rate),
         "scales": optax.adam(decay_learning_rate),
+        "text": optax.adam(text_learning_rate),
         "rest": optax.adamw(learning_rate, weight_decay=weight_decay, mask=_linear),
     }
-    if text is not None:
-        groups["text"] = gathered(text)
     return optax.partition(groups, groups_of)

@@ -1,120 +1,92 @@
 """Items' titles in the gradient: the upper layers of a language model, trained with the recommender.
 
-What the layers below make of each title never changes, and is worked out once. The layers above make every
-title's vector in one *pass*, and the recommender is trained with these vectors as with any others, by the
-loss over all items, while the gradients with respect to them add up. A few times an epoch these sums go back
-through the layers above, which take one step, and all titles are read anew: the chain rule in two halves,
-
-$$ \\frac{\\partial}{\\partial \\theta} \\sum_s L_s(V(\\theta))
-   = \\Bigl(\\frac{\\partial V}{\\partial \\theta}\\Bigr)^\\top \\sum_s \\frac{\\partial L_s}{\\partial V}, $$
-
-exact while the layers rest, which they do between passes. So no item is ever scored by a vector that another
-model made, and a pass, which costs many steps of the recommender, serves many.
+What the layers below make of each title never changes, and is worked out once. In a step the layers above
+are applied to the titles of the items that the batch names, its targets, negatives and histories, and the
+gradient goes through them; all other items keep the vectors that they had when training began. With a loss on
+negatives no others take part, but in older events, where more are named than a step goes through.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdecay.history import Items
 from jaxdecay.language import encoder, lora
 from jaxdecay.language.shapes import LanguageConfig
 
+_AT_ONCE = 64  # titles
 
-class Titled(struct.PyTreeNode):
-    """Which of V items have titles, and where their vectors stand."""
 
-    there: Bool[Array, " v"]
+class Titles(struct.PyTreeNode):
+    """The titles of V items, as far as the frozen layers have come with them."""
+
+    below: Float[Array | np.ndarray, "v t d"]
+    """What the layers below make of each title, padded on the right."""
+    mask: Bool[Array | np.ndarray, "v t"]
+    """Which tokens are there: none of an item without a title, whose columns stay as they are."""
+    frozen: Any
+    """Parameters of the layers above, to which adapters are added."""
+    config: LanguageConfig = struct.field(pytree_node=False)
+    layers: int = struct.field(pytree_node=False)
+    """How many layers lie below."""
     column: int = struct.field(pytree_node=False)
     """Where in an item's numeric columns its title's vector begins."""
+    most: int = struct.field(pytree_node=False)
+    """Titles that a step goes through: those of negatives first, then targets, then histories, the latest
+    events first."""
+    alpha: float = struct.field(pytree_node=False)
+    """Of low-rank adapters; 0: the layers' own parameters are trained."""
+    precision: str = struct.field(pytree_node=False)
+    remat: bool = struct.field(pytree_node=False)
 
-    def items(self, items: Items, vectors: Float[Array, "all w"]) -> Items:
-        """The items with these vectors of their titles; without a title, columns stay as they are."""
-        columns = slice(self.column, self.column + vectors.shape[1])
-        numeric = jnp.asarray(items.numeric)
-        own = jnp.where(self.there[:, None], vectors[: numeric.shape[0]], numeric[:, columns])
-        return items._replace(numeric=numeric.at[:, columns].set(own))
+    def take(self, rows: np.ndarray) -> "Titles":
+        """Those of some items, where they lie in memory."""
+        return self.replace(below=self.below[rows], mask=self.mask[rows])
+
+    def vectors(self, trained: Any, rows: Int[Array, " m"]) -> Float[Array, "m w"]:
+        """What the whole model makes of the titles of some items."""
+        params = lora.merge(self.frozen, trained, alpha=self.alpha) if self.alpha else self.frozen | trained
+
+        def one(title: tuple[Array, Array]) -> Array:
+            below, mask = title
+            return encoder.upper(
+                self.config, params, below, mask,
+                layers=self.layers, dtype=jnp.dtype(self.precision),
+            )  # fmt: skip
+
+        titles = jnp.asarray(self.below)[rows], jnp.asarray(self.mask)[rows]
+        if not self.remat:
+            return jax.vmap(one)(titles)
+        # Some titles at a time, each worked out again for the gradient: what is inside a layer is ten times
+        # as wide as what comes out of it.
+        return jax.lax.map(jax.checkpoint(one), titles, batch_size=_AT_ONCE)
+
+    def renewed(self, trained: Any, items: Items, named: Int[Array, " n"]) -> Items:
+        """The items with the vectors that the model makes now of the first ``most`` different ones of
+        ``named``; numbers beyond the last item name none."""
+        rows, there = first_named(named, items.index.shape[0], self.most)
+        there &= jnp.asarray(self.mask)[rows].any(1)
+        found = self.vectors(trained, rows)
+        place = jnp.where(there, rows, items.index.shape[0])[:, None]
+        columns = self.column + jnp.arange(self.config.width)
+        return items._replace(
+            numeric=jnp.asarray(items.numeric).at[place, columns[None]].set(found, mode="drop")
+        )
 
 
-class Chunk(NamedTuple):
-    """Some titles of like length, as far as the frozen layers have come with them."""
+def first_named(named: Int[Array, " n"], items: int, most: int) -> tuple[Int[Array, " m"], Bool[Array, " m"]]:
+    """The first ``most`` different numbers below ``items`` in the order in which they are named, and whether
+    there are so many.
 
-    rows: np.ndarray
-    """Their items, as many as there are; what the others have beyond them is padding."""
-    below: np.ndarray
-    """(b, t, d) bfloat16: what the layers below make of each, padded on the right."""
-    mask: np.ndarray
-    """(b, t): which tokens are there."""
-
-
-class Reader:
-    """The trained layers over all titles."""
-
-    def __init__(
-        self,
-        config: LanguageConfig,
-        frozen: Any,
-        chunks: Sequence[Chunk],
-        *,
-        items: int,
-        layers: int,
-        alpha: float,
-        precision: str,
-        remat: bool,
-    ) -> None:
-        """``frozen``: parameters of the layers from ``layers`` on. ``alpha``: of low-rank adapters; 0: the
-        layers' own parameters are trained. ``precision``: of products of matrices. ``remat``: the inside of a
-        layer is computed again for the gradient."""
-        self.config, self.chunks, self.items, self.alpha = config, chunks, items, alpha
-
-        def vectors(frozen: Any, trained: Any, below: Array, mask: Array) -> Array:
-            params = lora.merge(frozen, trained, alpha=alpha) if alpha else frozen | trained
-
-            def one(below: Array, mask: Array) -> Array:
-                return encoder.upper(
-                    config, params, below, mask, layers=layers, dtype=jnp.dtype(precision), remat=remat
-                )
-
-            return jax.vmap(one)(below, mask)
-
-        def back(frozen: Any, trained: Any, below: Array, mask: Array, slope: Array, total: Any) -> Any:
-            _, pull = jax.vjp(lambda trained: vectors(frozen, trained, below, mask), trained)
-            return jax.tree.map(jnp.add, total, pull(slope)[0])
-
-        self._frozen = jax.device_put(frozen)
-        self._vectors, self._back = jax.jit(vectors), jax.jit(back, donate_argnums=5)
-
-    def merged(self, params: Any, trained: Any) -> Any:
-        """``params`` of the whole model, tuned."""
-        trained = jax.device_get(trained)
-        return lora.merge(params, trained, alpha=self.alpha) if self.alpha else params | trained
-
-    @property
-    def there(self) -> np.ndarray:
-        """(V,): which items have titles."""
-        found = np.zeros(self.items, bool)
-        for chunk in self.chunks:
-            found[chunk.rows] = True
-        return found
-
-    def vectors(self, trained: Any) -> Float[np.ndarray, "v w"]:
-        """What the whole model makes of each item's title; 0 without one."""
-        found = np.zeros((self.items, self.config.width), np.float32)
-        for chunk in self.chunks:
-            made = self._vectors(self._frozen, trained, chunk.below, chunk.mask)
-            found[chunk.rows] = np.asarray(made)[: len(chunk.rows)]
-        return found
-
-    def gradient(self, trained: Any, slopes: Float[np.ndarray, "v w"]) -> Any:
-        """The gradient with respect to ``trained`` of the sum of ``slopes * vectors(trained)``."""
-        total = jax.tree.map(jnp.zeros_like, trained)
-        for chunk in self.chunks:
-            slope = np.zeros((len(chunk.below), self.config.width), np.float32)
-            slope[: len(chunk.rows)] = slopes[chunk.rows]
-            total = self._back(self._frozen, trained, chunk.below, chunk.mask, slope, total)
-        return total
+    >>> rows, there = first_named(jnp.array([4, 9, 1, 4, 0]), 6, 4)
+    >>> rows[there].tolist()
+    [4, 1, 0]
+    """
+    place = jnp.arange(named.shape[0], dtype=jnp.int32)
+    first = jnp.full(items, named.shape[0], jnp.int32).at[named].min(place, mode="drop")
+    rows = jnp.argsort(first)[: min(most, items)]
+    return rows, first[rows] < named.shape[0]

@@ -1,13 +1,12 @@
-"""A language model trained along with the recommender: gradients, what a step changes, whole runs."""
+"""A language model trained along with the recommender: gradients, what a step goes through, whole runs."""
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import polars as pl
 import pytest
 from language_folders import BERT, WORDS, tensors_of, write_folder
@@ -21,17 +20,20 @@ from jaxdecay.data.prepare import PrepareOptions, prepare
 from jaxdecay.data.requests import requests
 from jaxdecay.embed import Encoder, embed
 from jaxdecay.errors import InputError
-from jaxdecay.finetune import MODEL, Renewal, fine_tune
+from jaxdecay.finetune import MODEL, fine_tune
 from jaxdecay.fitting import train_run
-from jaxdecay.frozen import FineTuneOptions, place_of, reader_of, texts_of
+from jaxdecay.frozen import FineTuneOptions, place_of, texts_of, titles_of
 from jaxdecay.language.load import load
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.objective import Objective, batch_loss
-from jaxdecay.optimizer import TEXT, groups_of, optimizer
-from jaxdecay.titles import Reader, Titled
-from jaxdecay.train import TrainOptions, init_state
+from jaxdecay.optimizer import TEXT, groups_of
+from jaxdecay.titles import Titles
+from jaxdecay.train import TrainOptions
 
-OPTIONS = FineTuneOptions(epochs=2, max_length=16, rank=2, text_learning_rate=0.05)
+OPTIONS = FineTuneOptions(
+    epochs=2, batch_targets=160, negatives=8, max_length=16, rank=2, text_learning_rate=0.05
+)
+DRAWN = Objective("sampled-softmax", 4, 0.5)
 
 
 def titled_items() -> pl.DataFrame:
@@ -57,147 +59,88 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Parts(NamedTuple):
-    """The pieces of training, parameters none of which stands where it began, and what reads the texts."""
-
-    pieces: Pieces
-    params: Any
-    reader: Reader
-    titled: Titled
-
-    def with_vectors(self, trained: Any) -> Any:
-        text = {"trained": trained, "vectors": jnp.asarray(self.reader.vectors(trained))}
-        return {**self.params, TEXT: text}
-
-
 @pytest.fixture(scope="module")
-def parts(world: Path) -> Parts:
+def parts(world: Path) -> tuple[Pieces, Any, Titles]:
+    """The pieces of training, parameters none of which stands where it began, and the titles."""
     with jax.numpy_rank_promotion("allow"):
         return made_parts(world)
 
 
-def made_parts(world: Path) -> Parts:
+def made_parts(world: Path) -> tuple[Pieces, Any, Titles]:
     module, params, config = load_model(world / "run")
     histories = Histories.load(world / "run" / "histories")
     language = load(world / "bert", max_length=16)
     place = place_of(histories, module.spec, "title", language)
-    reader, trained = reader_of(language, texts_of(world / "run", histories, "title"), OPTIONS, 0)
-    reader.chunks = [chunk._replace(below=chunk.below.astype(np.float32)) for chunk in reader.chunks]
-    model = ModelOptions.from_json(config["model"])
-    pieces = assemble(histories, module.spec, model, TrainOptions(**config["train"]), text=optax.adam(0.05))
-    titled = Titled(jnp.asarray(reader.there[: module.spec.items]), place)
+    titles, trained = titles_of(language, texts_of(world / "run", histories, "title"), place, OPTIONS, 0)
+    train = TrainOptions(**config["train"] | {"loss": "sampled-softmax"})
+    pieces = assemble(histories, module.spec, ModelOptions.from_json(config["model"]), train)
     random = np.random.default_rng(0)
     moved = jax.tree.map(
         lambda x: jnp.asarray(x + 0.1 * random.normal(size=x.shape), jnp.float32), {**params, TEXT: trained}
     )
-    return Parts(pieces._replace(constants=pieces.constants.replace(titles=titled)), moved, reader, titled)
+    exact = jax.tree.map(jnp.asarray, titles.replace(below=titles.below.astype(np.float32)))
+    return pieces._replace(constants=pieces.constants.replace(titles=exact)), moved, exact
 
 
-def loss_of(pieces: Pieces) -> Any:
-    """The loss of two batches."""
-    batches = [jax.tree.map(jnp.asarray, pieces.batches[number]) for number in (0, 1)]
+def loss_of(pieces: Pieces, titles: Titles) -> Any:
+    constants, batch = pieces.constants.replace(titles=titles), jax.tree.map(jnp.asarray, pieces.batches[0])
 
     def loss(params: Any) -> Any:
-        each = [
-            batch_loss(pieces.model, params, batch, pieces.constants, Objective(), jnp.int32(1)).sum()
-            for batch in batches
-        ]
-        return jnp.stack(each).sum()
+        return batch_loss(pieces.model, params, batch, constants, DRAWN, jnp.int32(1)).sum()
 
     return jax.jit(jax.value_and_grad(loss))
 
 
-def test_what_comes_together_is_the_gradient_of_the_layers(parts: Parts) -> None:
-    loss, reader, trained = loss_of(parts.pieces), parts.reader, parts.params[TEXT]
-    _, slope = loss(parts.with_vectors(trained))
-    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(slope[TEXT]["trained"]))
-    gradient = reader.gradient(trained, np.asarray(slope[TEXT]["vectors"]))
-    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient))
+def test_the_gradient_goes_through_the_titles(parts: tuple[Pieces, Any, Titles]) -> None:
+    pieces, params, titles = parts
+    loss = loss_of(pieces, titles)
+    value, slope = loss(params)
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(slope[TEXT]))
     random = np.random.default_rng(1)
-    step = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), trained)
+    step = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape), jnp.float32), params[TEXT])
 
     def at(by: float) -> float:
-        moved = jax.tree.map(lambda x, d: x + by * d, trained, step)
-        return float(loss(parts.with_vectors(moved))[0])
+        moved = jax.tree.map(lambda x, d: x + by * d, params[TEXT], step)
+        return float(loss({**params, TEXT: moved})[0])
 
-    along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), gradient, step)))
+    along = sum(jax.tree.leaves(jax.tree.map(lambda g, d: float((g * d).sum()), slope[TEXT], step)))
     assert along == pytest.approx((at(1e-2) - at(-1e-2)) / 2e-2, rel=0.02, abs=0.02)
+    assert np.isfinite(value)
 
 
-def test_steps_gather_gradients_and_a_renewal_takes_one_step_with_their_sum(parts: Parts) -> None:
-    pieces, reader, tx = parts.pieces, parts.reader, optax.sgd(0.5)
-    trained = parts.params[TEXT]
-    params = parts.with_vectors(trained)
-    both = optimizer(0.0, 0.0, text=tx)
-    state = init_state(params, both)
-    slopes = jax.tree.map(jnp.zeros_like, params)
-    slopes[TEXT]["vectors"] = jnp.asarray(
-        np.random.default_rng(2).normal(size=params[TEXT]["vectors"].shape), jnp.float32
-    )
-    moved = state
-    for _ in range(2):
-        updates, kept = both.update(slopes, moved.optimizer, moved.params)
-        moved = moved.replace(params=optax.apply_updates(moved.params, updates), optimizer=kept)
-    jax.tree.map(np.testing.assert_array_equal, moved.params[TEXT], params[TEXT])
-
-    renewed = Renewal(reader, tx)(moved)
-    expected = reader.gradient(trained, 2.0 * np.asarray(slopes[TEXT]["vectors"]))
-    expected = jax.tree.map(lambda x, g: x - 0.5 * g, trained, expected)
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
-        renewed.params[TEXT]["trained"],
-        expected,
-    )
-    vectors = renewed.params[TEXT]["vectors"]
-    np.testing.assert_array_equal(vectors, reader.vectors(renewed.params[TEXT]["trained"]))
-    np.testing.assert_array_equal(renewed.average[TEXT]["vectors"], vectors)
-    assert not np.asarray(renewed.optimizer.inner_states["text"].inner_state.slopes).any()
-    items = parts.titled.items(pieces.constants.items, vectors)  # what is scored by
-    there, begin = reader.there[: len(items.index)], parts.titled.column
-    assert not there[4]  # without a title, and so as it was
-    columns = slice(begin, begin + vectors.shape[1])
+def test_a_step_goes_through_so_many_titles_and_leaves_the_others_as_they_are(
+    parts: tuple[Pieces, Any, Titles],
+) -> None:
+    _, params, titles = parts
+    items = parts[0].constants.items
+    named = jnp.array([3, 99, 4, 3, 7, 1])
+    few = titles.replace(most=3)
+    renewed = np.asarray(few.renewed(params[TEXT], items, named).numeric)
+    assert not np.asarray(titles.mask)[4].any()
+    begin, end = titles.column, titles.column + titles.config.width
+    changed = np.flatnonzero((renewed != np.asarray(items.numeric)).any(1))
+    assert changed.tolist() == [3, 7]  # 4 has no title, and 1 comes fourth
+    expected = titles.vectors(params[TEXT], jnp.array([3, 7]))
+    np.testing.assert_allclose(renewed[changed, begin:end], expected, rtol=1e-6)
     np.testing.assert_array_equal(
-        np.asarray(items.numeric)[there, columns], np.asarray(vectors)[: len(there)][there]
-    )
-    np.testing.assert_array_equal(
-        np.asarray(items.numeric)[~there], np.asarray(pieces.constants.items.numeric)[~there]
-    )
-    np.testing.assert_array_equal(
-        np.delete(items.numeric, np.s_[columns], 1),
-        np.delete(pieces.constants.items.numeric, np.s_[columns], 1),
+        np.delete(renewed, np.s_[begin:end], 1), np.delete(items.numeric, np.s_[begin:end], 1)
     )
 
 
-def test_a_model_that_overflows_is_refused(parts: Parts) -> None:
-    tx = optax.sgd(np.inf)
-    both = optimizer(0.0, 0.0, text=tx)
-    state = init_state(parts.with_vectors(parts.params[TEXT]), both)
-    with pytest.raises(InputError, match="no longer finite: lower --text-learning-rate"):
-        Renewal(parts.reader, tx)(state)
-
-
-def test_what_the_language_model_makes_is_what_the_items_have(parts: Parts, world: Path) -> None:
-    still = jax.tree.map(jnp.zeros_like, parts.params[TEXT])
-    there, begin = parts.reader.there, parts.titled.column
-    found = parts.reader.vectors(still)
+def test_what_the_language_model_makes_is_what_the_items_have(
+    parts: tuple[Pieces, Any, Titles], world: Path
+) -> None:
+    _, params, titles = parts
+    still = jax.tree.map(jnp.zeros_like, params[TEXT])
+    there = np.flatnonzero(np.asarray(titles.mask).any(1))
+    found = titles.vectors(still, jnp.asarray(there))
     numeric = Histories.load(world / "run" / "histories").item_numeric
-    np.testing.assert_allclose(found[there], numeric[there, begin : begin + found.shape[1]], atol=1e-3)
-    assert not found[~there].any()
+    begin = titles.column
+    np.testing.assert_allclose(found, numeric[there, begin : begin + titles.config.width], atol=0.03)
 
 
-def test_computing_again_changes_no_gradient(world: Path, parts: Parts) -> None:
-    language = load(world / "bert", max_length=16)
-    texts = texts_of(world / "run", Histories.load(world / "run" / "histories"), "title")
-    again, _ = reader_of(language, texts, dataclasses.replace(OPTIONS, remat=True), 0)
-    again.chunks = parts.reader.chunks
-    trained = parts.params[TEXT]
-    slopes = np.random.default_rng(3).normal(size=(len(texts), 8)).astype(np.float32)
-    one, other = (reader.gradient(trained, slopes) for reader in (parts.reader, again))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), one, other)
-
-
-def test_it_is_a_group_of_its_own(parts: Parts) -> None:
-    groups = groups_of(parts.params)
+def test_it_learns_at_a_rate_of_its_own(parts: tuple[Pieces, Any, Titles]) -> None:
+    groups = groups_of(parts[1])
     assert set(jax.tree.leaves(groups[TEXT])) == {"text"}
     assert "text" not in jax.tree.leaves({name: part for name, part in groups.items() if name != TEXT})
 
