@@ -22,7 +22,7 @@ from jaxdecay.assess import finished
 from jaxdecay.data.batches import Batches
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
-from jaxdecay.frozen import FineTuneOptions, place_of, refuse_other, texts_of, titles_of
+from jaxdecay.frozen import FineTuneOptions, place_of, refuse_other, some_of, texts_of, titles_of
 from jaxdecay.language import lora
 from jaxdecay.language.load import LanguageModel, load
 from jaxdecay.language.save import save
@@ -58,12 +58,14 @@ def fine_tune(
     module, params, config = load_model(run)
     histories = Histories.load(run / "histories", verify=True)
     language = load(Path(model), pooling=options.pooling, max_length=options.max_length)
+    if options.layers > language.config.body.layers:
+        raise InputError(f"layers={options.layers}: the language model has {language.config.body.layers}")
     place = place_of(histories, module.spec, options.column, language)
     texts = texts_of(run, histories, options.column)
-    report({"doing": f"{len(texts)} texts through the layers that stay as they are"})
     train = _train_options(TrainOptions(**config["train"]), options)
+    refuse_other(*titles_of(language, some_of(texts), place, options, train.seed), histories)
+    report({"doing": f"{len(texts)} texts through the layers that stay as they are"})
     titles, trained = titles_of(language, texts, place, options, train.seed)
-    refuse_other(titles, trained, histories)
     pieces = assemble(
         histories,
         module.spec,

@@ -33,7 +33,8 @@ class FineTuneOptions:
     layers: int = 1
     """How many of the upper layers are trained; what those below make of each text is worked out once."""
     rank: int = 8
-    """Of the low-rank adapters of these layers; 0 trains all their parameters."""
+    """Of the low-rank adapters of these layers; 0 trains all their parameters, and the last norm. Embeddings
+    of words, and what follows pooling, stay as they are in any case."""
     adapt: Literal["attention", "all"] = "attention"
     """Which of their dense layers have adapters: those of queries and values, or all."""
     alpha: float = 16.0
@@ -68,6 +69,7 @@ class FineTuneOptions:
         for name, least in (
             ("layers", 1), ("rank", 0), ("max_length", 2), ("epochs", 1), ("patience", 1),
             ("batch_targets", 1), ("negatives", 1), ("alpha", 1e-9), ("text_learning_rate", 0.0),
+            ("learning_rate", 0.0), ("decay_learning_rate", 0.0),
         ):  # fmt: skip
             value = getattr(self, name)
             if not value >= least:
@@ -94,6 +96,13 @@ def place_of(histories: Histories, spec: Spec, column: str, language: LanguageMo
             f" {language.config.width}: give the one that the log was embedded with"
         )
     return own[0]
+
+
+def some_of(texts: list[str | None]) -> list[str | None]:
+    """The first texts, for a look at whether all is well before the others are read; None for the others."""
+    there = [row for row, text in enumerate(texts) if text is not None and text.strip()]
+    last = there[_SOME - 1] if len(there) >= _SOME else len(texts)
+    return [text if row <= last else None for row, text in enumerate(texts)]
 
 
 def refuse_other(titles: Titles, trained: Any, histories: Histories) -> None:
@@ -131,8 +140,6 @@ def titles_of(
 ) -> tuple[Titles, Any]:
     """The titles, past the frozen layers, and what is trained as it begins."""
     config = language.config
-    if options.layers > config.body.layers:
-        raise InputError(f"layers={options.layers}: the language model has {config.body.layers}")
     below = config.body.layers - options.layers
     there = [row for row, text in enumerate(texts) if text is not None and text.strip()]
     if not there:
@@ -166,7 +173,7 @@ def titles_of(
         names = lora.ATTENTION if options.adapt == "attention" else None
         trained = lora.init(upper, jax.random.key(seed), rank=options.rank, names=names, start=below)
     else:
-        trained = {name: part for name, part in upper.items() if name.startswith("layer_")}
+        trained = {name: part for name, part in upper.items() if not name.startswith("dense_")}
     titles = Titles(
         below=hidden,
         mask=mask,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import text_model
-from sentence_vectors import KINDS
+from peers.sentence_vectors import KINDS
 
 from jaxdecay.embed import Encoder
 from jaxdecay.language.load import load

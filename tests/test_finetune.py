@@ -215,6 +215,8 @@ def test_what_cannot_be_tuned_is_refused(world: Path, tuned: Path, tmp_path: Pat
         fine_tune(run, bert, tmp_path / "out", FineTuneOptions(column="genre", max_length=16))
     with pytest.raises(InputError, match="layers=3: the language model has 2"):
         fine_tune(run, bert, tmp_path / "out", FineTuneOptions(layers=3, max_length=16))
+    with pytest.raises(InputError, match="learning_rate=-1: give at least 0"):
+        FineTuneOptions(learning_rate=-1)
     with pytest.raises(InputError, match="rank=-1: give at least 0"):
         FineTuneOptions(rank=-1)
     backwards = tensors_of(BERT)

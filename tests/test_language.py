@@ -12,7 +12,18 @@ import jax.numpy as jnp
 import language_oracles as oracle
 import numpy as np
 import pytest
-from language_folders import BERT, BOTH_WAYS, GEMMA2, GEMMA3, QWEN3, VOCABULARY, tensors_of, write_folder
+from language_folders import (
+    BERT,
+    BOTH_WAYS,
+    GEMMA2,
+    GEMMA3,
+    QWEN3,
+    SPECIAL,
+    VOCABULARY,
+    WORDS,
+    tensors_of,
+    write_folder,
+)
 from safetensors.numpy import save_file
 
 from jaxdecay.errors import InputError
@@ -276,6 +287,15 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
         r"0\.intermediate\.dense\.weight has shape \[12, 8\], but config\.json asks for \[24, 8\]",
     ),
     "vocabulary": ({"vocab_size": 40}, r"knows 20 tokens, but the model's table has 40 rows"),
+    "named otherwise": (
+        {"architectures": ["RobertaModel"]},
+        "model_type is 'bert', but architectures names RobertaModel",
+    ),
+    "layers without end": ({"num_hidden_layers": 10**7}, "num_hidden_layers is beyond 1000"),
+    "no place left": (
+        {"model_type": "roberta", "pad_token_id": 15},
+        "positions begin behind pad_token_id 15, but there are only 16",
+    ),
     "small table": ({"vocab_size": 10}, r"knows 20 tokens, but the model's table has 10 rows"),
 }
 
@@ -306,6 +326,18 @@ def tensor(name: str, value: Any) -> Callable[[Path], object]:
 
 def text(name: str, content: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text(content)
+
+
+def tokenizing(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], object]:
+    """Changes what stands in tokenizer.json."""
+
+    def changed(folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        told = json.loads(path.read_text())
+        change(told)
+        path.write_text(json.dumps(told))
+
+    return changed
 
 
 def gone(name: str) -> Callable[[Path], object]:
@@ -345,6 +377,30 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "left over": (tensor("decoder.weight", np.zeros(2, np.float32)), r"decoder\.weight has no place"),
     "no tokenizer": (gone("tokenizer.json"), r"tokenizer\.json: is missing"),
     "damaged tokenizer": (text("tokenizer.json", "{}"), r"tokenizer\.json: is damaged"),
+    "no marks": (
+        tokenizing(lambda told: told.update(post_processor=None)),
+        "puts no marks at both ends of a text, which bert models need",
+    ),
+    "a word less": (
+        tokenizing(lambda told: told["model"]["vocab"].pop("usb")),
+        "knows 19 tokens, but the model's table has 20 rows",
+    ),
+    "other words": (
+        text("vocab.txt", "\n".join([*SPECIAL, *WORDS[::-1]])),
+        r"tokenizer\.json: 'usb' is token 19, but vocab\.txt beside it has it in line 5",
+    ),
+    "an index of nothing": (
+        lambda folder: (
+            gone("model.safetensors")(folder),
+            text("model.safetensors.index.json", '{"weight_map": {}}')(folder),
+        ),
+        "names no files by tensor",
+    ),
+    "a config without end": (text("config.json", "[" * 200_000), r"config\.json: cannot be read"),
+    "a length in words": (
+        text("sentence_bert_config.json", '{"max_seq_length": "256"}'),
+        "max_seq_length '256' is no number",
+    ),
     "damaged modules": (text("modules.json", "{}"), "holds no JSON array"),
     "no pooling": (text("modules.json", "[]"), "names no Pooling"),
     "other module": (
@@ -364,6 +420,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         text("config_sentence_transformers.json", '{"default_prompt_name": "query"}'),
         "'query' is not among the prompts",
     ),
+    "default prompts": (
+        text("config_sentence_transformers.json", '{"prompts": {"q": ""}, "default_prompt_name": ["q"]}'),
+        r"\['q'\] is not among the prompts",
+    ),
 }
 
 
@@ -372,6 +432,27 @@ def test_a_folder_that_is_damaged_is_refused(copied: Path, name: str) -> None:
     change, words = FAULTS[name]
     change(copied)
     refused(copied, words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rope_scaling": "yarn", "rope_theta": None}, "rope_scaling 'yarn' is no object"),
+        ({"layer_types": [["full_attention"], "full_attention"]}, "layer_types must name"),
+    ],
+)
+def test_a_decoders_config_that_is_damaged_is_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    refused(write_folder(tmp_path / "m", {**QWEN3, **change}, {}), words)
+
+
+def test_a_text_that_the_tokenizer_cannot_read_is_refused(copied: Path) -> None:
+    tokenizing(lambda told: told["model"].update(unk_token="[NOPE]"))(copied)
+    tokens = load(copied).tokens
+    assert tokens(["red lamp"])[0].tolist() == [2, 4, 7, 3]
+    with pytest.raises(InputError, match=r"tokenizer\.json: cannot read a text \(.*; copy the tokenizer"):
+        tokens(["red elephants"])
 
 
 def test_a_folder_that_is_not_there_and_lengths_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -104,6 +104,20 @@ def test_nothing_imports_nnx(name: str) -> None:
     assert not [line for line, target in imported(modules()[name], name) if target.startswith("flax.nnx")]
 
 
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE.parent / "scripts").glob("*.py")), ids=lambda path: path.name
+)
+def test_a_script_finds_what_it_imports_beside_itself(path: Path) -> None:
+    """Tests have more folders on their path than a script that is run by itself."""
+    scripts = path.parent
+    beside = {one.stem for one in scripts.iterdir() if one.suffix == ".py" or one.is_dir()}
+    inner = {one.stem for one in scripts.rglob("*.py")} | {
+        one.stem for one in Path(__file__).parent.glob("*.py")
+    }
+    roots = {target.partition(".")[0] for _, target in imported(path, path.stem)}
+    assert not roots & inner - beside
+
+
 def test_importing_the_package_imports_neither_jax_nor_polars() -> None:
     loaded = run_python("import sys, jaxdecay; print(*sys.modules)").split()
     assert "jaxdecay" in loaded

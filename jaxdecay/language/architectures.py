@@ -7,9 +7,11 @@ from jaxdecay.errors import InputError
 from jaxdecay.language.fields import Fields
 from jaxdecay.language.shapes import BertShape, DecoderShape
 
-BERTS = ("bert", "roberta", "xlm-roberta", "camembert")
-DECODERS = ("qwen3", "gemma2", "gemma3_text")
-FAMILIES = (*BERTS, *DECODERS)
+BERTS = {"bert": "Bert", "roberta": "Roberta", "xlm-roberta": "XLMRoberta", "camembert": "Camembert"}
+"""Encoders: by ``model_type``, what the names of their classes begin with."""
+DECODERS = {"qwen3": "Qwen3", "gemma2": "Gemma2", "gemma3_text": "Gemma3"}
+FAMILIES = BERTS | DECODERS
+_MOST_LAYERS = 1_000
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -25,7 +27,17 @@ _KINDS = ("full_attention", "sliding_attention")
 
 
 def body_of(family: str, fields: Fields) -> BertShape | DecoderShape:
-    """The shape of one of `FAMILIES`; InputError when a field is missing or of the wrong kind."""
+    """The shape of one of `FAMILIES`; InputError when a field is missing or of the wrong kind, or when
+    ``architectures`` names another family."""
+    named: Any = fields.values.get("architectures") or []
+    named = named if isinstance(named, list) else [named]
+    if named and not any(str(name).startswith(FAMILIES[family]) for name in named):
+        raise InputError(
+            f"{fields.path}: model_type is {family!r}, but architectures names {', '.join(map(str, named))};"
+            " copy the model again"
+        )
+    if fields.count("num_hidden_layers") > _MOST_LAYERS:
+        raise InputError(f"{fields.path}: num_hidden_layers is beyond {_MOST_LAYERS}; copy the model again")
     return _bert(family, fields) if family in BERTS else _decoder(family, fields)
 
 
@@ -48,6 +60,11 @@ def _bert(family: str, fields: Fields) -> BertShape:
         epsilon=fields.number("layer_norm_eps", 1e-12 if family == "bert" else 1e-5),
         first=0 if family == "bert" else 1 + (padding if isinstance(padding, int) else 1),
     )
+    if shape.first >= shape.positions:
+        raise InputError(
+            f"{fields.path}: positions begin behind pad_token_id {padding}, but there are only"
+            f" {shape.positions}; copy the model again"
+        )
     if shape.width % shape.heads:
         raise InputError(
             f"{fields.path}: hidden_size {shape.width} is no multiple of {shape.heads} heads; copy the model"
@@ -100,7 +117,7 @@ def _decoder(family: str, fields: Fields) -> DecoderShape:
 
 def _kinds(family: str, fields: Fields, layers: int) -> tuple[str, ...]:
     """Which layers see all and which a window, one word a layer."""
-    kinds = fields.values.get("layer_types")
+    kinds: Any = fields.values.get("layer_types")
     if kinds is None:
         if family == "qwen3":
             begin = (
@@ -110,7 +127,7 @@ def _kinds(family: str, fields: Fields, layers: int) -> tuple[str, ...]:
         else:
             every = 2 if family == "gemma2" else fields.count("sliding_window_pattern", 6)
             kinds = [_KINDS[(i + 1) % every > 0] for i in range(layers)]
-    if not (isinstance(kinds, list) and len(kinds) == layers and set(kinds) <= set(_KINDS)):
+    if not (isinstance(kinds, list) and len(kinds) == layers and all(kind in _KINDS for kind in kinds)):
         raise InputError(
             f"{fields.path}: layer_types must name {' or '.join(_KINDS)} for each of {layers} layers; copy"
             " the model again"
@@ -145,6 +162,8 @@ def _rotary(family: str, fields: Fields, kind: str) -> tuple[float, float]:
         given = given[kind]
     if not isinstance(given, dict):
         given = {} if local else fields.values.get("rope_scaling") or {}
+        if not isinstance(given, dict):
+            raise InputError(f"{fields.path}: rope_scaling {given!r} is no object; copy the model again")
         name = "rope_local_base_freq" if local else "rope_theta"
         given = {"rope_theta": fields.values.get(name), **given}
     rope = Fields(fields.path, given)

@@ -89,7 +89,7 @@ def _json(path: Path, kind: type) -> Any:
         raise InputError(
             f"{path}: is missing; give a folder as Hugging Face's save_pretrained writes it"
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(
             f"{path}: cannot be read ({' '.join(str(error).split())}); copy the model again"
         ) from None
@@ -184,7 +184,7 @@ def _prompts(folder: Path) -> tuple[tuple[tuple[str, str], ...], str | None]:
     prompts, default = fields.values.get("prompts") or {}, fields.values.get("default_prompt_name")
     if not (isinstance(prompts, dict) and all(isinstance(text, str) for text in prompts.values())):
         raise InputError(f"{path}: prompts are no texts by name; copy the model again")
-    if default is not None and default not in prompts:
+    if default is not None and not (isinstance(default, str) and default in prompts):
         raise InputError(
             f"{path}: default_prompt_name {default!r} is not among the prompts; copy the model again"
         )
@@ -200,8 +200,8 @@ def _longest(folder: Path, most: int) -> int:
     ):
         path = folder / name
         if path.exists():
-            value = read_fields(path).values.get(key)
+            value = read_fields(path).number(key, 2.0**31)
             # A tokenizer without a limit says so by a number beyond all texts.
-            if isinstance(value, int | float) and not isinstance(value, bool) and 3 <= value < 2**31:
+            if 3 <= value < 2**31:
                 lengths.append(int(value))
     return min(lengths)

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from jaxdecay.errors import InputError
+from jaxdecay.language.architectures import BERTS
 from jaxdecay.language.config import read_fields
 from jaxdecay.language.shapes import LanguageConfig
 
 _AGAIN = "copy the tokenizer that belongs to the model"
-_SPARE = 0.9
+_ENDS = 2  # [CLS] and [SEP], or <s> and </s>
+_SPARE = 0.99
 """Least share of a table's rows that a tokenizer made for it uses: tables are rounded up, by less."""
 
 
@@ -25,8 +27,15 @@ class Tokens:
         self._rows, self._lowercase = config.body.vocabulary, config.lowercase
         self.max_length = config.max_length
         _check(self._path, self._tokenizer, self._rows)
+        if config.family == "bert":
+            _check_words(self._path, self._tokenizer, folder / "vocab.txt")
         self._tokenizer.no_padding()
         special = self._tokenizer.num_special_tokens_to_add(False)
+        if config.family in BERTS and special < _ENDS:
+            raise InputError(
+                f"{self._path}: puts no marks at both ends of a text, which {config.family} models need;"
+                f" {_AGAIN}"
+            )
         if special >= self.max_length:
             raise InputError(
                 f"{self._path}: adds {special} tokens to each text, so that max_length={self.max_length}"
@@ -38,7 +47,12 @@ class Tokens:
         """(n,) int32 ids of each text."""
         if self._lowercase:
             texts = [text.lower() for text in texts]
-        found = [np.array(one.ids, np.int32) for one in self._tokenizer.encode_batch_fast(list(texts))]
+        try:
+            encoded = self._tokenizer.encode_batch_fast(list(texts))
+        except Exception as error:  # tokenizers raises Exception itself
+            fault = " ".join(str(error).split())
+            raise InputError(f"{self._path}: cannot read a text ({fault}); {_AGAIN}") from None
+        found = [np.array(one.ids, np.int32) for one in encoded]
         for text, ids in zip(texts, found, strict=True):
             if len(ids) and ids.max() >= self._rows:
                 raise InputError(
@@ -87,3 +101,16 @@ def _check(path: Path, tokenizer: Any, rows: int) -> None:
         raise InputError(
             f"{path}: knows {max(words, largest)} tokens, but the model's table has {rows} rows; {_AGAIN}"
         )
+
+
+def _check_words(path: Path, tokenizer: Any, words: Path) -> None:
+    """Where the words lie beside the tokenizer, both must count them alike."""
+    if path == words or not words.exists():
+        return
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    for i, word in enumerate(words.read_text(encoding="utf-8", errors="replace").splitlines()):
+        if known.get(word, i) != i:
+            raise InputError(
+                f"{path}: {word!r} is token {known[word]}, but {words.name} beside it has it in line {i + 1};"
+                f" {_AGAIN}"
+            )

@@ -41,7 +41,8 @@ def files_of(folder: Path) -> list[Path]:
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted({str(Path(name).name) for name in places.values()})
-    except (ValueError, OSError, KeyError, TypeError, AttributeError):
+        names[0]  # at least one
+    except (ValueError, OSError, LookupError, TypeError, AttributeError):
         raise InputError(f"{index}: names no files by tensor (weight_map); {_AGAIN}") from None
     for name in names:
         if not (folder / name).exists():

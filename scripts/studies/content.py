@@ -8,7 +8,7 @@ it, without ids, and with all of it fused by gates and levels in common. Evaluat
 part: on targets that training has seen, among the items that have come; and on targets that no earlier part
 has, among all items of the log, beside the decayed popularity of an item's group. A run in --out that
 is finished is not trained again. Written to --json: rows with system, items, metric, value, low, high, and
-the paired difference to ids alone.
+the paired difference to the --reference.
 """
 
 import dataclasses
@@ -60,15 +60,19 @@ class Options:
     json: Path
     """Where the figures are written."""
     variants: tuple[str, ...] = tuple(VARIANTS)
-    """Which of them; ids are always among them."""
+    """Which of them."""
     tuned: Path | None = None
     """A run of jaxdecay fine-tune on the same log, to be evaluated beside."""
+    reference: str = "ids"
+    """The variant that the others' differences are to; trained, too."""
     split: SplitOptions = dataclasses.field(default_factory=SplitOptions)
     model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     train: TrainOptions = dataclasses.field(default_factory=lambda: TrainOptions(epochs=8, settle_epochs=0))
 
 
 def main(options: Options) -> None:
+    if options.reference not in VARIANTS:
+        raise InputError(f"reference={options.reference!r}: give one of {' | '.join(VARIANTS)}")
     items = pl.read_parquet(options.items)
     vectors = [name for name in items.columns if name.endswith("_vector")]
     tables = {
@@ -79,7 +83,7 @@ def main(options: Options) -> None:
     prepared: set[str] = set()
     systems: list[Predictor] = []
     for name, (log, own) in VARIANTS.items():
-        if name not in (*options.variants, "ids"):
+        if name not in (*options.variants, options.reference):
             continue
         folder = options.out / log
         if log not in prepared:
@@ -100,9 +104,9 @@ def main(options: Options) -> None:
                 raise InputError(f"{system.name}: is of another log or split; give a run on this one")
     rows = []
     for which in ("warm", "cold"):
-        found = _judged(histories, systems, which)
-        rows += _rows(found, which)
-        _show(found, which)
+        found = _judged(histories, systems, which, options.reference)
+        rows += _rows(found, which, options.reference)
+        _show(found, which, options.reference)
     options.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
@@ -111,36 +115,37 @@ def _named(system: Predictor, name: str) -> Predictor:
     return system
 
 
-def _judged(histories: Histories, systems: list[Predictor], which: Any) -> Report:
+def _judged(histories: Histories, systems: list[Predictor], which: Any, reference: str) -> Report:
     every = which == "cold"
     validation = of_items(requests(histories, 1, chosen=True), histories, 1, which)
     names = ("decayed popularity", *((OF_GROUP,) if every else ()))
     baselines = fit_baselines(histories, validation, names=names, every_item=every)
     asked = of_items(requests(histories, 2), histories, 2, which)
-    return evaluate([*systems, *baselines], histories, asked, every_item=every, reference="ids")
+    return evaluate([*systems, *baselines], histories, asked, every_item=every, reference=reference)
 
 
-def _rows(found: Report, which: str) -> list[dict[str, Any]]:
+def _rows(found: Report, which: str, reference: str) -> list[dict[str, Any]]:
     rows = []
     for system in found.systems:
         for metric in ("ndcg@10", "hr@10"):
             row: dict[str, Any] = {"items": which, "requests": found.protocol["requests"]}
             row |= dataclasses.asdict(found.figure(system, metric))
-            if system != "ids":
-                beside = found.difference(system, metric, "ids")
-                row |= {"minus_ids": beside.value, "minus_ids_low": beside.low, "minus_ids_high": beside.high}
+            if system != reference:
+                beside = found.difference(system, metric, reference)
+                row |= {"reference": reference, "difference": beside.value}
+                row |= {"difference_low": beside.low, "difference_high": beside.high}
             rows.append(row)
     return rows
 
 
-def _show(found: Report, which: str) -> None:
+def _show(found: Report, which: str, reference: str) -> None:
     def words(value: float, low: float, high: float) -> str:
         return f"{value:.4f} [{low:.4f}, {high:.4f}]"
 
     rows = []
     for system in found.systems:
         figures = (found.figure(system, metric) for metric in ("ndcg@10", "hr@10"))
-        beside = None if system == "ids" else found.difference(system, "ndcg@10", "ids")
+        beside = None if system == reference else found.difference(system, "ndcg@10", reference)
         rows.append(
             [
                 system,
@@ -149,7 +154,7 @@ def _show(found: Report, which: str) -> None:
             ]
         )
     title = f"{which} items: {found.protocol['requests']} requests, {found.protocol['candidates']}"
-    show_rows(["system", "NDCG@10", "HR@10", "minus ids"], rows, title=title)
+    show_rows(["system", "NDCG@10", "HR@10", f"minus {reference}"], rows, title=title)
 
 
 if __name__ == "__main__":
