@@ -248,6 +248,17 @@ def test_the_command_writes_vectors_that_prepare_takes(
     assert [one["column"] for one in names if one["kind"] == "Vectors"] == ["name_vector"]
 
 
+def test_titles_that_are_numbers_are_texts(say: Callable[..., Said], folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item_id,title,year\n7,1984,1949\n8,2001,1968\n9,,1970\n")
+    line = f"--json --model {folder} --cache {tmp_path / 'cache'} --out"
+    said = say("embed", tmp_path / "items.csv", line, tmp_path / "out.parquet")
+    assert said.status == 0, said.err
+    written = pl.read_parquet(tmp_path / "out.parquet")
+    assert written["title"].to_list() == ["1984", "2001", None]
+    assert (written["item_id"].dtype, written["year"].dtype) == (pl.Int64, pl.Int64)
+    assert said.json["columns"] == {"title_vector": {"missing": 1}}
+
+
 def test_the_command_refuses_in_one_line_and_leaves_nothing(
     refused: Callable[..., str], folder: Path, tmp_path: Path
 ) -> None:

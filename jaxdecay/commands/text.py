@@ -105,7 +105,9 @@ class Embed(Command):
             require_column(table.name, names, name, "correct --columns")
         if not self.columns:
             raise InputError("--columns: is empty; name columns of text")
-        return collect(table, with_types(table, table.frame, ids=("user_id", "item_id", *self.columns)))
+        ids = ("user_id", "item_id")
+        texts = [name for name in self.columns if name not in ids]  # a title may be a number, such as 1984
+        return collect(table, with_types(table, table.frame, ids=ids, texts=texts))
 
     def _texts(self, frame: pl.DataFrame) -> dict[str, list[str | None]]:
         """Texts by the name that their vectors get."""
@@ -114,7 +116,8 @@ class Embed(Command):
             column = frame[name]
             if column.dtype not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
                 raise InputError(
-                    f"{self.items}: column {name!r} holds {column.dtype}, no text; correct --columns"
+                    f"{self.items}: column {name!r} holds {column.dtype}, no text; write it as text, or name "
+                    "another with --columns"
                 )
             columns[name] = column.cast(pl.String)
         if not self.join:

@@ -124,13 +124,13 @@ def scan(path: Path, layout: Layout) -> pl.LazyFrame:
     return frame.rename(dict(zip(frame.collect_schema().names(), layout.names, strict=True)))
 
 
-def with_types(frame: pl.LazyFrame, ids: Collection[str] = ()) -> pl.LazyFrame:
+def with_types(frame: pl.LazyFrame, ids: Collection[str] = (), texts: Collection[str] = ()) -> pl.LazyFrame:
     """Give each text column the type that all of its values have: Int64, Float64 or String.
 
     Integers are those written without leading zeros or ``+``, of 64 bits. Columns named in ``ids`` never
-    become floats.
+    become floats, those in ``texts`` stay text.
     """
-    names = frame.collect_schema().names()
+    names = [name for name in frame.collect_schema().names() if name not in texts]
     counts = frame.select(
         [pl.col(name).count().alias(f"{name} values") for name in names]
         + [_is_integer(name).alias(f"{name} integer") for name in names]

@@ -81,12 +81,14 @@ def column_names(table: Table) -> list[str]:
         raise _unreadable(table, error) from error
 
 
-def with_types(table: Table, frame: pl.LazyFrame, ids: Collection[str]) -> pl.LazyFrame:
-    """Types for the columns of a text file; other tables have them already."""
+def with_types(
+    table: Table, frame: pl.LazyFrame, ids: Collection[str], texts: Collection[str] = ()
+) -> pl.LazyFrame:
+    """Types for the columns of a text file (see `delimited.with_types`); other tables have them already."""
     if table.layout is None:
         return frame
     try:
-        return delimited.with_types(frame, ids)
+        return delimited.with_types(frame, ids, texts)
     except READING_ERRORS as error:
         raise _unreadable(table, error) from error
 
