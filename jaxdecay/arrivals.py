@@ -12,15 +12,15 @@ from jaxdecay import ids
 from jaxdecay.data.anonymise import anonymise, read_or_make_salt
 from jaxdecay.data.checks import Nulls
 from jaxdecay.data.clean import CleanOptions, clean
-from jaxdecay.data.events import Columns, read_events
+from jaxdecay.data.events import ROW, Columns, read_events
 from jaxdecay.data.formats import PARQUET_SUFFIXES
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.refusals import listed, numbered_rows
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
 
-USER, ITEM, ROW = "__user__", "__item__", "__row__"
-"""Columns of indices, -1 for what is new, and of row numbers; no column of a log is called that."""
+USER, ITEM = "__user__", "__item__"
+"""Columns of indices, -1 for what is new; no column of a log is called that."""
 INDEX = {"user": USER, "item": ITEM}
 NEW = -1
 _COPY, _THERE = "__copy__", "__there__"

@@ -26,10 +26,11 @@ from jaxdecay.arrivals import (
     typed,
 )
 from jaxdecay.data.checks import Nulls
-from jaxdecay.data.events import Columns, read_items, read_users
+from jaxdecay.data.events import ROW, Columns, read_items, read_users
 from jaxdecay.data.features import Encoder
+from jaxdecay.data.formats import name_of
 from jaxdecay.data.histories import LIVE, Histories
-from jaxdecay.data.refusals import listed
+from jaxdecay.data.refusals import in_table, listed
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
 from jaxdecay.generations import generation, newest, published
@@ -70,7 +71,8 @@ def update(
         for kind, rows in (("user", histories.users), ("item", histories.items))
     }
     frame, report = read(source, histories.config, columns, unit, nulls)
-    side = {kind: _side(kind, given) for kind, given in (("item", items), ("user", users))}
+    given = {"item": items, "user": users}
+    side = {kind: _side(kind, one) for kind, one in given.items()}
     frame, side = hashed_like(frame, side, histories.config["options"].get("anonymise") or {}, salt, run)
     frame = like_the_log(frame, histories, tables, report)
     frame = not_there_yet(frame, histories, tables, report)
@@ -80,7 +82,8 @@ def update(
             report["warnings"].append(
                 "not one of these users and items is known to the run: is it the right log?"
             )
-        frame, tables = _with_new_ids(frame, tables, side, report)
+        names = {kind: name_of(one, f"the table of {kind}s") for kind, one in given.items()}
+        frame, tables = _with_new_ids(frame, tables, side, names, histories, report)
         grown = _appended(histories, frame, tables, report)
         with published(run, number + 1) as directory:
             for kind, table in tables.items():
@@ -90,14 +93,19 @@ def update(
 
 
 def _side(kind: str, given: Any) -> pl.DataFrame | None:
-    return None if given is None else (read_items if kind == "item" else read_users)(given)
+    return None if given is None else (read_items if kind == "item" else read_users)(given, row=ROW)
 
 
 def _with_new_ids(
-    frame: pl.DataFrame, tables: Tables, side: dict[str, pl.DataFrame | None], report: dict[str, Any]
+    frame: pl.DataFrame,
+    tables: Tables,
+    side: dict[str, pl.DataFrame | None],
+    names: dict[str, str],
+    histories: Histories,
+    report: dict[str, Any],
 ) -> tuple[pl.DataFrame, Tables]:
     """The events with an index for every user and item, and the tables with rows for the new ones, which
-    follow in order of their ids."""
+    follow in order of their ids. ``names``: of the side tables, in messages."""
     grown = {}
     for kind, table in tables.items():
         name = f"{kind}_id"
@@ -108,34 +116,52 @@ def _with_new_ids(
                 name: fresh,
             }
         )
-        grown[kind] = pl.concat([table, _columns_of(rows, table, side[kind], report)])
+        own = side[kind]
+        if own is not None:
+            own = _of_new_ids(own, rows, table, names[kind], _encoder(kind, histories), report)
+        grown[kind] = pl.concat([table, _columns_of(rows, table, own)])
         frame = frame.with_columns(pl.Series(INDEX[kind], ids.find(frame[name], grown[kind][name])))
         report[f"new_{kind}s"] = len(fresh)
     return frame, grown
 
 
-def _columns_of(
-    rows: pl.DataFrame, table: pl.DataFrame, side: pl.DataFrame | None, report: dict[str, Any]
+def _of_new_ids(
+    side: pl.DataFrame,
+    new: pl.DataFrame,
+    table: pl.DataFrame,
+    where: str,
+    encoder: Encoder,
+    report: dict[str, Any],
 ) -> pl.DataFrame:
-    """Rows of new ids with the columns of the table, from the side table where it has them, else null."""
+    """The rows of the side table (``where``, in messages) that are of ``new`` ids, with as many columns of
+    the run's ``table`` as it has, in their types."""
     _, name, *columns = table.columns
     kind = name.removesuffix("_id")
+    taken = [column for column in columns if column in side.columns]
+    try:
+        side = side.with_columns(typed(side[name], new[name], report, where=where, row=side[ROW]))
+        side = side.filter(pl.col(name).is_in(new[name].implode()))
+        with in_table(where, side[ROW]):
+            encoder.apply(_with_all(encoder, side))  # while rows have their numbers and types
+        side = side.select(name, *taken).cast({column: table[column].dtype for column in taken})
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{where}: its columns are not of the types in the log of the run ({reason}); give the same types"
+        ) from error
+    report[f"new_{kind}s_without_a_row"] = len(new) - len(side)
+    absent = [column for column in columns if column not in taken]
+    if absent and len(new):
+        words = f"{len(new)} new {kind}{'s' if len(new) > 1 else ''}"
+        report["warnings"].append(f"{where}: lacks {listed(absent)}: missing for {words}")
+    return side
+
+
+def _columns_of(rows: pl.DataFrame, table: pl.DataFrame, side: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows of new ids with the columns of the table, from the side table where it has them, else null."""
+    _, name, *columns = table.columns
     if side is not None:
-        taken = [column for column in columns if column in side.columns]
-        try:
-            own = typed(side[name], rows[name], report, where=f"the table of {kind}s")
-            side = side.select(own, *taken).cast({column: table[column].dtype for column in taken})
-        except pl.exceptions.PolarsError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"the table of {kind}s: its columns are not of the types in the log of the run ({reason}); "
-                "give the same types"
-            ) from error
         rows = rows.join(side, on=name, how="left", maintain_order="left")
-        report[f"new_{kind}s_without_a_row"] = int((~rows[name].is_in(side[name].implode())).sum())
-        absent = [column for column in columns if column not in taken]
-        if absent:
-            report["warnings"].append(f"the table of {kind}s lacks {listed(absent)}: missing for new {kind}s")
     missing = [
         pl.lit(None, table[column].dtype).alias(column) for column in columns if column not in rows.columns
     ]
@@ -159,7 +185,8 @@ def _appended(histories: Histories, frame: pl.DataFrame, tables: Tables, report:
         if "label" in frame.columns
         else np.full(frame.height, np.nan, np.float32),
     }
-    fresh |= _encoded("context", frame, histories, report)
+    with in_table(report["read"]["source"], frame[ROW]):
+        fresh |= _encoded("context", frame, histories, report)
     for kind, old in (("user", histories.users), ("item", histories.items)):
         fresh |= _encoded(kind, tables[kind].slice(old), histories, report)
     joined = {
@@ -188,13 +215,23 @@ def _encoded(
     prefix: str, rows: pl.DataFrame, histories: Histories, report: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """Columns of new rows, encoded as in training; what is not there is missing."""
-    described = histories.config["features"].get(prefix) or {}
-    encoder = Encoder.from_json(described["encoder"]) if "encoder" in described else Encoder()
+    encoder = _encoder(prefix, histories)
     absent = [name for name in encoder.sources() if name not in rows.columns]
     if absent:
         report["warnings"].append(f"the new events lack {listed(absent)}: missing as context")
-        rows = rows.with_columns(pl.lit(None).alias(name) for name in absent)
+        rows = _with_all(encoder, rows)
     if rows.is_empty() or not rows.width:
         empty = (getattr(histories, f"{prefix}_{name}")[:0] for name in ("categorical", "numeric"))
         return dict(zip((f"{prefix}_categorical", f"{prefix}_numeric"), empty, strict=True))
     return dict(zip((f"{prefix}_categorical", f"{prefix}_numeric"), encoder.apply(rows), strict=True))
+
+
+def _with_all(encoder: Encoder, rows: pl.DataFrame) -> pl.DataFrame:
+    """With the columns that are read but not there: missing."""
+    absent = (name for name in encoder.sources() if name not in rows.columns)
+    return rows.with_columns(pl.lit(None).alias(name) for name in absent)
+
+
+def _encoder(prefix: str, histories: Histories) -> Encoder:
+    described = histories.config["features"].get(prefix) or {}
+    return Encoder.from_json(described["encoder"]) if "encoder" in described else Encoder()

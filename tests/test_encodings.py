@@ -163,6 +163,20 @@ def test_given_vectors(kind: Any) -> None:
 def test_vectors_of_other_lengths_are_refused() -> None:
     with pytest.raises(InputError, match=r"other lengths than 2 \(row 2\)"):
         fit([[1.0, 2.0], [1.0]], "vector")
-    never = fit(pl.Series("x", [None, None], dtype=pl.List(pl.Float64)), "vector")
-    assert never.numeric_names == ()
-    assert never.apply(pl.DataFrame({"x": [[1.0]]})).numeric.shape == (1, 0)
+    later = pl.DataFrame({"x": [[1.0, 2.0], [1.0], [1.0, 2.0, 3.0]]})
+    with pytest.raises(InputError, match=r"of 1, 3 numbers, but .* training part have 2 \(rows 2, 3\); make"):
+        fit([[1.0, 2.0]], "vector").apply(later)
+
+
+@pytest.mark.parametrize("column", [[[[1.0]], [[2.0]]], [["a"], ["b"]], ["a", "b"]])
+def test_what_is_no_vector_is_refused(column: list) -> None:
+    with pytest.raises(InputError, match=r"column 'x' holds .*no vectors; give lists or arrays of numbers"):
+        fit(column, "vector")
+
+
+def test_vectors_beyond_float32_are_refused() -> None:
+    """Clipped, they would be of a size that no training survives."""
+    largest = float(np.finfo(np.float32).max)
+    assert encoded([[largest, -largest], [0.0, 1.0]], "vector").numeric[0].tolist() == [largest, -largest]
+    with pytest.raises(InputError, match=r"infinite or beyond float32 \(row 2\)"):
+        fit([[1.0, 2.0], [1.0, -1e39]], "vector")

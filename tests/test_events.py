@@ -219,7 +219,14 @@ def test_real_logs(name: str) -> None:
     [
         ([1.0, 2.0, float("inf"), None], "holds infinite numbers (row 3)"),
         ([[1.0, 2.0], [1.0], None, [3.0, 4.0]], "holds vectors of other lengths than 2 (row 2)"),
-        ([[1.0, 2.0], [1.0, 0.0], None, [3.0, float("inf")]], "holds vectors with infinite numbers (row 4)"),
+        (
+            [[1.0, 2.0], [1.0, 0.0], None, [3.0, float("inf")]],
+            "holds vectors with numbers infinite or beyond float32 (row 4)",
+        ),
+        (
+            [[1.0, 2.0], [1e308, 0.0], [float("nan"), 1.0], []],
+            "with numbers infinite or beyond float32 (row 2)",
+        ),
     ],
 )
 def test_what_no_encoding_takes_is_refused_by_its_row_in_the_table(
@@ -231,9 +238,21 @@ def test_what_no_encoding_takes_is_refused_by_its_row_in_the_table(
     late_first.write_parquet(tmp_path / "log.parquet")
     with pytest.raises(InputError) as refused:
         read_events(tmp_path / "log.parquet")
-    assert f"log.parquet: column 'extra' {fault}" in str(refused.value)
+    assert "log.parquet: column 'extra' holds" in str(refused.value)
+    assert fault in str(refused.value)
     with pytest.raises(InputError, match="column 'extra'"):
         read_items(late_first.drop("user_id", "timestamp"))
+
+
+def test_blank_lines_are_rows_and_dropped_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(f"user_id,item_id,timestamp\n1,1,{1_700_000_000}\n\n1,2,{1_700_000_001}\n")
+    frame, report = read_events(path, row="row")
+    assert report["dropped"] == {"blank lines": 1}
+    assert frame["row"].to_list() == [1, 3]
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,price\n\n1,2.5\n\n2,3.5\n")
+    assert read_items(items, row="row")["row"].to_list() == [2, 4]
 
 
 def test_events_know_their_rows() -> None:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from lines import Said, refuser, sayer
 from tiny import tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import assess, runs
+from jaxdecay.data.refusals import in_table, refuse_values
 from jaxdecay.errors import InputError
 from jaxdecay.protocol import Protocol
 from jaxdecay.results import Report
@@ -80,6 +82,53 @@ def test_bad_logs(name: str, refused: Callable[..., str], tmp_path: Path) -> Non
     assert all(word in message for word in words), message
     assert name in message
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+PLACES = [(0.5, 1.5), (91.0, 2.0), (1.0, 361.0), (-90.0, 360.0)]
+
+
+@pytest.mark.parametrize(("column", "row"), [("lat", 2), ("lon", 3)])
+def test_places_off_the_globe_are_told_by_their_rows_in_the_file(
+    column: str, row: int, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    """Whatever the order of the file: items are encoded in the order of their ids, events in that of time."""
+    ids = [f"i{item:02}" for item in (9, 4, 11, 2)]
+    good = (0.0, 0.0)
+    places = [place if number == row else good for number, place in enumerate(PLACES, start=1)]
+    rows = [f"{one},{lat},{lon}" for one, (lat, lon) in zip(ids, places, strict=True)]
+    items = tmp_path / "shops.csv"
+    items.write_text("\n".join(["item_id,lat,lon", *rows]) + "\n")
+    events = tiny_events()
+    events.write_parquet(tmp_path / "events.parquet")
+    message = refused("prepare", tmp_path / "events.parquet", "--items", items, "--out", tmp_path / "out")
+    assert message.startswith(f"{items}: column '{column}' holds degrees outside")
+    assert f"(row {row}); correct them, or leave them empty" in message
+
+    log = tmp_path / "places.csv"
+    late_first = (
+        events.sort("timestamp", descending=True)
+        .with_row_index("n", offset=1)
+        .with_columns(lat=pl.col("n").hash() % 90, lon=pl.col("n").hash(1) % 90)
+    )
+    late_first = late_first.with_columns(
+        pl.when(pl.col("n") == 700 + row).then(999).otherwise(column).alias(column)
+    )
+    late_first.drop("n").write_csv(log)
+    message = refused("prepare", log, "--out", tmp_path / "out")
+    assert message.startswith(f"{log}: column '{column}' holds degrees outside")
+    assert f"(row {700 + row});" in message
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"), [([7, 3, None], " (rows 3, 7)"), ([None, None, 2], ""), (None, "")]
+)
+def test_rows_are_told_as_far_as_they_are_known(rows: list | None, words: str) -> None:
+    """An id that its table lacks has no row there."""
+    column = pl.Series("x", ["a", "b", None])
+    numbers = None if rows is None else pl.Series(rows, dtype=pl.Int64)
+    with pytest.raises(InputError) as refused, in_table("shops.csv", numbers):
+        refuse_values(column, column.is_not_null(), "holds text", "correct it")
+    assert str(refused.value) == f"shops.csv: column 'x' holds text{words}; correct it."
 
 
 def test_times_in_the_future_are_counted(say: Callable[..., Said], tmp_path: Path) -> None:

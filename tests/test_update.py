@@ -173,6 +173,67 @@ def test_columns_of_new_ids_come_from_side_tables(run: Path) -> None:
     assert [int(histories.user_categorical[-1, 0])] * 5 == germans
 
 
+VECTORS = pl.Series("vec", [[float(item), 1.0, 2.0] for item in range(ITEMS)])
+
+
+def shown(path: Path) -> Path:
+    """A run whose items have vectors and places."""
+    items = tiny_items().with_columns(VECTORS, lat=pl.lit(1.5), lon=pl.int_range(pl.len()) * 1.5)
+    prepare(tiny_events(), path / "histories", items=items)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        (
+            "vec",
+            [1.0, 2.0],
+            "holds vectors of 2 numbers, but those of the training part have 3 (row 3); make",
+        ),
+        ("lat", -99.0, "holds degrees outside -90 to 90 (row 3); correct"),
+        ("price", "cheap", "holds text that is no number (row 3); correct"),
+    ],
+)
+def test_columns_of_new_ids_that_do_not_fit_are_told_by_file_and_row(
+    tmp_path: Path, column: str, value: Any, words: str
+) -> None:
+    run = shown(tmp_path / "run")
+    before = snapshot(run)
+    row = {"genre": "jazz", "price": 1.0, "vec": [1.0, 2.0, 3.0], "lat": 1.0, "lon": 2.0}
+    rows = [row, row, row | {column: value}]
+    items = pl.DataFrame({name: [one[name] for one in rows] for name in row}, strict=False)
+    if column == "price":
+        items = items.with_columns(price=pl.Series(["1", "2", "cheap"]))
+    if column == "vec":  # of one length in the file, as by another language model
+        items = items.with_columns(pl.Series("vec", [[1.0, 2.0]] * 3, pl.Array(pl.Float32, 2)))
+    path = tmp_path / "new.parquet"
+    items.with_columns(item_id=pl.Series(["i01", "elsewhere", "fresh"])).write_parquet(path)
+    with pytest.raises(InputError) as refused:
+        update(run, events(("u05", "fresh", LATE)), items=path)
+    assert str(refused.value).startswith(f"{path}: column '{column}' {words}")
+    assert snapshot(run) == before
+    assert update(run, events(("u05", "i01", LATE)), items=path)["added"] == 1  # rows of known ids: no matter
+
+
+def test_columns_that_the_table_of_new_ids_lacks_are_told(tmp_path: Path) -> None:
+    run, path = shown(tmp_path / "run"), tmp_path / "new.csv"
+    pl.DataFrame({"item_id": ["fresh"], "genre": ["jazz"], "price": [1.0]}).write_csv(path)
+    report = update(run, events(("u05", "fresh", LATE), ("u05", "other", LATE)), items=path)
+    assert report["warnings"] == [f"{path}: lacks vec, lat, lon: missing for 2 new items"]
+    assert report["new_items_without_a_row"] == 1
+    assert update(run, events(("u05", "i00", LATE)), items=path)["warnings"] == []
+
+
+def test_context_that_does_not_fit_is_told_by_file_and_row(tmp_path: Path) -> None:
+    far = pl.int_range(pl.len()).hash() % 90
+    prepare(tiny_events().with_columns(lat=far, lon=far), tmp_path / "run" / "histories")
+    new = events(("u05", "i00", LATE + 9), ("u05", "i01", LATE)).with_columns(lat=pl.Series([95, 9]), lon=3)
+    new.write_csv(tmp_path / "new.csv")
+    with pytest.raises(InputError, match=r"^new.csv: column 'lat' holds degrees outside .*\(row 1\)"):
+        update(tmp_path / "run", tmp_path / "new.csv")
+
+
 def test_missing_context_and_foreign_columns_are_told(run: Path) -> None:
     new = events(("u05", "i00", LATE)).drop("device").with_columns(weight=2.0, colour=pl.lit("red"))
     report = update(run, new)

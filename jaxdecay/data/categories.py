@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from jaxdecay.data.refusals import ColumnRefused
 from jaxdecay.data.scaling import as_numbers
-from jaxdecay.errors import InputError
 
 SEPARATOR = "|"
 
@@ -117,9 +117,10 @@ def as_texts(column: pl.Series) -> pl.Series:
     """Values as text, so that 1 of an Int32, an Int64 or a Float64 column (pandas' way with missing values)
     are one category. Empty text and NaN are null."""
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-        raise InputError(
-            f"column {column.name!r} holds {column.dtype}, no single values; encode it as multi or vector, "
-            "or ignore it."
+        raise ColumnRefused(
+            column.name,
+            f"holds {column.dtype}, no single values",
+            "encode it as multi or vector, or ignore it",
         )
     if column.dtype.is_float():
         whole = column.is_not_nan() & column.is_finite() & (column == column.floor()) & (column.abs() < 2**53)

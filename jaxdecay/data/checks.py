@@ -6,6 +6,7 @@ from typing import Literal
 import polars as pl
 
 from jaxdecay.data.refusals import listed, nearest, refuse_where, row_words
+from jaxdecay.data.scaling import LARGEST
 from jaxdecay.errors import InputError
 
 Nulls = Literal["refuse", "drop"]
@@ -92,8 +93,8 @@ def numbers(column: pl.Series, where: str) -> pl.Series:
 
 
 def refuse_unusable(column: pl.Series, where: str) -> None:
-    """Raise InputError for infinite numbers, and for vectors that hold one or are not all of one length: no
-    encoding takes them, and only here are rows those of the table."""
+    """Raise InputError for infinite numbers, and for vectors that hold one, or one beyond float32, or are not
+    all of one length: no encoding takes them."""
     kind = column.dtype
     remedy = "correct them, or leave out the column"
     if kind.is_float():
@@ -107,8 +108,10 @@ def refuse_unusable(column: pl.Series, where: str) -> None:
         refuse_where(
             (lengths > 0) & (lengths != width), where, f"holds vectors of other lengths than {width}", remedy
         )
-        infinite = lists.list.eval(pl.element().is_infinite()).list.any()
-        refuse_where(infinite, where, "holds vectors with infinite numbers", remedy)
+        # NaN, which counts as missing, is above everything to Polars.
+        beyond = (pl.element().abs() > LARGEST) & pl.element().is_not_nan()
+        beyond = lists.list.eval(beyond).list.any()
+        refuse_where(beyond, where, "holds vectors with numbers infinite or beyond float32", remedy)
 
 
 def outcomes(column: pl.Series, where: str) -> pl.Series:
@@ -124,13 +127,18 @@ def outcomes(column: pl.Series, where: str) -> pl.Series:
 
 
 def without_nulls(
-    frame: pl.DataFrame, places: Mapping[str, str], nulls: Nulls, *, blank_lines: bool = False
+    frame: pl.DataFrame,
+    places: Mapping[str, str],
+    nulls: Nulls,
+    *,
+    blank_lines: bool = False,
+    row: str | None = None,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Refuse or drop the rows that lack one of the columns in ``places`` (column -> words for messages); also
     counts by column.
 
     blank_lines: rows without any value are blank lines of a text file, and dropped whatever ``nulls`` says.
-    Empty text counts as null.
+    Empty text counts as null. row: a column of row numbers, which blank lines have, too.
     """
     if nulls not in ("refuse", "drop"):
         raise InputError(f"nulls {nulls!r} is not known; give one of refuse, drop.")
@@ -140,7 +148,8 @@ def without_nulls(
         return frame, {}
     blank = pl.Series([False]).new_from_index(0, frame.height)
     if blank_lines:
-        blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        values = frame if row is None else frame.drop(row)
+        blank = values.select(pl.all_horizontal(pl.all().is_null())).to_series()
     counts = {"blank lines": int(blank.sum())} if blank.any() else {}
     lost = blank
     for column, mask in missing.items():

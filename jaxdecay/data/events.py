@@ -26,6 +26,9 @@ from jaxdecay.data.refusals import nearest, row_words
 from jaxdecay.data.times import Clock, Unit, read_times
 from jaxdecay.errors import InputError
 
+ROW = "__row__"
+"""Column of row numbers in a table, from 1; no column of a log is called that."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -100,7 +103,7 @@ def read_events(
         checked += [check(frame[role], places[role])] if role in roles else []
     checked += [frame[role].cast(pl.String) for role in ("behaviour",) if role in roles]
     frame = frame.with_columns(times.ticks.alias("timestamp"), *checked)
-    frame, dropped = without_nulls(frame, places, nulls, blank_lines=table.layout is not None)
+    frame, dropped = without_nulls(frame, places, nulls, blank_lines=table.layout is not None, row=row)
     refuse_no_rows(table.name, frame, dropped=read)
     frame, disorder = _sorted(frame)
     frame = frame.with_columns(pl.col("timestamp") // times.per_second)
@@ -124,32 +127,40 @@ def read_events(
     return Events(frame, report)
 
 
-def read_items(source: Any, *, column: str = "item_id", names: tuple[str, ...] = ()) -> pl.DataFrame:
+def read_items(
+    source: Any, *, column: str = "item_id", names: tuple[str, ...] = (), row: str | None = None
+) -> pl.DataFrame:
     """Item columns, one row per item: ``item_id`` first (required, unique, dtype as given), then the others
     as they were.
 
     source: as for `read_events`; MovieLens' ``movies.dat`` and ``u.item`` are known by name. names: of a text
-    file without a header.
+    file without a header. row: as for `read_events`.
     """
-    return _read_entities(source, "item_id", column, names)
+    return _read_entities(source, "item_id", column, names, row)
 
 
-def read_users(source: Any, *, column: str = "user_id", names: tuple[str, ...] = ()) -> pl.DataFrame:
+def read_users(
+    source: Any, *, column: str = "user_id", names: tuple[str, ...] = (), row: str | None = None
+) -> pl.DataFrame:
     """User columns, one row per user: ``user_id`` first (required, unique, dtype as given), then the others
     as they were."""
-    return _read_entities(source, "user_id", column, names)
+    return _read_entities(source, "user_id", column, names, row)
 
 
-def _read_entities(source: Any, role: str, column: str, names: tuple[str, ...]) -> pl.DataFrame:
+def _read_entities(
+    source: Any, role: str, column: str, names: tuple[str, ...], row: str | None
+) -> pl.DataFrame:
     table = open_table(source, names)
     found = column_names(table)
     require_column(table.name, found, column, f"rename the one that is meant to {role}")
     others = [name for name in found if name != column]
     refuse_clash(table.name, {role: column}, others)
     frame = _collect(table, {role: column}, others)
+    if row is not None:
+        frame = frame.with_columns(pl.int_range(1, pl.len() + 1).alias(row))
     where = f"{table.name}: column {column!r}"
     frame = frame.with_columns(ids(frame[role], where))
-    frame, _ = without_nulls(frame, {role: where}, "refuse", blank_lines=table.layout is not None)
+    frame, _ = without_nulls(frame, {role: where}, "refuse", blank_lines=table.layout is not None, row=row)
     twice = frame[role].is_duplicated()
     if twice.any():
         first = frame[role].filter(twice)[0]

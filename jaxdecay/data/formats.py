@@ -42,6 +42,11 @@ class Table(NamedTuple):
         return [self.layout.assumed] if self.layout and self.layout.assumed else []
 
 
+def name_of(source: Any, otherwise: str) -> str:
+    """What messages call a table: its path, or ``otherwise`` when it is none."""
+    return str(source) if isinstance(source, (str, os.PathLike)) else otherwise
+
+
 def open_table(source: Any, names: Collection[str] = ()) -> Table:
     """Open a path (Parquet, CSV, TSV, ``::``), a Polars frame or lazy frame, a pandas frame, or anything with
     the Arrow (``__arrow_c_stream__``) or dataframe (``__dataframe__``) interchange protocol.

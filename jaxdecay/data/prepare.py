@@ -15,9 +15,11 @@ from jaxdecay.data import store
 from jaxdecay.data.anonymise import AnonymiseOptions, anonymise, keep_salt, read_or_draw_salt
 from jaxdecay.data.clean import CleanOptions, clean, k_core
 from jaxdecay.data.context import choose_context
-from jaxdecay.data.events import Columns, read_events, read_items, read_users
+from jaxdecay.data.events import ROW, Columns, read_events, read_items, read_users
 from jaxdecay.data.features import Encoder, FeatureSpec, fit_features
+from jaxdecay.data.formats import name_of
 from jaxdecay.data.histories import Histories
+from jaxdecay.data.refusals import in_table
 from jaxdecay.data.split import SplitOptions, assign_parts, describe_split, repeat_share
 from jaxdecay.data.times import Clock, Unit
 from jaxdecay.data.vocabulary import behaviours_of, table_of, vocabulary
@@ -53,8 +55,11 @@ class PrepareOptions:
 
 class _Log(NamedTuple):
     events: pl.DataFrame
+    """With row numbers (`ROW`) if there are further columns; tables of items and users always have them."""
     items: pl.DataFrame | None
     users: pl.DataFrame | None
+    names: dict[str, str]
+    """Of the tables of context, items and users, in messages."""
     report: dict[str, Any]
     salt: tuple[bytes, Path | None] | None
     """That of hashed ids, and where it must yet be written if it is new."""
@@ -112,12 +117,17 @@ def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: An
         unit=options.unit,
         clock=options.clock,
         nulls=options.clean.nulls,
+        row=ROW,
     )
+    frame = frame if read["context"] else frame.drop(ROW)
     frame, cleaned = clean(frame, options.clean)
     item_source = _side_source(source, "items", items if items is not None else options.items)
     user_source = _side_source(source, "users", users if users is not None else options.users)
-    item_frame = None if item_source is None else read_items(item_source)
-    user_frame = None if user_source is None else read_users(user_source)
+    item_frame = None if item_source is None else read_items(item_source, row=ROW)
+    user_frame = None if user_source is None else read_users(user_source, row=ROW)
+    names = {"context": name_of(source, "the log")}
+    for one, table in (("item", item_source), ("user", user_source)):
+        names[one] = name_of(table, f"the table of {one}s")
     hidden = options.anonymise
     salt = None
     if hidden.users or hidden.items:
@@ -133,7 +143,7 @@ def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: An
         for name, chosen in (("items", item_source), ("users", user_source))
         if chosen is not None
     }
-    return _Log(frame, item_frame, user_frame, report, salt)
+    return _Log(frame, item_frame, user_frame, names, report, salt)
 
 
 def _side_source(source: Any, name: str, given: Any) -> Any:
@@ -204,15 +214,15 @@ def _assemble(
         ("user", user.known, options.user_features),
     ):
         table = tables[f"{one}s"].drop("index")
-        features[one] = _encode(one, table, table.head(known), spec, arrays)
+        features[one] = _encode(one, table, table.head(known), spec, log.names[one], arrays)
     context, warnings = choose_context(events, part, log.report["read"]["context"], _asked_for(options))
     log.report["warnings"] += warnings
+    training = context
+    if context.width:
+        context = context.with_columns(events[ROW])
+        training = context.filter(pl.Series(part == 0))
     features["context"] = _encode(
-        "context",
-        context,
-        context.filter(pl.Series(part == 0)) if context.width else context,
-        options.context_features,
-        arrays,
+        "context", context, training, options.context_features, log.names["context"], arrays
     )
     behaviours, arrays["behaviour"] = behaviours_of(events)
     arrays |= {"item": item.codes, "time": events["timestamp"].to_numpy(), "part": part}
@@ -234,17 +244,25 @@ def _assemble(
         user.codes, users=len(user.ids), items=len(item.ids), config=config, **arrays
     )
     histories.config["split"] = describe_split(histories, options.split)
-    return histories, tables
+    return histories, {name: table.drop(ROW, strict=False) for name, table in tables.items()}
 
 
 def _encode(
-    prefix: str, frame: pl.DataFrame, training: pl.DataFrame, spec: FeatureSpec, arrays: dict[str, np.ndarray]
+    prefix: str,
+    frame: pl.DataFrame,
+    training: pl.DataFrame,
+    spec: FeatureSpec,
+    name: str,
+    arrays: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """Fits on ``training``, puts the encoded ``frame`` into ``arrays``; what a model must know of the
-    columns."""
-    encoder = fit_features(training, spec) if frame.width else Encoder()
-    encoded = encoder.apply(frame) if frame.width else None
-    if encoded is not None:
+    columns. Both frames may have `ROW`, of the table ``name``."""
+    encoder = Encoder()
+    if frame.width:
+        with in_table(name, training.get_column(ROW, default=None)):
+            encoder = fit_features(training.drop(ROW, strict=False), spec)
+        with in_table(name, frame.get_column(ROW, default=None)):
+            encoded = encoder.apply(frame)
         arrays[f"{prefix}_categorical"], arrays[f"{prefix}_numeric"] = encoded
     return {
         "categorical_names": list(encoder.categorical_names),

@@ -1,13 +1,51 @@
-"""Words shared by everything that refuses an input: which rows, which other name."""
+"""Words shared by everything that refuses an input: which table, which rows, which other name."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import polars as pl
 
 from jaxdecay.errors import InputError
 
 SHOWN_ROWS = 5
+
+
+class ColumnRefused(InputError):
+    """A column that cannot be encoded, or some rows of it: where ``mask`` (n,) is true.
+
+    Whoever encodes knows neither the table nor its order of rows; `in_table` does.
+    """
+
+    def __init__(self, column: str, fault: str, remedy: str, mask: pl.Series | None = None) -> None:
+        self._column, self._fault, self._remedy = f"column {column!r}", fault, remedy
+        self._at = None if mask is None else mask.fill_null(False).arg_true()
+        super().__init__(self._words(self._column, None if self._at is None else self._at + 1))
+
+    def of(self, table: str, rows: pl.Series | None) -> InputError:
+        """The same with the name of the table; row k here is ``rows[k]`` there, null if there is none."""
+        numbers = None if self._at is None or rows is None else rows.gather(self._at).drop_nulls().sort()
+        return InputError(self._words(f"{table}: {self._column}", numbers))
+
+    def _words(self, where: str, numbers: pl.Series | None) -> str:
+        rows = "" if numbers is None or numbers.is_empty() else f" ({numbered_rows(numbers)})"
+        return f"{where} {self._fault}{rows}; {self._remedy}."
+
+
+@contextmanager
+def in_table(table: str, rows: pl.Series | None) -> Iterator[None]:
+    """Lets columns that are refused inside be told as those of ``table``, with its own row numbers: ``rows``
+    (n,), from 1, of the rows that are encoded inside; None: not known, and not told."""
+    try:
+        yield
+    except ColumnRefused as refused:
+        raise refused.of(table, rows) from refused
+
+
+def refuse_values(column: pl.Series, mask: pl.Series, fault: str, remedy: str) -> None:
+    """Raise ColumnRefused if ``mask`` (n,) is true anywhere."""
+    if mask.any():
+        raise ColumnRefused(column.name, fault, remedy, mask)
 
 
 def row_words(mask: pl.Series) -> str:

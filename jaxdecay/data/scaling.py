@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from jaxdecay.data.refusals import refuse_where
-from jaxdecay.errors import InputError
+from jaxdecay.data.refusals import ColumnRefused, listed, refuse_values
 
 KNOTS = 1_001
+LARGEST = float(np.finfo(np.float32).max)
+"""Of a vector's numbers, which are taken as they are."""
 
 
 @dataclass(frozen=True)
@@ -142,22 +143,21 @@ def as_numbers(column: pl.Series) -> np.ndarray:
         column = column.dt.total_microseconds() / 86_400e6
     elif kind == pl.String:
         numbers = column.cast(pl.Float64, strict=False)
-        refuse_where(
+        refuse_values(
+            column,
             numbers.is_null() & column.is_not_null(),
-            _named(column),
             "holds text that is no number",
-            "encode it as category",
+            "correct it, or encode it as category",
         )
         column = numbers
     elif not (kind.is_numeric() or kind in (pl.Boolean, pl.Null)):
-        raise InputError(
-            f"column {column.name!r} holds {kind}, no numbers; encode it as category, multi or vector, or "
-            "ignore it."
+        raise ColumnRefused(
+            column.name,
+            f"holds {kind}, no numbers",
+            "encode it as category, multi or vector, or ignore it",
         )
     column = column.cast(pl.Float64)
-    refuse_where(
-        column.is_infinite(), _named(column), "holds infinite numbers", "correct them, or leave them empty"
-    )
+    refuse_values(column, column.is_infinite(), "holds infinite numbers", "correct them, or leave them empty")
     return column.fill_null(float("nan")).to_numpy()
 
 
@@ -167,11 +167,8 @@ def on_sphere(latitude: pl.Series, longitude: pl.Series) -> np.ndarray:
     degrees = {series.name: as_numbers(series) for series in (latitude, longitude)}
     for series, low, high in ((latitude, -90, 90), (longitude, -180, 360)):
         outside = pl.Series((degrees[series.name] < low) | (degrees[series.name] > high))
-        refuse_where(
-            outside,
-            _named(series),
-            f"holds degrees outside {low} to {high}",
-            "correct them, or leave them empty",
+        refuse_values(
+            series, outside, f"holds degrees outside {low} to {high}", "correct them, or leave them empty"
         )
     lat, lon = np.radians(degrees[latitude.name]), np.radians(degrees[longitude.name])
     points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
@@ -179,24 +176,32 @@ def on_sphere(latitude: pl.Series, longitude: pl.Series) -> np.ndarray:
 
 
 def as_vectors(column: pl.Series, width: int | None = None) -> np.ndarray:
-    """(n, width) float64, rows of NaN where missing, empty, or with a missing number. Raises InputError when
-    lengths differ."""
+    """(n, width) float64, rows of NaN where missing, empty, or with a missing number; ``width`` is that of
+    the training part, where it has been seen. Raises InputError when lengths differ, and for numbers beyond
+    float32."""
     if column.dtype == pl.Null:  # nothing but missing values
         column = column.cast(pl.List(pl.Float64))
-    if column.dtype not in (pl.List, pl.Array):
-        raise InputError(
-            f"column {column.name!r} holds {column.dtype}, no vectors; give lists or arrays of numbers."
-        )
-    lists = column.cast(pl.List(pl.Float64))
-    lengths = lists.list.len().fill_null(0)
-    if width is None:
-        width = int(lengths.filter(lengths > 0).first() or 0) if len(lengths) else 0
-    refuse_where(
-        (lengths > 0) & (lengths != width),
-        _named(column),
-        f"holds vectors of other lengths than {width}",
-        "make all one length",
+    refused = ColumnRefused(
+        column.name,
+        f"holds {column.dtype}, no vectors",
+        "give lists or arrays of numbers, or encode it otherwise",
     )
+    if column.dtype not in (pl.List, pl.Array):
+        raise refused
+    try:
+        lists = column.cast(pl.List(pl.Float64))
+    except pl.exceptions.PolarsError as error:
+        raise refused from error
+    lengths = lists.list.len().fill_null(0)
+    fault, remedy = "holds vectors of other lengths than {width}", "make all one length"
+    if width is None:
+        width = next(iter(lengths.filter(lengths > 0)), 0)
+    else:
+        fault = "holds vectors of {found} numbers, but those of the training part have {width}"
+        remedy = "make them as those were made"
+    other = (lengths > 0) & (lengths != width)
+    found = listed(lengths.filter(other).unique().sort(), 3)
+    refuse_values(column, other, fault.format(found=found, width=width), remedy)
     vectors = np.full((len(column), width), np.nan)
     full = (lengths > 0).to_numpy()
     vectors[full] = (
@@ -204,9 +209,8 @@ def as_vectors(column: pl.Series, width: int | None = None) -> np.ndarray:
         if full.any()
         else 0
     )
-    refuse_where(
-        pl.Series(np.isinf(vectors).any(axis=1)), _named(column), "holds infinite numbers", "correct them"
-    )
+    beyond = pl.Series((np.abs(vectors) > LARGEST).any(axis=1))
+    refuse_values(column, beyond, "holds vectors with numbers infinite or beyond float32", "correct them")
     return np.where(np.isnan(vectors).any(axis=1, keepdims=True), np.nan, vectors)
 
 
@@ -222,8 +226,7 @@ def _filled(points: np.ndarray, fill: tuple[float, ...], flag: bool) -> np.ndarr
 
 def _block(values: np.ndarray, missing: np.ndarray, flag: bool) -> np.ndarray:
     # A number that lies beyond float32 in units of the training spread is kept at its end.
-    limit = float(np.finfo(np.float32).max)
-    values = np.clip(values, -limit, limit)
+    values = np.clip(values, -LARGEST, LARGEST)
     return np.concatenate([values, missing[:, None]] if flag else [values], axis=1).astype(np.float32)
 
 
@@ -233,7 +236,3 @@ def _with_flag(names: tuple[str, ...], name: str, flag: bool) -> tuple[str, ...]
 
 def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
-
-
-def _named(column: pl.Series) -> str:
-    return f"column {column.name!r}"
