@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 from lines import Said, refuser, sayer
-from tiny import START, tiny_events, tiny_items, tiny_users
+from tiny import ITEMS, START, tiny_events, tiny_items, tiny_users
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay import asked, assess, runs
@@ -84,6 +84,36 @@ def test_prepare_tells_what_it_read_and_how_it_split(
     config = json.loads((tmp_path / "out" / "prepared.json").read_text())
     assert config["options"]["split"]["kind"] == "leave-one-out"
     assert "next: jaxdecay train" in say("prepare", log, "--out", tmp_path / "other").out
+
+
+def test_prepare_tells_which_columns_are_no_input(
+    say: Callable[..., Said], log: Path, tmp_path: Path
+) -> None:
+    items = tiny_items().with_columns(
+        title=pl.format("a song, {}", pl.col("item_id")),
+        sku="item_id",
+        side=pl.lit(None),
+        image=pl.int_ranges(pl.int_range(pl.len()), pl.int_range(pl.len()) + 20),
+        hidden=pl.col("price"),
+    )
+    items.write_parquet(tmp_path / "items.parquet")
+    tiny_users().write_parquet(tmp_path / "users.parquet")
+    line = "--user-features.encodings country category --user-features.max-categories 1"
+    line += " --item-features.encodings hidden ignore"
+    tables = ("--items", tmp_path / "items.parquet", "--users", tmp_path / "users.parquet")
+    said = say("prepare", log, line, *tables, "--out", tmp_path / "out")
+    told = dict(one.split(": ", 1) for one in said.out.splitlines() if ": " in one)
+    assert told["title"] == "text, no input by itself; jaxdecay embed makes vectors of it"
+    assert told["sku"] == f"no input ({ITEMS} values in {ITEMS} rows: an identifier)"
+    assert told["side"] == "no input (no value in the training part)"
+    assert told["image"].startswith(f"{ITEMS} rows keep only their first 16 values (lists of whole numbers")
+    assert "--item-features.encodings image vector" in told["image"]
+    assert told["country"] == "1 rarer categories count as unknown; --user-features.max-categories keeps more"
+    assert not {"genre", "price", "hidden"} & set(told)  # an input; left out as asked for
+    said = say("prepare", log, "--json --items", tmp_path / "items.parquet", "--out", tmp_path / "json")
+    columns = {one["column"]: one for one in said.json["columns"]["item"]}
+    assert set(columns) == set(items.columns) - {"item_id"}
+    assert (columns["title"]["encoding"], columns["sku"]["encoding"]) == ("text", "ignore")
 
 
 def test_relative_clock_and_stated_units(say: Callable[..., Said], tmp_path: Path) -> None:

@@ -180,3 +180,18 @@ def test_vectors_beyond_float32_are_refused() -> None:
     assert encoded([[largest, -largest], [0.0, 1.0]], "vector").numeric[0].tolist() == [largest, -largest]
     with pytest.raises(InputError, match=r"infinite or beyond float32 \(row 2\)"):
         fit([[1.0, 2.0], [1.0, -1e39]], "vector")
+
+
+@pytest.mark.parametrize("column", [[None, None], [[], None], [[], []]])
+def test_vectors_that_are_never_there_take_no_columns(column: list) -> None:
+    never = fit(pl.Series("x", column, dtype=pl.List(pl.Float64)), "vector")
+    assert never.numeric_names == ()
+    assert never.apply(pl.DataFrame({"x": [[1.0]]})).numeric.shape == (1, 0)
+    assert (never.notes[0]["missing"], never.notes[0]["width"]) == (2, 0)
+
+
+def test_every_vector_that_the_mean_replaces_counts_as_missing() -> None:
+    encoder = fit([[1.0, 2.0], None, [], [float("nan"), 1.0], [None, 1.0]], "vector")
+    assert encoder.notes[0]["missing"] == 4
+    flags = encoder.apply(pl.DataFrame({"x": [[1.0, 2.0], [], [1.0, float("nan")]]})).numeric[:, -1]
+    assert flags.tolist() == [0, 1, 1]

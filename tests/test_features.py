@@ -47,7 +47,15 @@ def test_inference() -> None:
             "made": [dt.date(2020, 1, 1) + dt.timedelta(days=int(day)) for day in rng.integers(0, 900, rows)],
             "same": ["x"] * rows,
             "never": [None] * rows,
-        }
+            "codes": [[1, 2], [3]] * (rows // 2),
+            "nested": [[[0.5], [1.5]]] * rows,
+            "empty": [[], None] * (rows // 2),
+        },
+        schema_overrides={"empty": pl.List(pl.Float64)},
+    )
+    table = table.with_columns(
+        pl.Series("pixels", [[1, 2]] * rows, pl.Array(pl.UInt8, 2)),
+        pl.Series("grid", [[[1.0, 2.0]]] * rows, pl.Array(pl.Float64, (1, 2))),
     )
     chosen = {note["column"]: note["encoding"] for note in fit_features(table).notes}
     assert chosen == {
@@ -67,6 +75,11 @@ def test_inference() -> None:
         "made": "standardise",
         "same": "ignore",
         "never": "ignore",
+        "codes": "multi",
+        "nested": "ignore",
+        "empty": "ignore",
+        "pixels": "vector",
+        "grid": "ignore",
     }
     assert fit_features(table).text_names == ("title",)
     assert all(note["why"] for note in fit_features(table).notes)

@@ -42,6 +42,7 @@ class Prepare(PrepareOptions, Command):
             note(f"warning: {warning}")
         for assumed in report["read"]["assumed"]:
             note(f"assumed: {assumed}")
+        features = histories.config["features"]
         return {
             "prepared": str(self.out),
             "users": histories.users,
@@ -50,6 +51,7 @@ class Prepare(PrepareOptions, Command):
             "repeat_share": histories.repeat_share,
             "split": split,
             "report": report,
+            "columns": {kind: one["encoder"]["notes"] for kind, one in features.items()},
             "fingerprint": histories.config["fingerprint"],
         }
 
@@ -63,9 +65,34 @@ class Prepare(PrepareOptions, Command):
             f"{result['users']} users, {result['items']} items, {result['events']} events, "
             f"{result['repeat_share']:.1%} of training are repeats"
         )
+        for kind, notes in result["columns"].items():
+            for words in filter(None, (_left_out(kind, one) for one in notes)):
+                print(words)
         parts = ", ".join(f"{count} {name}" for name, count in split["events"].items())
         print(f"{split['kind']} split, events: {parts}")
         print(f"next: jaxdecay train {result['prepared']} --out RUN")
+
+
+def _left_out(kind: str, column: Mapping[str, Any]) -> str | None:
+    """What of a column is no input of the model, and which option changes that; ``column`` is one of
+    `Encoder.notes`."""
+    name, encoding, option = column["column"], column["encoding"], f"--{kind}-features"
+    if encoding == "text":
+        return f"{name}: text, no input by itself; jaxdecay embed makes vectors of it"
+    if encoding == "ignore" and column["why"] != "given":
+        return f"{name}: no input ({column['why']})"
+    if encoding == "vector" and not column["width"]:
+        return f"{name}: no input (no vector in the training part)"
+    if column.get("rows_cut"):
+        kept = f"{column['rows_cut']} rows keep only their first {column['width']} values ({column['why']})"
+        vectors = f", {option}.encodings {name} vector makes vectors of them"
+        return (
+            f"{name}: {kept}; {option}.multi-width keeps more{vectors if 'numbers' in column['why'] else ''}"
+        )
+    if column.get("categories_cut"):
+        cut = f"{column['categories_cut']} rarer categories count as unknown"
+        return f"{name}: {cut}; {option}.max-categories keeps more"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,8 +78,8 @@ class Encoder:
     text_names: tuple[str, ...] = ()
     """Columns of free text: kept aside for a text encoder, not in the arrays."""
     notes: tuple[dict[str, Any], ...] = ()
-    """For the report, one per column: column, encoding, why, missing (rows of the training part), categories
-    and how many were cut."""
+    """For the report, one per column: column, encoding, why, missing (rows of the training part), width;
+    categories and how many were cut."""
 
     @property
     def categorical_names(self) -> tuple[str, ...]:
@@ -239,8 +239,12 @@ def _fit(column: pl.Series, encoding: Encoding, spec: FeatureSpec) -> Fitted | N
 
 
 def _counts(column: pl.Series, fitted: Fitted | None) -> dict[str, int]:
-    """Of the training rows: how many are missing; how many categories are known, and how many were cut
-    off."""
+    """Of the training rows: how many are missing; how many numbers a vector has, or values a row; how many
+    categories are known, and how many were cut off."""
+    if isinstance(fitted, Vectors):
+        vectors = scaling.as_vectors(column)
+        lost = np.isnan(vectors).any(axis=1) if fitted.fill else np.ones(len(column))
+        return {"missing": int(lost.sum()), "width": len(fitted.fill)}
     missing = int(column.null_count() + (column.is_nan().sum() if column.dtype.is_float() else 0))
     if not isinstance(fitted, Categories):
         return {"missing": missing}
@@ -250,7 +254,9 @@ def _counts(column: pl.Series, fitted: Fitted | None) -> dict[str, int]:
         "categories": len(fitted.values),
         "categories_cut": values.n_unique() - len(fitted.values),
     }
-    return {**counts, "rows_cut": categories.rows_cut(column, fitted)} if fitted.multi else counts
+    if not fitted.multi:
+        return counts
+    return {**counts, "width": fitted.width, "rows_cut": categories.rows_cut(column, fitted)}
 
 
 def _from_dict(kinds: Mapping[str, Any], data: Mapping[str, Any]) -> Any:

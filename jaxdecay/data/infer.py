@@ -20,7 +20,7 @@ FAR = 10.0
 def infer_encoding(column: pl.Series, most_categories: int) -> tuple[Encoding, str]:
     """The encoding of a training column, and why.
 
-    - Lists of floats are vectors, other lists multi-valued.
+    - Lists of floats and arrays are vectors, other lists multi-valued.
     - Text is multi-valued if a tenth of the rows contain ``|``; else a category if values repeat (at most
     half as
       many as rows); else text if most rows have several words; else an identifier, which is ignored.
@@ -36,10 +36,8 @@ def infer_encoding(column: pl.Series, most_categories: int) -> tuple[Encoding, s
         values = values.drop_nans()
     if not len(values):
         return "ignore", "no value in the training part"
-    if kind == pl.Array or (kind == pl.List and _inner(kind).is_float()):
-        return "vector", "lists of numbers of one length"
-    if kind == pl.List:
-        return ("ignore", "lists of lists") if _inner(kind).is_nested() else ("multi", "lists of values")
+    if kind in (pl.List, pl.Array):
+        return _of_lists(values)
     if kind.is_nested() or kind in (pl.Binary, pl.Object, pl.Time):
         return "ignore", f"{kind} cannot be encoded"
     distinct = values.n_unique()
@@ -65,6 +63,16 @@ def is_latitude(name: str) -> bool:
 
 def is_longitude(name: str) -> bool:
     return name.lower().rpartition("_")[2] in ("lon", "lng", "long", "longitude")
+
+
+def _of_lists(values: pl.Series) -> tuple[Encoding, str]:
+    inner: Any = values.dtype.inner  # type: ignore[attr-defined]
+    if inner.is_nested():
+        return "ignore", "lists of lists"
+    if inner.is_float() or values.dtype == pl.Array:
+        some = (values.cast(pl.List(inner)).list.len() > 0).any()
+        return ("vector", "lists of numbers of one length") if some else ("ignore", "lists without a number")
+    return "multi", "lists of whole numbers, each a category" if inner.is_integer() else "lists of values"
 
 
 def _of_text(values: pl.Series, distinct: int, most_categories: int) -> tuple[Encoding, str]:
@@ -96,7 +104,3 @@ def _of_numbers(values: pl.Series) -> tuple[Encoding, str]:
 
 def _span(values: pl.Series) -> int:
     return int(values.max()) - int(values.min()) + 1  # type: ignore[arg-type]
-
-
-def _inner(kind: Any) -> Any:
-    return kind.inner
