@@ -447,6 +447,18 @@ def test_a_decoders_config_that_is_damaged_is_refused(
     refused(write_folder(tmp_path / "m", {**QWEN3, **change}, {}), words)
 
 
+def test_words_that_end_lines_or_stand_twice_are_counted_as_the_tokenizer_counts_them(copied: Path) -> None:
+    listed = [*SPECIAL, *WORDS]
+    listed[5], listed[6] = "\u2028", listed[4]  # of a word that stands twice the last place counts
+
+    def change(told: dict[str, Any]) -> None:
+        told["model"]["vocab"] = {word: i for i, word in enumerate(listed)}
+
+    tokenizing(change)(copied)
+    (copied / "vocab.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
+    assert load(copied).tokens([WORDS[0]])[0].tolist() == [2, 6, 3]
+
+
 def test_a_text_that_the_tokenizer_cannot_read_is_refused(copied: Path) -> None:
     tokenizing(lambda told: told["model"].update(unk_token="[NOPE]"))(copied)
     tokens = load(copied).tokens

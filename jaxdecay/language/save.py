@@ -14,8 +14,6 @@ from jaxdecay.language.load import LanguageModel
 from jaxdecay.language.shapes import BertShape, LanguageConfig
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.h5", "*.msgpack", "*.onnx", "*.ot")
-
-
 _MODULES = "sentence_transformers.models."
 _POOLINGS = {
     "mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token", "last": "pooling_mode_lasttoken"

@@ -108,7 +108,10 @@ def _check_words(path: Path, tokenizer: Any, words: Path) -> None:
     if path == words or not words.exists():
         return
     known = tokenizer.get_vocab(with_added_tokens=True)
-    for i, word in enumerate(words.read_text(encoding="utf-8", errors="replace").splitlines()):
+    # Not by splitlines: other characters that end a line may be words. Of a word that stands twice the last
+    # line counts.
+    listed = words.read_text(encoding="utf-8", errors="replace").split("\n")
+    for word, i in {word: i for i, word in enumerate(listed)}.items():
         if known.get(word, i) != i:
             raise InputError(
                 f"{path}: {word!r} is token {known[word]}, but {words.name} beside it has it in line {i + 1};"

@@ -41,9 +41,10 @@ def files_of(folder: Path) -> list[Path]:
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted({str(Path(name).name) for name in places.values()})
-        names[0]  # at least one
-    except (ValueError, OSError, LookupError, TypeError, AttributeError):
-        raise InputError(f"{index}: names no files by tensor (weight_map); {_AGAIN}") from None
+    except (ValueError, OSError, KeyError, TypeError, AttributeError):
+        names = []
+    if not names:
+        raise InputError(f"{index}: names no files by tensor (weight_map); {_AGAIN}")
     for name in names:
         if not (folder / name).exists():
             raise InputError(f"{folder / name}: is missing, though {index.name} names it; {_AGAIN}")
