@@ -1,0 +1,126 @@
+r"""How far what a user does lately stands from what came before, in units of chance: drift in O(1).
+
+A fast mode $f$ and a slow mode $s$ of a bank hold faded sums of the vectors of events. Over the faded sums
+$n$ of their weights they are faded means, and while nothing drifts both are means of the same, so that their
+difference is noise, of a size that is known:
+
+$$ \operatorname{Var}(f - s) = \sigma^2 \left(\frac{q_f}{n_f^2} + \frac{q_s}{n_s^2}
+   - \frac{2 q_{fs}}{n_f n_s}\right), \qquad z = \frac{\lVert f - s \rVert^2}{\operatorname{Var}(f - s)} $$
+
+with $q_{ab} = \sum_j w_{aj} w_{bj} e^{-(\lambda_a + \lambda_b)(t - t_j)}$, faded sums themselves, at the sums
+of the rates. $\sigma^2$ is the variance of an event's vector about its mean, all dimensions together: what a
+user's own events say, shrunk to what is said in general. Without drift $z$ is about 1, however many events
+there are and however unevenly they lie; a raw cosine between the two is far from 1 for whoever has few.
+
+The difference does not change while a user is away (both means stay where they are), and neither does $z$ but
+for what its uncertainty loses. One user, no batch axis: use `jax.vmap`.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
+
+from jaxdecay.scan import decay_scan
+
+_PAIRS = ((0, 0), (1, 1), (0, 1))
+_LEAST = 1e-3  # of the variance's factor: with less, fast and slow are means of the same events
+
+
+class Paces(NamedTuple):
+    """What is fast and what slow, and what is said in general of how vectors vary."""
+
+    rate: Float[Array, "2"]
+    """Per day: fast, slow."""
+    variance: Float[Array, ""]
+    """Of an event's vector about the mean of its user's, all dimensions together."""
+    evidence: Float[Array, ""]
+    """Events of a user's own that count as much as it."""
+
+
+class Divergence(NamedTuple):
+    """What is left of all events at the time of the latest."""
+
+    vectors: Float[Array, "2 d"]
+    """Faded sums of their vectors, fast and slow: two modes of a bank."""
+    weights: Float[Array, "2"]
+    """Faded sums of the weights by which they were written there."""
+    products: Float[Array, "3"]
+    """Faded sums of the products of these weights: fast twice, slow twice, one of each."""
+    energy: Float[Array, ""]
+    """Slowly faded sum of their vectors' squared lengths."""
+
+
+def init(width: int) -> Divergence:
+    """Before any event."""
+    return Divergence(jnp.zeros((2, width)), jnp.zeros(2), jnp.zeros(3), jnp.zeros(()))
+
+
+def update(
+    paces: Paces,
+    state: Divergence,
+    gap: Float[Array, ""],
+    vector: Float[Array, " d"],
+    writes: Float[Array, "2"] | None = None,
+) -> Divergence:
+    """The state after an event, ``gap`` days after the one before, written by these weights (1)."""
+    writes = jnp.ones(2) if writes is None else writes
+    fade = jnp.exp(-paces.rate * gap)
+    one, two = (jnp.array(side) for side in zip(*_PAIRS, strict=True))
+    return Divergence(
+        fade[:, None] * state.vectors + writes[:, None] * vector[None],
+        fade * state.weights + writes,
+        fade[one] * fade[two] * state.products + writes[one] * writes[two],
+        fade[1] * state.energy + writes[1] * (vector * vector).sum(),
+    )
+
+
+def statistic(paces: Paces, state: Divergence) -> Float[Array, ""]:
+    """$z$ as of the latest event; 0 where there is nothing to compare."""
+    return _standardised(paces, *state)
+
+
+def after_each(
+    paces: Paces,
+    gap: Float[Array, " n"],
+    vectors: Float[Array, "n d"],
+    mask: Bool[Array, " n"],
+    writes: Float[Array, "n 2"] | None = None,
+) -> Float[Array, " n"]:
+    """$z$ after each of a user's events, all at once: what `update` and `statistic` give one by one.
+
+    ``gap``: days since the event before. ``mask``: False at padding, on any side, where $z$ stays as it was.
+    """
+    count, width = vectors.shape
+    writes = jnp.ones((count, 2)) if writes is None else writes
+    writes = jnp.where(mask[:, None], writes, 0.0)
+    vectors = jnp.where(mask[:, None], vectors, 0.0)
+    one, two = (jnp.array(side) for side in zip(*_PAIRS, strict=True))
+    events = (writes[:, :, None] * vectors[:, None, :]).reshape(count, 2 * width)
+    sums = decay_scan(paces.rate, gap, events).reshape(count, 2, width)
+    energy = writes[:, 1] * (vectors * vectors).sum(-1)
+    numbers = jnp.concatenate([writes, writes[:, one] * writes[:, two], energy[:, None]], axis=-1)
+    rates = jnp.concatenate([paces.rate, paces.rate[one] + paces.rate[two], paces.rate[1:]])
+    faded = decay_scan(rates, gap, numbers)
+    return _standardised(paces, sums, faded[:, :2], faded[:, 2:5], faded[:, 5])
+
+
+def _standardised(
+    paces: Paces,
+    vectors: Float[Array, "... 2 d"],
+    weights: Float[Array, "... 2"],
+    products: Float[Array, "... 3"],
+    energy: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    there = weights > 0
+    total = jnp.where(there, weights, 1.0)
+    fast, slow = jnp.moveaxis(vectors / total[..., None], -2, 0)
+    shares = products / (total[..., [0, 1, 0]] * total[..., [0, 1, 1]])
+    spread = shares[..., 0] + shares[..., 1] - 2.0 * shares[..., 2]
+    # A sample variance times the events behind it, and what is said in general times those that it counts as.
+    own = jnp.maximum(energy / total[..., 1] - (slow * slow).sum(-1), 0.0)
+    behind = 1.0 / jnp.where(there[..., 1], shares[..., 1], 1.0)
+    variance = (paces.evidence * paces.variance + behind * own) / (paces.evidence + behind - 1.0)
+    apart = ((fast - slow) ** 2).sum(-1)
+    return jnp.where(there.all(-1), apart / (variance * jnp.maximum(spread, _LEAST)), 0.0)

@@ -1,0 +1,88 @@
+"""The fast-slow divergence: one by one and all at once, against sums written out, and what chance makes of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdecay import divergence
+from jaxdecay.divergence import Paces
+
+WIDTH = 6
+PACES = Paces(jnp.log(2.0) / jnp.array([4.0, 40.0]), jnp.float32(0.8), jnp.float32(3.0))
+
+
+def history(seed: int, count: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Gaps, vectors and write weights."""
+    random = np.random.default_rng(seed)
+    gap = np.where(random.random(count) < 0.3, 0.0, random.lognormal(-0.5, 1.5, count))
+    return gap, random.normal(size=(count, WIDTH)) + 1.0, random.uniform(0.2, 2.0, (count, 2))
+
+
+def written_out(gap: np.ndarray, vectors: np.ndarray, writes: np.ndarray) -> float:
+    """The statistic after the last event, from ages, in float64."""
+    age = np.append(np.cumsum(gap[1:][::-1])[::-1], 0.0)
+    left = writes * np.exp(-np.asarray(PACES.rate, np.float64) * age[:, None])
+    share = left / left.sum(0)
+    fast, slow = share.T @ vectors
+    spread = ((share[:, 0] - share[:, 1]) ** 2).sum()
+    own = (share[:, 1] * ((vectors - slow) ** 2).sum(-1)).sum()
+    behind = 1 / (share[:, 1] * share[:, 1]).sum()
+    variance = (3.0 * 0.8 + behind * own) / (3.0 + behind - 1)
+    return float(((fast - slow) ** 2).sum() / (variance * spread))
+
+
+def all_at_once(gap: np.ndarray, vectors: np.ndarray, writes: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    given = (jnp.asarray(x, jnp.float32) for x in (gap, vectors))
+    return np.asarray(
+        divergence.after_each(PACES, *given, jnp.asarray(mask), jnp.asarray(writes, jnp.float32))
+    )
+
+
+def test_it_is_what_its_sums_written_out_are() -> None:
+    gap, vectors, writes = history(0)
+    found = all_at_once(gap, vectors, writes, np.ones(len(gap), bool))
+    for count in (3, 10, 30):
+        expected = written_out(gap[:count], vectors[:count], writes[:count])
+        assert found[count - 1] == pytest.approx(expected, rel=1e-3)
+    assert found[0] == 0  # one event has nothing to be compared with
+
+
+def test_one_by_one_is_all_at_once() -> None:
+    gap, vectors, writes = history(1)
+    found = all_at_once(gap, vectors, writes, np.ones(len(gap), bool))
+    state, update = divergence.init(WIDTH), jax.jit(divergence.update)
+    assert divergence.statistic(PACES, state) == 0
+    for i in range(len(gap)):
+        given = (jnp.asarray(x, jnp.float32) for x in (gap[i], vectors[i], writes[i]))
+        state = update(PACES, state, *given)
+        np.testing.assert_allclose(divergence.statistic(PACES, state), found[i], rtol=1e-3, atol=1e-4)
+
+
+def test_padding_changes_nothing() -> None:
+    gap, vectors, writes = history(2, 12)
+    mask = np.ones(12, bool)
+    plain = all_at_once(gap, vectors, writes, mask)
+    pad = ((3, 2),)
+    padded = all_at_once(
+        np.pad(gap, pad), np.pad(vectors, (*pad, (0, 0)), constant_values=np.nan),
+        np.pad(writes, (*pad, (0, 0))), np.pad(mask, pad),
+    )  # fmt: skip
+    assert not padded[:3].any()
+    np.testing.assert_allclose(padded[3:15], plain, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(padded[15:], plain[-1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("median_gap", [0.01, 0.5, 5.0])
+def test_without_drift_it_is_about_one_however_events_lie(median_gap: float) -> None:
+    random = np.random.default_rng(3)
+    gap = random.lognormal(np.log(median_gap), 1.5, (200, 60))
+    vectors = (
+        random.normal(size=(200, 1, WIDTH)) + random.normal(size=(200, 60, WIDTH)) * (0.8 / WIDTH) ** 0.5
+    )
+    found = jax.vmap(lambda g, x: divergence.after_each(PACES, g, x, jnp.ones(60, bool)))(
+        jnp.asarray(gap, jnp.float32), jnp.asarray(vectors, jnp.float32)
+    )
+    means = np.asarray(found)[:, 20:].mean()
+    # Where all events lie within an hour of fast and slow, they are means of the same.
+    assert means == pytest.approx(1.0, abs=0.15) or (median_gap == 0.01 and 0 < means < 1.1)
