@@ -12,7 +12,7 @@ from jaxdecay import readout
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.popularity import Popularity, popularity
 from jaxdecay.heads.revisit import Revisit
-from jaxdecay.heads.similarity import Similarity
+from jaxdecay.heads.similarity import Pieces, Similarity
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
 from jaxdecay.scorer import Excitation, Scorer, SparseScorer
@@ -205,6 +205,22 @@ class Interest(nn.Module):
             return query, jnp.zeros((query.shape[0], history.item.shape[0]), jnp.float32)
         weights = self._revisit_weights(history, items, written, ages)
         return query, self.revisit.kernel(history, requests, ages, weights)
+
+    def pieces(
+        self, history: History, requests: Requests, items: Items, written: Written
+    ) -> tuple[Pieces, Float[Array, "r n"]]:
+        """What the queries that `serve` gives are made of, and what each past event still adds to the count
+        of its own item. Raises InputError with an encoder (`Similarity.pieces`)."""
+        ages = self._ages(history, requests, history.item.shape[0])
+        pieces = self.similarity.pieces(
+            history,
+            requests,
+            ages,
+            written.vectors[history.item],
+            self._similarity_writes(history, items, written),
+        )
+        _, counts = self.serve(history, requests, items, written)
+        return pieces, counts
 
     def excitation(self, counts: Float[Array, "..."]) -> Float[Array, "..."]:
         """The revisit head's log intensity of faded counts."""

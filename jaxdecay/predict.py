@@ -14,6 +14,7 @@ from jaxdecay.data.gather import Reference, Rows, gather
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.heads.revisit import with_excitation
+from jaxdecay.heads.similarity import Pieces
 from jaxdecay.history import History, Items
 from jaxdecay.history import Requests as Asked
 from jaxdecay.model import Interest, Written
@@ -64,6 +65,18 @@ class Context(NamedTuple):
 
     def take(self, index: np.ndarray | slice) -> "Context":
         return Context(self.categorical[index], self.numeric[index])
+
+
+class Case(NamedTuple):
+    """B requests with their histories, as the model reads them: NumPy arrays, which may be changed before
+    they are scored."""
+
+    history: History
+    """(B, n): padded on the left."""
+    asked: Asked
+    """(B, 1)"""
+    at: np.ndarray
+    """(B,) int64 seconds, the request times, of which ``asked`` has the copy that the model reads."""
 
 
 class Predictor:
@@ -131,21 +144,60 @@ class Predictor:
             requests = withheld(requests, self.histories)
         found = {name: [] for name in ("similarity", "bias", "popularity", "revisit")}
         order = []
-        for members, query, kernel, base, history, popularity in self._calls(requests, context):
+        for members, *served in self._calls(requests, context):
             order.append(members)
-            there = self._there(requests.at[members], len(base))
-            total, probable = _total(self.model, self.params, base, there, kernel, history.item)
-            scorer = self._fixed[0]
-            values = {
-                "similarity": query @ scorer.targets.T,
-                "bias": jnp.broadcast_to(scorer.bias, base.shape),
-                "popularity": popularity,
-                "revisit": total - probable,
-            }
-            for name, value in values.items():
-                found[name].append(np.asarray(value)[: len(members)])
+            values = self._parts(requests.at[members], *served)
+            for name, blocks in found.items():
+                blocks.append(values[name][: len(members)])
         back = np.argsort(np.concatenate(order))
         return {name: np.concatenate(blocks)[back] for name, blocks in found.items()}
+
+    def case(self, requests: Requests, context: Context | None = None, *, room: int = 0) -> Case:
+        """The requests as the model reads them, with ``room`` for so many events more."""
+        if not self.uses_time:
+            requests = withheld(requests, self.histories)
+        length = requests.history_end - self.histories.offsets[requests.user]
+        past = 64 * -(-(int(length.max(initial=0)) + room) // 64)
+        return self._case(requests, context, np.arange(len(requests)), max(past, 64), len(requests))
+
+    def judge(self, case: Case) -> dict[str, np.ndarray]:
+        """What each head adds to the scores, (B, V) each, as `parts`, and the ``normaliser``, (B, 1): they
+        add up to the scores."""
+        popularity, which = self._popularity(case.at)
+        return self._parts(case.at, *self._served(case, popularity[which]))
+
+    def pieces(self, case: Case) -> tuple[Pieces, np.ndarray, np.ndarray]:
+        """What the queries of the case are made of, what is left of each event of the count of its own item,
+        (B, n), and the target vectors of all items, (V, D).
+
+        Raises InputError with an encoder (`jaxdecay.heads.similarity.Similarity.pieces`).
+        """
+        scorer, written = self._fixed
+        found = _pieces(self.model, self.params, case.history, case.asked, self.items, written)
+        pieces, counts = jax.tree.map(np.asarray, found)
+        one = Pieces(
+            pieces.kernel[:, 0],
+            pieces.values,
+            pieces.written,
+            {name: part[:, 0] for name, part in pieces.beside.items()},
+            pieces.scale[:, 0],
+        )
+        return one, counts[:, 0], np.asarray(scorer.targets)
+
+    def _parts(
+        self, at: np.ndarray, query: Array, kernel: Array, base: Array, history: History, popularity: Any
+    ) -> dict[str, np.ndarray]:
+        there = self._there(at, len(base))
+        total, probable = _total(self.model, self.params, base, there, kernel, history.item)
+        scorer = self._fixed[0]
+        values = {
+            "similarity": query @ scorer.targets.T,
+            "bias": jnp.broadcast_to(scorer.bias, base.shape),
+            "popularity": popularity,
+            "revisit": total - probable,
+            "normaliser": (probable - base)[:, :1],
+        }
+        return {name: np.asarray(value) for name, value in values.items()}
 
     def _there(self, at: np.ndarray, rows: int) -> np.ndarray | None:
         """(rows, V) bool: which items have come before each moment and so have a share of the base
@@ -189,12 +241,22 @@ class Predictor:
             for start in range(0, len(members), rows):
                 some = members[start : start + rows]
                 trend = popularity[np.append(which[some], np.zeros(rows - len(some), which.dtype))]
-                yield some, *self._call(requests, context, some, int(past), trend)
+                case = self._case(requests, context, some, int(past), rows)
+                yield some, *self._served(case, trend)
 
-    def _call(
-        self, requests: Requests, context: Context | None, some: np.ndarray, past: int, popularity: np.ndarray
-    ):
-        rows = len(popularity)
+    def _served(
+        self, case: Case, popularity: Float[np.ndarray, "b v"]
+    ) -> tuple[Array, Array, Array, History, np.ndarray]:
+        scorer, written = self._fixed
+        query, kernel, base = _serve(
+            self.model, self.params, case.history, case.asked, self.items, written, scorer, popularity
+        )
+        return query, kernel, base, case.history, popularity
+
+    def _case(
+        self, requests: Requests, context: Context | None, some: np.ndarray, past: int, rows: int
+    ) -> Case:
+        """Some of the requests, filled up to ``rows`` with ones of nobody."""
         fill = rows - len(some)
         begin = self.histories.offsets[requests.user[some]]
         end = requests.history_end[some]
@@ -220,11 +282,7 @@ class Predictor:
             padded[0][:, None],
             padded[1][:, None],
         )
-        scorer, written = self._fixed
-        query, kernel, base = _serve(
-            self.model, self.params, history, asked, self.items, written, scorer, popularity
-        )
-        return query, kernel, base, history, popularity
+        return Case(history, asked, at)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -259,6 +317,16 @@ def _serve(
     query, kernel = jax.vmap(one)(history, asked)
     base = query[:, 0] @ scorer.targets.T + scorer.bias[None] + popularity
     return query[:, 0], kernel[:, 0], base
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pieces(
+    model: Interest, params: dict, history: History, asked: Asked, items: Items, written: Written
+) -> tuple[Pieces, Float[Array, "b 1 n"]]:
+    def one(history: History, asked: Asked) -> Any:
+        return model.apply({"params": params}, history, asked, items, written, method=Interest.pieces)
+
+    return jax.vmap(one)(history, asked)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -13,6 +13,8 @@ it is normalised. Item vectors are normalised softly, too: with a prior $N(0, \s
 numbers, an item that the data say little of stays short and is close to nothing.
 """
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,10 +27,26 @@ from jaxdecay.heads.features import Columns
 from jaxdecay.heads.fusion import Fusion
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
+from jaxdecay.modes import EXACT
 
 OWN_VECTOR = 0.1
 """Standard deviation of each number of an item vector's own part, before the data speaks."""
 _DAY, _WEEK = 86_400, 604_800
+
+
+class Pieces(NamedTuple):
+    """What the queries of R requests of a history of N events are made of: a query is ``scale`` times the sum
+    of ``kernel * written`` over events and of all that is ``beside``."""
+
+    kernel: Float[Array, "r n"]
+    """What is left of each event; 0 where it is not visible."""
+    values: Float[Array, " n"]
+    """By what its behaviour and its weight multiply it, negative for one that turns away."""
+    written: Float[Array, "n d"]
+    """What it wrote: its vector, times that."""
+    beside: dict[str, Float[Array, "r d"]]
+    """The user's columns, those of the request, and the calendar."""
+    scale: Float[Array, "r 1"]
 
 
 class Similarity(nn.Module):
@@ -143,14 +161,55 @@ class Similarity(nn.Module):
             assert writes is not None
             reads = self.decay.read_weights(history.user, ages)
             query += readout.read(self.decay.basis(), writes, written, reads, ages)
-        query += self.user_columns(history.user_categorical, history.user_numeric)
-        query = self._in_context(query, requests)
-        if self.hours is not None:
-            query += calendar(requests.at) @ self.hours
+        for part in self._beside(history, requests).values():
+            query += part
         if self.encoder.blocks:
             query = self.forward(query, training=training)
+        return query * self._scale(query)
+
+    def pieces(
+        self,
+        history: History,
+        requests: Requests,
+        ages: readout.Ages,
+        vectors: Float[Array, "n d"],
+        writes: Float[Array, "n c"] | None,
+    ) -> "Pieces":
+        """What the query of each request is the sum of, and what its length makes of each piece.
+
+        Raises InputError where it is no sum of what single events wrote: with an encoder.
+        """
+        if self.encoder.blocks:
+            raise InputError(
+                f"an encoder ({self.encoder.kind}) stands between events and interest, which is no sum of"
+                " what single events wrote; leave events out one by one instead"
+            )
+        values = (1.0 + self.amplitude[history.behaviour]) * history.weight
+        written = values[:, None] * self._in_context(vectors, history)
+        if self.decay is None:
+            row = latest(history.mask & (history.weight != 0), ages.past.shape[0] + requests.seen)
+            kernel = (jnp.arange(len(values))[None] == row[:, None]).astype(jnp.float32)
+        else:
+            assert writes is not None
+            reads = self.decay.read_weights(history.user, ages)
+            kernel = readout.kernel(self.decay.basis(), writes, reads, ages)
+        beside = self._beside(history, requests)
+        query = jnp.matmul(kernel, written, precision=EXACT) + sum(beside.values())
+        return Pieces(kernel, values, written, beside, self._scale(query))
+
+    def _beside(self, history: History, requests: Requests) -> dict[str, Float[Array, "r d"]]:
+        """What is in the query besides events."""
+        user = self.user_columns(history.user_categorical, history.user_numeric)
+        context = self.context_columns(requests.context_categorical, requests.context_numeric)
+        found = {"user": jnp.broadcast_to(user, context.shape), "context": context}
+        if self.hours is not None:
+            found["calendar"] = calendar(requests.at) @ self.hours
+        return found
+
+    def _scale(self, query: Float[Array, "r d"]) -> Float[Array, "r 1"]:
+        """By what a query is multiplied: the temperature over its softened length."""
         length = jnp.sqrt(jnp.square(query).sum(-1, keepdims=True) + jnp.exp(2.0 * self.log_softness))
-        return jnp.exp(self.log_temperature) * query / length
+        return jnp.exp(self.log_temperature) / length
 
     def _encoded(
         self, history: History, written: Float[Array, "n d"], told: Places, skipped: int, training: bool

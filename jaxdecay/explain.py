@@ -1,0 +1,216 @@
+"""Why an item stands where it stands: a score taken apart into what each past event adds, and what would have
+been otherwise.
+
+Scores are logits, and sums of heads. Without an encoder the interest that the similarity head reads is itself
+a sum over events, so that a score is taken apart exactly: its length (the soft norm) and its read weights are
+held as they are, and the revisit head's part is shared among the events of that very item as their counts
+are. With an encoder events are left out one by one (as if they had never been, everything computed again),
+and what is not accounted for so is said.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from jaxdecay import cases
+from jaxdecay.data.requests import Requests
+from jaxdecay.durations import show_days
+from jaxdecay.predict import Case, Context, Predictor
+
+_DAY = 86_400.0
+_AT_ONCE = 64  # cases
+_FEW = 3  # reasons in a sentence
+
+_OF_EVENTS = {
+    "event": pl.UInt32,
+    "item_id": None,  # as in the log
+    "behaviour": pl.String,
+    "timestamp": pl.Int64,
+    "age_days": pl.Float64,
+}
+_NUMBERS = ("weight", "similarity", "contribution")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A score and what it is the sum of."""
+
+    user: Any
+    item: Any
+    at: int | None
+    """Seconds."""
+    score: float
+    """As `jaxdecay.trained.Run.recommend` gives it."""
+    rows: pl.DataFrame
+    """What adds up to the score, the latest event first, then what is no event:
+
+    - head: similarity, revisit, bias, popularity, normaliser; ``all`` where events are left out one by one;
+    - source: event, or user, context, calendar, item, catalogue, and "not attributed";
+    - of an event: its number (1 is the latest), item_id, behaviour, timestamp (seconds), age_days, weight
+      (what is left of it), similarity (cosine between what it wrote and the item);
+    - contribution.
+    """
+    exact: bool
+    """Whether the score was taken apart exactly, or by leaving events out one by one."""
+
+    @property
+    def not_attributed(self) -> float:
+        """What no row but the one of that name accounts for; 0 where the score was taken apart exactly."""
+        rest = self.rows.filter(pl.col("source") == "not attributed")["contribution"]
+        return float(rest.sum())
+
+    def events(self) -> pl.DataFrame:
+        """Each past event once, with what it adds by all heads together, the strongest first."""
+        keys = ["event", "item_id", "behaviour", "timestamp", "age_days"]
+        own = self.rows.filter(pl.col("source") == "event")
+        both = own.group_by(keys, maintain_order=True).agg(pl.col("contribution").sum())
+        return both.sort(pl.col("contribution").abs(), descending=True, maintain_order=True)
+
+    def sentence(self, titles: Mapping[Any, str] | None = None) -> str:
+        """The reasons in plain words, the weightiest first. ``titles``: what items are called, by id."""
+        return sentence(self, titles or {})
+
+
+def explain(
+    predictor: Predictor,
+    request: Requests,
+    item: int,
+    items: pl.DataFrame,
+    behaviours: list[str],
+    *,
+    user: Any,
+    context: Context | None = None,
+) -> Explanation:
+    """The score of an item for one request, taken apart.
+
+    ``items`` is the table of items of the histories (``item_id``), ``behaviours`` their names in order.
+    """
+    case = predictor.case(request, context)
+    parts = {
+        name: float(part[0, min(item, part.shape[1] - 1)]) for name, part in predictor.judge(case).items()
+    }
+    places = np.flatnonzero(np.asarray(case.history.mask)[0])[::-1]  # the latest first
+    exact = not predictor.model.spec.encoder.blocks
+    if exact:
+        frames = _taken_apart(predictor, case, item, parts, places)
+    else:
+        frames = _left_out(predictor, case, item, sum(parts.values()), places)
+    told = _told(case, places, items, behaviours, predictor)
+    nothing = told.clear(1)
+    rows = [
+        (told if source == "event" else nothing).select(
+            pl.lit(head).alias("head"),
+            pl.lit(source).alias("source"),
+            *_OF_EVENTS,
+            *(
+                pl.Series(name, np.full(height, numbers.get(name, np.nan), np.float32), nan_to_null=True)
+                for name in _NUMBERS
+            ),
+        )
+        for head, source, numbers in frames
+        if (height := len(places) if source == "event" else 1)
+    ]
+    made = pl.concat(rows)
+    score = float(sum(parts.values()))
+    return Explanation(user, items["item_id"][item], int(case.at[0]), score, made, exact)
+
+
+_Frames = Iterable[tuple[str, str, dict[str, Any]]]
+"""Head, source, and numbers: of every event, or one."""
+
+
+def _taken_apart(
+    predictor: Predictor, case: Case, item: int, parts: dict[str, float], places: np.ndarray
+) -> _Frames:
+    pieces, counts, targets = predictor.pieces(case)
+    target, scale = targets[item], pieces.scale[0, 0]
+    written = pieces.written[0, places]
+    toward = written @ target
+    lengths = np.linalg.norm(written, axis=1) * np.linalg.norm(target)
+    kernel = pieces.kernel[0, places]
+    yield "similarity", "event", {
+        "weight": kernel * pieces.values[0, places],
+        "similarity": toward / np.maximum(lengths, 1e-12),
+        "contribution": scale * kernel * toward,
+    }  # fmt: skip
+    for source, part in pieces.beside.items():
+        yield "similarity", source, {"contribution": scale * (part[0] @ target)}
+    if predictor.model.spec.revisit:
+        own = np.where(np.asarray(case.history.item)[0, places] == item, np.maximum(counts[0, places], 0), 0)
+        share = own / own.sum() if own.sum() > 0 else own
+        yield "revisit", "event", {"weight": own, "contribution": parts["revisit"] * share}
+    yield "bias", "item", {"contribution": parts["bias"]}
+    yield "popularity", "catalogue", {"contribution": parts["popularity"]}
+    yield "normaliser", "catalogue", {"contribution": parts["normaliser"]}
+
+
+def _left_out(predictor: Predictor, case: Case, item: int, score: float, places: np.ndarray) -> _Frames:
+    without = np.empty(len(places), np.float32)
+    for begin in range(0, len(places), _AT_ONCE):
+        some = places[begin : begin + _AT_ONCE]
+        filled = np.append(some, np.repeat(some[-1:], _AT_ONCE - len(some)))  # one shape to compile
+        judged = predictor.judge(cases.without(case, filled))
+        without[begin : begin + len(some)] = _score(judged, item)[: len(some)]
+    yield "all", "event", {"contribution": score - without}
+    yield "all", "not attributed", {"contribution": score - (score - without).sum()}
+
+
+def _score(judged: dict[str, np.ndarray], item: int) -> np.ndarray:
+    """(B,) of one item."""
+    return np.sum([part[:, min(item, part.shape[1] - 1)] for part in judged.values()], axis=0)
+
+
+def _told(
+    case: Case, places: np.ndarray, items: pl.DataFrame, behaviours: list[str], predictor: Predictor
+) -> pl.DataFrame:
+    """What is known of the events themselves."""
+    history = case.history
+    seconds = np.asarray(history.time)[0, places].astype(np.int64) + predictor.reference.origin
+    which = np.asarray(history.behaviour)[0, places]
+    names = pl.Series(behaviours, dtype=pl.String)
+    return pl.DataFrame(
+        {
+            "event": np.arange(1, len(places) + 1, dtype=np.uint32),
+            "item_id": items["item_id"].gather(np.asarray(history.item)[0, places]),
+            "behaviour": names.gather(which)
+            if len(names)
+            else pl.Series([None] * len(which), dtype=pl.String),
+            "timestamp": seconds,
+            "age_days": (case.at[0] - seconds) / _DAY,
+        }
+    )
+
+
+def sentence(explanation: Explanation, titles: Mapping[Any, str]) -> str:
+    """`Explanation.sentence`."""
+
+    def name(item: Any) -> str:
+        return str(titles.get(item) or item)
+
+    events = explanation.events()
+    gathered = (
+        events.group_by("item_id", maintain_order=True)
+        .agg(pl.col("contribution").sum(), pl.col("age_days").min(), pl.col("behaviour").first(), pl.len())
+        .filter(pl.col("contribution") > 0)
+        .sort("contribution", descending=True, maintain_order=True)
+    )
+    total = gathered["contribution"].sum()
+    reasons = []
+    for row in gathered.head(_FEW).iter_rows(named=True):
+        times = "once" if row["len"] == 1 else f"{row['len']} times"
+        when = f"{times}, {'last ' if row['len'] > 1 else ''}{_ago(row['age_days'])}"
+        how = f"{row['behaviour']} " if row["behaviour"] and row["len"] == 1 else ""
+        thing = "it has been there before" if row["item_id"] == explanation.item else name(row["item_id"])
+        reasons.append(f"{thing} ({how}{when}: {row['contribution'] / total:.0%})")
+    if not reasons:
+        return f"{name(explanation.item)}: nothing in the past speaks for it, but what everybody takes."
+    more = len(gathered) - len(reasons)
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{name(explanation.item)}, because of {'; '.join(reasons)}{rest}."
+
+
+def _ago(days: float) -> str:
+    return "just now" if days < 1 / 1_440 else f"{show_days(days)} ago"
