@@ -1,0 +1,171 @@
+"""Explanations: they add up, events left out are as if they had never been, and what would have been
+otherwise is what a log that is otherwise says."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+import toys
+from test_predict import ask
+from toys import any_rank  # noqa: F401 - a fixture for every test here
+
+from jaxdecay import cases
+from jaxdecay.assembly import Pieces, predictor
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.requests import Requests
+from jaxdecay.errors import InputError
+from jaxdecay.explain import Explanation, explain
+from jaxdecay.predict import Predictor
+
+NAMES = ["look", "take"]
+TABLE = pl.DataFrame({"item_id": [f"i{item}" for item in range(7)]})
+EVENTS = np.array([3, 19, 38])
+
+
+@pytest.fixture(scope="module")
+def system() -> Predictor:
+    with jax.numpy_rank_promotion("allow"):
+        return predictor(*toys.everything())
+
+
+def told(system: Predictor, requests: Requests, item: int) -> Explanation:
+    return explain(system, requests, item, TABLE, NAMES, user="u")
+
+
+def one(system: Predictor, event: int) -> Requests:
+    return ask(system.histories, np.array([event]))
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_contributions_add_up_to_the_score(system: Predictor, event: int) -> None:
+    requests = one(system, event)
+    scores = system.scores(requests)[0]
+    for item in range(7):
+        found = told(system, requests, item)
+        assert found.exact
+        assert found.score == pytest.approx(float(scores[item]), abs=1e-5)
+        assert found.rows["contribution"].sum() == pytest.approx(found.score, abs=1e-5)
+        assert found.not_attributed == 0
+        assert found.item == f"i{item}"
+
+
+def test_rows_are_the_events_of_the_history_the_latest_first(system: Predictor) -> None:
+    requests = one(system, 19)
+    made = system.histories
+    begin, end = int(made.offsets[requests.user[0]]), int(requests.history_end[0])
+    found = told(system, requests, 2).rows.filter(pl.col("head") == "similarity", pl.col("source") == "event")
+    assert found["item_id"].to_list() == [f"i{item}" for item in made.item[begin:end][::-1]]
+    assert found["behaviour"].to_list() == [NAMES[kind] for kind in made.behaviour[begin:end][::-1]]
+    assert found["timestamp"].to_list() == made.time[begin:end][::-1].tolist()
+    assert found["event"].to_list() == list(range(1, end - begin + 1))
+    np.testing.assert_allclose(found["age_days"], (requests.at[0] - made.time[begin:end][::-1]) / toys.DAY)
+    revisited = told(system, requests, 2).rows.filter(pl.col("head") == "revisit")
+    own = np.array(revisited["item_id"].to_list()) == "i2"
+    assert (revisited["contribution"].to_numpy()[~own] == 0).all()
+
+
+def shortened(histories: Histories, event: int) -> Histories:
+    """The log without an event."""
+    arrays = histories.arrays()
+    del arrays["offsets"]
+    names = [
+        name
+        for name in arrays
+        if len(arrays[name]) == histories.events and not name.startswith(("user_", "item_"))
+    ]
+    kept = {
+        name: np.delete(arrays[name], event, axis=0) if name in names else arrays[name] for name in arrays
+    }
+    user = np.delete(histories.user(), event)
+    return Histories.from_arrays(
+        user, kept.pop("item"), kept.pop("time"), users=histories.users, items=histories.items,
+        config=histories.config, **kept,
+    )  # fmt: skip
+
+
+def test_a_case_without_an_event_is_that_of_a_log_without_it(system: Predictor) -> None:
+    requests = one(system, 19)
+    begin, end = int(system.histories.offsets[requests.user[0]]), int(requests.history_end[0])
+    case = system.case(requests)
+    places = np.flatnonzero(np.asarray(case.history.mask)[0])
+    found = sum(system.judge(cases.without(case, places)).values())
+    for row, event in enumerate(range(begin, end)):
+        other = Predictor(
+            system.model,
+            system.params,
+            shortened(system.histories, event),
+            system.catalogue,
+            system.reference,
+        )
+        asked = dataclasses.replace(requests, history_end=requests.history_end - 1, event=requests.event - 1)
+        np.testing.assert_allclose(found[row], other.scores(asked)[0], atol=1e-5)
+
+
+def test_later_and_having_are_what_a_later_log_says(system: Predictor) -> None:
+    requests = one(system, 18)
+    case = system.case(requests, room=1)
+    found = sum(system.judge(cases.later(case, 30 * toys.DAY)).values())
+    expected = system.scores(dataclasses.replace(requests, at=requests.at + 30 * toys.DAY))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    made = system.histories  # the next event happens at the very time of the request, as it is in the log
+    event = int(requests.event[0])
+    weight = float(made.weight[event]) / system.reference.weight
+    had = cases.having(case, int(made.item[event]), int(made.behaviour[event]), weight)
+    expected = system.scores(dataclasses.replace(requests, history_end=requests.history_end + 1))
+    np.testing.assert_allclose(sum(system.judge(had).values()), expected, atol=1e-5)
+    full = case._replace(history=case.history._replace(mask=np.ones_like(case.history.mask)))
+    with pytest.raises(InputError, match="no room for one event more"):
+        cases.having(full, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def deep() -> Predictor:
+    histories = toys.log((9, 9))
+    spec: Any = toys.spec(histories)
+    spec = dataclasses.replace(spec, encoder=dataclasses.replace(spec.encoder, kind="gru", blocks=1))
+    made: Pieces = toys.pieces(histories, spec, window=64, batch_targets=64)
+    with jax.numpy_rank_promotion("allow"):
+        return predictor(made, toys.random_params(made))
+
+
+def test_with_an_encoder_events_are_left_out_one_by_one(deep: Predictor) -> None:
+    requests = one(deep, 8)
+    found = told(deep, requests, 3)
+    assert not found.exact
+    assert found.score == pytest.approx(float(deep.scores(requests)[0, 3]), abs=1e-5)
+    assert found.rows["contribution"].sum() == pytest.approx(found.score, abs=1e-4)
+    assert set(found.rows["head"]) == {"all"}
+    first = found.rows.filter(pl.col("event") == 8)["contribution"].item()  # the earliest
+    other = Predictor(deep.model, deep.params, shortened(deep.histories, 0), deep.catalogue, deep.reference)
+    asked = dataclasses.replace(requests, history_end=requests.history_end - 1, event=requests.event - 1)
+    assert first == pytest.approx(found.score - float(other.scores(asked)[0, 3]), abs=1e-4)
+    assert found.not_attributed == pytest.approx(
+        found.score - found.rows.filter(pl.col("source") == "event")["contribution"].sum(), abs=1e-4
+    )
+    with pytest.raises(InputError, match=r"an encoder \(gru\) stands between"):
+        deep.pieces(deep.case(requests))
+
+
+def test_reasons_in_words(system: Predictor) -> None:
+    found = told(system, one(system, 19), 2)
+    words = found.sentence({f"i{item}": f"Item {item}" for item in range(7)})
+    assert words.startswith("Item 2")
+    assert words.endswith(".")
+    events = found.events()
+    assert events["contribution"].abs().is_sorted(descending=True)
+    assert events["contribution"].sum() == pytest.approx(
+        found.rows.filter(pl.col("source") == "event")["contribution"].sum(), abs=1e-5
+    )
+
+
+def test_nobody_has_no_reasons(system: Predictor) -> None:
+    requests = dataclasses.replace(one(system, 19), user=np.array([-1], np.int32), history_end=np.array([0]))
+    requests = dataclasses.replace(requests, history_end=np.array([int(system.histories.offsets[-1])]))
+    found = told(system, requests, 1)
+    assert found.rows.filter(pl.col("source") == "event").is_empty()
+    assert found.rows["contribution"].sum() == pytest.approx(found.score, abs=1e-5)
+    assert "nothing in the past speaks for it" in found.sentence()
