@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from jaxdecay.errors import InputError
 from jaxdecay.scan import decay_scan
 
 _WARM = 10  # events before a mean and a deviation mean anything
@@ -96,6 +98,27 @@ def distances(
     vectors = jnp.where(mask[:, None], vectors, 0.0)
     fast, slow = (decay_scan(rate[k : k + 1], gap, vectors) for k in (0, 1))
     return jnp.where(slow.any(-1), 1.0 - _cosine(fast, slow), 0.0)
+
+
+def adwin(errors: np.ndarray, mask: np.ndarray, *, delta: float) -> np.ndarray:
+    """(b, n) float32: 1 after each event at which ADWIN cuts its window, of b users' errors (b, n), else 0.
+
+    ``delta`` bounds the probability of a cut without a change. Raises InputError without the package river.
+
+    References:
+        Bifet, Gavaldà: Learning from time-changing data with adaptive windowing (2007).
+    """
+    try:
+        from river.drift import ADWIN
+    except ModuleNotFoundError:
+        raise InputError("ADWIN needs river, which is missing: pip install 'jaxdecay[drift]'") from None
+    found = np.zeros(errors.shape, np.float32)
+    for user, (own, there) in enumerate(zip(errors, mask, strict=True)):
+        window = ADWIN(delta=delta)
+        for event in np.flatnonzero(there):
+            window.update(float(own[event]))
+            found[user, event] = window.drift_detected
+    return found
 
 
 def _cosine(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float[Array, " n"]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from jaxdecay import ids
+from jaxdecay import ids, moments
 from jaxdecay.data.categories import Categories
 from jaxdecay.data.checks import require_column
 from jaxdecay.data.features import Encoder
@@ -77,6 +77,34 @@ def _events_before(histories: Histories, users: np.ndarray, at: np.ndarray) -> n
     earlier = np.asarray(histories.time)[rows] < np.repeat(at, np.diff(starts))
     counted = np.concatenate([[0], np.cumsum(earlier)])
     return counted[starts[1:]] - counted[starts[:-1]]
+
+
+def refuse_empty(histories: Histories, requests: Requests, user: Any) -> None:
+    """Raises InputError if the one request, of this user, sees no event."""
+    index, at = int(requests.user[0]), int(requests.at[0])
+    begin, end = histories.offsets[index : index + 2]
+    if requests.history_end[0] > begin:
+        return
+    relative = histories.clock == "relative"
+    if begin == end:
+        raise InputError(f"user {user!r} has no event in this run; ask for one who has")
+    first = int(np.asarray(histories.time)[begin])
+    words = (at, first) if relative else (moments.iso(at), moments.iso(first))
+    raise InputError(
+        f"user {user!r} has no event before {words[0]}: the first is at {words[1]}; give a later time"
+    )
+
+
+def behaviour_of(histories: Histories, name: str | None) -> int:
+    """Index of a behaviour; None: that of most events."""
+    names = histories.config["behaviours"]
+    if name is None:
+        counted = np.bincount(np.asarray(histories.behaviour), minlength=1)
+        return int(counted.argmax())
+    if name not in names:
+        there = f"there are {listed(names)}" if names else "the log names none"
+        raise InputError(f"behaviour {name!r} is not known; {there}")
+    return names.index(name)
 
 
 def found(

@@ -34,6 +34,8 @@ COMMANDS = {
     "evaluate": ("evaluation:Evaluate", "the table: the model, without decay, and baselines"),
     "recommend": ("use:Recommend", "what users may want at a moment"),
     "similar": ("use:Similar", "the items nearest to items"),
+    "explain": ("why:Explain", "why an item has its score, and what would be otherwise"),
+    "drift": ("why:Drift", "whose interests moved, when and where to"),
     "half-lives": ("use:HalfLives", "the half-lives learned, with intervals"),
     "update": ("use:Update", "new events into a run, without retraining"),
 }

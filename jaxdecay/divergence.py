@@ -18,6 +18,7 @@ for what its uncertainty loses. One user, no batch axis: use `jax.vmap`.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float
@@ -39,46 +40,65 @@ class Paces(NamedTuple):
     """Events of a user's own that count as much as it."""
 
 
-class Divergence(NamedTuple):
-    """What is left of all events at the time of the latest."""
+class Spread(NamedTuple):
+    """What stands beside a fast and a slow mode, as of the latest event: by it is known how far they would
+    lie apart by chance."""
 
-    vectors: Float[Array, "2 d"]
-    """Faded sums of their vectors, fast and slow: two modes of a bank."""
     weights: Float[Array, "2"]
-    """Faded sums of the weights by which they were written there."""
+    """Faded sums of the weights by which events were written there, fast and slow."""
     products: Float[Array, "3"]
     """Faded sums of the products of these weights: fast twice, slow twice, one of each."""
     energy: Float[Array, ""]
-    """Slowly faded sum of their vectors' squared lengths."""
+    """Slowly faded sum of the vectors' squared lengths."""
 
 
-def init(width: int) -> Divergence:
+def init() -> Spread:
     """Before any event."""
-    return Divergence(jnp.zeros((2, width)), jnp.zeros(2), jnp.zeros(3), jnp.zeros(()))
+    return Spread(jnp.zeros(2), jnp.zeros(3), jnp.zeros(()))
 
 
 def update(
     paces: Paces,
-    state: Divergence,
+    spread: Spread,
     gap: Float[Array, ""],
-    vector: Float[Array, " d"],
+    square: Float[Array, ""],
     writes: Float[Array, "2"] | None = None,
-) -> Divergence:
-    """The state after an event, ``gap`` days after the one before, written by these weights (1)."""
+) -> Spread:
+    """The spread after an event, ``gap`` days after the one before, of a vector of this squared length,
+    written by these weights (1). The modes themselves are the bank's (`jaxdecay.state.update`)."""
     writes = jnp.ones(2) if writes is None else writes
     fade = jnp.exp(-paces.rate * gap)
     one, two = (jnp.array(side) for side in zip(*_PAIRS, strict=True))
-    return Divergence(
-        fade[:, None] * state.vectors + writes[:, None] * vector[None],
-        fade * state.weights + writes,
-        fade[one] * fade[two] * state.products + writes[one] * writes[two],
-        fade[1] * state.energy + writes[1] * (vector * vector).sum(),
+    return Spread(
+        fade * spread.weights + writes,
+        fade[one] * fade[two] * spread.products + writes[one] * writes[two],
+        fade[1] * spread.energy + writes[1] * square,
     )
 
 
-def statistic(paces: Paces, state: Divergence) -> Float[Array, ""]:
-    """$z$ as of the latest event; 0 where there is nothing to compare."""
-    return _standardised(paces, *state)
+def statistic(paces: Paces, modes: Float[Array, "2 d"], spread: Spread) -> Float[Array, ""]:
+    """$z$ as of the latest event; 0 where there is nothing to compare. ``modes``: fast and slow, faded sums
+    of what was written there."""
+    return _standardised(paces, modes, *spread)
+
+
+def raised(
+    reads: Float[Array, " c"],
+    half_lives: Float[Array, " c"],
+    z: Float[Array, ""],
+    *,
+    fast: float,
+    threshold: float,
+    strength: float = 1.0,
+) -> Float[Array, " c"]:
+    r"""Read weights (mean 1) after a detection: curves no slower than ``fast`` days are raised by
+    $e^{s\,\sigma(4 (z / \text{threshold} - 1))}$ against the others, and all keep their mean.
+
+    Smooth in $z$, so that gradients reach the rates and the vectors that it was made of: half of ``strength``
+    at the threshold, 2 % of it without drift."""
+    raise_by = strength * jax.nn.sigmoid(4.0 * (z / threshold - 1.0))
+    moved = reads * jnp.exp(jnp.where(half_lives <= fast, raise_by, 0.0))
+    return moved * reads.sum() / moved.sum()
 
 
 def after_each(
@@ -88,7 +108,8 @@ def after_each(
     mask: Bool[Array, " n"],
     writes: Float[Array, "n 2"] | None = None,
 ) -> Float[Array, " n"]:
-    """$z$ after each of a user's events, all at once: what `update` and `statistic` give one by one.
+    """$z$ after each of a user's events, all at once: what `update` and `statistic` give one by one, with the
+    modes of `jaxdecay.state.update`.
 
     ``gap``: days since the event before. ``mask``: False at padding, on any side, where $z$ stays as it was.
     """

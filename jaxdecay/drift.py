@@ -1,21 +1,23 @@
-"""When interests moved: detections over a log, with what rose and what fell.
+"""When interests moved: detections over a log, of users, of cohorts, or of the catalogue.
 
-The statistic is the fast-slow divergence (`jaxdecay.divergence`) of the vectors of a user's items, as a run
-has learned them. Its threshold is chosen by the share of users without drift who would ever be alarmed: of
-the same users with their events shuffled among their own times, which keeps who they are, how much they do
-and when, and leaves no order that could drift.
+The statistic is the fast-slow divergence (`jaxdecay.divergence`) of what a stream of events points at; older
+ways stand beside it (`jaxdecay.alarms`). Its threshold is chosen by the share of streams without drift that
+would ever be alarmed: of the same streams with their events shuffled among their own times, eight in a row
+together, which keeps what they hold, how much and when, and that people repeat themselves for a while, and
+leaves no order that could drift.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from jaxdecay import divergence
-from jaxdecay.data.histories import Histories
+from jaxdecay import alarms, divergence
 from jaxdecay.divergence import Paces
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
@@ -23,10 +25,13 @@ from jaxdecay.kernels import LN2
 
 _DAY = 86_400.0
 _PLACES = 1 << 17  # padded events in one call
-_FAST, _SLOW = 4.0, 40.0  # events of a typical user in one half-life, where no half-lives are given
-_EVIDENCE = 20.0  # events of a user's own that count as much as what vectors vary by in general
-_BACK = 1.0  # of the statistic: what it is without drift, at which an alarm ends
-_MOVED = 0.1  # share of a category that rises or falls
+_FAST, _SLOW = 4.0, 40.0  # events of a typical stream in one half-life, where no half-lives are given
+_EVIDENCE = 20.0  # events of a stream's own that count as much as what vectors vary by in general
+_TOGETHER = 8  # events in a row that are shuffled as one: two fast half-lives
+_CLEARLY = 0.01  # of streams that did not move would be taken for ones that did
+_ENOUGH, _MOST = 500, 5_000  # shuffled streams that a quantile is read from
+
+Method = Literal["divergence", "cosine", "page-hinkley", "cusum", "adwin"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,15 @@ class DriftOptions:
 
     fast: str | None = None
     """Half-life of what counts as lately, such as 4d; by default the time in which a typical user has 4
-    events."""
+    events (of cohorts and catalogue: 4 days)."""
     slow: str | None = None
     """Half-life of what lately is compared with; by default that of 40 events."""
     false_alarms: float = 0.05
-    """Share of users without drift who would ever be alarmed, over all their events."""
-    column: str | None = None
-    """Item column by which interests are named; by default the first of few values, else items themselves."""
+    """Share of users without drift who would ever be alarmed, over all their events. ADWIN takes it for its
+    own bound on a false alarm at any event."""
+    method: Method = "divergence"
+    """The standardised fast-slow divergence; the plain cosine of both; or Page-Hinkley, CUSUM or ADWIN (extra
+    ``drift``) on how far each event points away from what came before."""
     seed: int = 0
     """Of the shuffle that the threshold is chosen by."""
 
@@ -50,92 +57,180 @@ class DriftOptions:
             raise InputError(f"false_alarms={self.false_alarms}: give a share between 0 and 1")
 
 
-@dataclass(frozen=True)
-class Drift:
+class Streams(NamedTuple):
+    """S streams of events, in order of time within each, and what each event points at."""
+
+    offsets: np.ndarray
+    """(S+1,) int64: events of stream s are ``offsets[s] : offsets[s + 1]``."""
+    time: np.ndarray
+    """(E,) int64 seconds."""
+    item: np.ndarray
+    """(E,) rows of ``vectors``."""
+    vectors: np.ndarray
+    """(V, D); 0 for an item of which nothing is known, whose events are passed over."""
+
+    @property
+    def stream(self) -> np.ndarray:
+        """(E,) which stream each event is of."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def take(self, chosen: np.ndarray) -> "Streams":
+        """Some of the streams, by index, in this order."""
+        length = np.diff(self.offsets)[chosen]
+        offsets = np.concatenate([[0], np.cumsum(length)])
+        rows = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], length) + np.arange(offsets[-1])
+        return Streams(offsets, np.asarray(self.time)[rows], np.asarray(self.item)[rows], self.vectors)
+
+
+class Drift(NamedTuple):
     """What was found."""
 
     detections: pl.DataFrame
-    """A row for each: user (index), event (row of the histories), timestamp (seconds), statistic."""
+    """A row for each: stream, event (both indices), timestamp (seconds), since (seconds: when it most
+    probably began), statistic, distance (1 - cosine of what came lately and what came before)."""
     statistic: np.ndarray
-    """(E,) float32 after each event of the histories; about 1 without drift."""
+    """(E,) float32 after each event; of the divergence, about 1 without drift."""
     threshold: float
-    paces: tuple[float, float]
-    """Half-lives, fast and slow, in days."""
-    users: int
-    """With enough events to be watched."""
+    half_lives: tuple[float, float]
+    """Fast and slow, in days."""
+    watched: int
+    """Streams with enough events to be watched."""
 
 
-def detect(histories: Histories, vectors: np.ndarray, options: DriftOptions = DriftOptions()) -> Drift:
-    """Watches every user of the histories. ``vectors`` (V, D): of items, 0 for one of which nothing is known,
-    whose events are passed over."""
-    fast, slow = _half_lives(histories, options)
+def detect(
+    streams: Streams, options: DriftOptions = DriftOptions(), *, among: Streams | None = None
+) -> Drift:
+    """Watches every stream. Half-lives, variance and threshold are those of the streams ``among`` which they
+    are (default: themselves), a sample of 5,000 of them where there are more.
+
+    Raises InputError where none has two events at different times.
+    """
+    among = streams if among is None else among
+    there = np.flatnonzero(np.diff(among.offsets) > 1)
+    if len(there) > _MOST:
+        there = np.random.default_rng(options.seed).choice(there, _MOST, replace=False)
+    among = among.take(there)
+    half_lives = _half_lives(among, options)
     paces = Paces(
-        LN2 / jnp.array([fast, slow], jnp.float32),
-        jnp.float32(_variance(histories, vectors)),
+        LN2 / jnp.array(half_lives, jnp.float32),
+        jnp.float32(_variance(among)),
         jnp.float32(_EVIDENCE),
     )
-    found = statistics(histories, vectors, paces)
-    random = np.random.default_rng(options.seed)
-    order = np.lexsort((random.random(histories.events), histories.user()))
-    chance = statistics(histories.replace(item=np.asarray(histories.item)[order]), vectors, paces)
-    most = _most(histories, chance)
-    watched = np.isfinite(most)
-    if not watched.any():
-        raise InputError("no user has two events: there is nothing that could drift")
-    threshold = float(np.quantile(most[watched], 1 - options.false_alarms))
-    rows = _alarms(histories, found, threshold)
-    detections = pl.DataFrame(
+    found = statistics(streams, paces, options)
+    threshold = 0.5 if options.method == "adwin" else _threshold(among, paces, options)
+    watched = int((np.diff(streams.offsets) > 1).sum())
+    rows = _alarms(streams.stream, found, threshold)
+    began = np.array([onset(streams, row, half_lives) for row in rows], np.int64)
+    frame = pl.DataFrame(
         {
-            "user": histories.user()[rows],
-            "event": rows,
-            "timestamp": np.asarray(histories.time)[rows],
+            "stream": streams.stream[rows],
+            "event": np.array(rows, np.int64),
+            "timestamp": np.asarray(streams.time)[rows],
+            "since": np.asarray(streams.time)[began],
             "statistic": found[rows],
-        }
+            "distance": [_distance(*means(streams, row, half_lives)) for row in rows],
+        },
+        schema_overrides={"since": pl.Int64, "distance": pl.Float64},
     )
-    return Drift(detections, found, threshold, (fast, slow), int(watched.sum()))
+    return Drift(frame, found, threshold, half_lives, watched)
 
 
-def statistics(histories: Histories, vectors: np.ndarray, paces: Paces) -> np.ndarray:
-    """(E,) float32: the divergence after each event, in the order of the histories."""
-    result = np.zeros(histories.events, np.float32)
-    length = np.diff(histories.offsets)
+def statistics(streams: Streams, paces: Paces, options: DriftOptions = DriftOptions()) -> np.ndarray:
+    """(E,) float32: the statistic of a method after each event."""
+    result = np.zeros(len(streams.item), np.float32)
+    offsets = np.asarray(streams.offsets)
+    length = np.diff(offsets)
     places = np.maximum(16, 4 ** np.ceil(np.log(np.maximum(length, 1)) / np.log(4) - 1e-9)).astype(np.int64)
     table, item, time = (
-        jnp.asarray(vectors, jnp.float32),
-        np.asarray(histories.item),
-        np.asarray(histories.time),
+        jnp.asarray(streams.vectors, jnp.float32),
+        np.asarray(streams.item),
+        np.asarray(streams.time),
     )
-    known = np.asarray(vectors).any(axis=1)
+    known = np.asarray(streams.vectors).any(axis=1)
     for size in np.unique(places[length > 0]):
         members = np.flatnonzero((places == size) & (length > 0))
         rows = int(max(1, min(_PLACES // size, 1 << int(np.ceil(np.log2(len(members)))))))
         for start in range(0, len(members), rows):
             some = members[start : start + rows]
-            index = histories.offsets[some][:, None] + np.arange(size)
-            mask = index < histories.offsets[some + 1][:, None]
+            index = offsets[some][:, None] + np.arange(size)
+            mask = index < offsets[some + 1][:, None]
             index = np.where(mask, index, 0)
             when = np.where(mask, time[index], 0)
             gap = np.diff(when, axis=1, prepend=when[:, :1]) / _DAY
             fill = ((0, rows - len(some)), (0, 0))
-            given = (np.where(mask, gap, 0).astype(np.float32), item[index], mask & known[item[index]])
-            z = np.asarray(_watch(paces, table, *(np.pad(x, fill) for x in given)))[: len(some)]
+            there = mask & known[item[index]]
+            given = (np.where(mask, gap, 0).astype(np.float32), item[index], there)
+            watch = partial(_watch, "surprise" if options.method == "adwin" else options.method, paces, table)
+            z = np.asarray(watch(*(np.pad(x, fill) for x in given)))[: len(some)]
+            if options.method == "adwin":
+                z = alarms.adwin(z, there, delta=options.false_alarms)
             result[index[mask]] = z[mask]
     return result
 
 
-@jax.jit
-def _watch(paces: Paces, table: jax.Array, gap: jax.Array, item: jax.Array, mask: jax.Array) -> jax.Array:
-    return jax.vmap(lambda g, i, m: divergence.after_each(paces, g, table[i], m))(gap, item, mask)
+@partial(jax.jit, static_argnums=0)
+def _watch(
+    method: str, paces: Paces, table: jax.Array, gap: jax.Array, item: jax.Array, mask: jax.Array
+) -> jax.Array:
+    """(b, n) the statistic of each of b streams."""
+
+    def one(gap: jax.Array, item: jax.Array, mask: jax.Array) -> jax.Array:
+        vectors = table[item]
+        if method == "divergence":
+            return divergence.after_each(paces, gap, vectors, mask)
+        if method == "cosine":
+            return alarms.distances(paces.rate, gap, vectors, mask)
+        errors = alarms.surprises(paces.rate[1], gap, vectors, mask)
+        watch: dict[str, Callable] = {"page-hinkley": alarms.page_hinkley, "cusum": alarms.cusum}
+        return watch[method](errors, mask) if method in watch else errors
+
+    return jax.vmap(one)(gap, item, mask)
 
 
-def _half_lives(histories: Histories, options: DriftOptions) -> tuple[float, float]:
-    length = np.diff(histories.offsets)
-    there = length > 1
-    time = np.asarray(histories.time)
-    spans = (time[histories.offsets[1:][there] - 1] - time[histories.offsets[:-1][there]]) / _DAY
-    gaps = spans[spans > 0] / (length[there][spans > 0] - 1)
+def means(streams: Streams, event: int, half_lives: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """(D,) each: what a stream pointed at lately and before, as of an event of it."""
+    rows, (fast, slow) = weights(streams, event, half_lives)
+    pointed = np.asarray(streams.vectors)[np.asarray(streams.item)[rows]]
+    there = pointed.any(axis=1)
+    return tuple((one * there) @ pointed / max((one * there).sum(), 1e-30) for one in (fast, slow))  # type: ignore[return-value]
+
+
+def onset(streams: Streams, event: int, half_lives: tuple[float, float]) -> int:
+    r"""The event with which a change found at ``event`` most probably began: the split of the stream's events
+    of three slow half-lives whose two means lie furthest apart for their numbers, $n_1 n_2 / (n_1 + n_2)\,
+    \lVert m_1 - m_2 \rVert^2$ (maximum likelihood; Hinkley 1970), within the last of them."""
+    rows, (_, slow) = weights(streams, event, half_lives)
+    first = rows.start + int(np.argmax(slow >= 1 / 8))
+    pointed = np.asarray(streams.vectors, np.float64)[np.asarray(streams.item)[first : event + 1]]
+    total, count = np.cumsum(pointed, axis=0), np.cumsum(pointed.any(axis=1)).astype(float)
+    before, after = count[:-1, None], count[-1] - count[:-1, None]
+    apart = total[:-1] / np.maximum(before, 1) - (total[-1] - total[:-1]) / np.maximum(after, 1)
+    gain = (before * after)[:, 0] * np.square(apart).sum(axis=1)
+    late = slow[first - rows.start + 1 :] >= 0.5
+    return first + 1 + int(np.argmax(np.where(late, gain, -1.0))) if len(gain) else event
+
+
+def weights(
+    streams: Streams, event: int, half_lives: tuple[float, float]
+) -> tuple[slice, tuple[np.ndarray, np.ndarray]]:
+    """The rows of a stream up to an event of it, and what is left of each, fast and slow."""
+    stream = int(np.searchsorted(streams.offsets, event, side="right")) - 1
+    rows = slice(int(streams.offsets[stream]), event + 1)
+    age = (streams.time[event] - np.asarray(streams.time)[rows]) / _DAY
+    return rows, (np.exp2(-age / half_lives[0]), np.exp2(-age / half_lives[1]))
+
+
+def _distance(one: np.ndarray, two: np.ndarray) -> float:
+    return 1 - float(one @ two) / max(float(np.linalg.norm(one) * np.linalg.norm(two)), 1e-30)
+
+
+def _half_lives(streams: Streams, options: DriftOptions) -> tuple[float, float]:
+    offsets, time = np.asarray(streams.offsets), np.asarray(streams.time)
+    there = np.diff(offsets) > 1
+    spans = (time[offsets[1:][there] - 1] - time[offsets[:-1][there]]) / _DAY
+    gaps = spans[spans > 0] / (np.diff(offsets)[there][spans > 0] - 1)
     if not len(gaps):
-        raise InputError("no user has two events at different times: there is nothing that could drift")
+        raise InputError("nobody has two events at different times: there is nothing that could drift")
     typical = float(np.median(gaps))
     fast = days(options.fast) if options.fast else _FAST * typical
     slow = days(options.slow) if options.slow else _SLOW * typical
@@ -144,97 +239,56 @@ def _half_lives(histories: Histories, options: DriftOptions) -> tuple[float, flo
     return fast, slow
 
 
-def _variance(histories: Histories, vectors: np.ndarray) -> float:
-    """Of an item's vector about the mean of its user's, all dimensions together, pooled over users."""
-    item, user = np.asarray(histories.item), histories.user()
+def _variance(streams: Streams) -> float:
+    """Of an event's vector about the mean of its stream's, all dimensions together, pooled over streams."""
+    vectors, item, stream = np.asarray(streams.vectors), np.asarray(streams.item), streams.stream
     known = vectors.any(axis=1)[item]
-    item, user = item[known], user[known]
-    count = np.bincount(user, minlength=histories.users)
-    means = np.zeros((histories.users, vectors.shape[1]))
-    np.add.at(means, user, vectors[item])
-    means /= np.maximum(count, 1)[:, None]
-    left = float(np.square(vectors[item] - means[user]).sum())
+    item, stream = item[known], stream[known]
+    count = np.bincount(stream, minlength=len(streams.offsets) - 1)
+    total = np.zeros((len(count), vectors.shape[1]))
+    np.add.at(total, stream, vectors[item])
+    means = total / np.maximum(count, 1)[:, None]
+    left = float(np.square(vectors[item] - means[stream]).sum())
     return left / max(1, len(item) - int((count > 0).sum()))
 
 
-def _most(histories: Histories, found: np.ndarray) -> np.ndarray:
-    """(U,) the largest statistic of each user; -inf of one without two events."""
-    most = np.full(histories.users, -np.inf)
-    np.maximum.at(most, histories.user(), found)
-    most[np.diff(histories.offsets) < 2] = -np.inf
-    return most
+def _threshold(streams: Streams, paces: Paces, options: DriftOptions) -> float:
+    """What the given share of streams exceeds at some event, once their events are shuffled. Streams beyond
+    what one in a hundred exceeds are left out: what moved is a mixture when shuffled, and differs from itself
+    by more than chance."""
+    strict = _quantile(streams, paces, options, 1 - _CLEARLY)
+    kept = np.flatnonzero(_largest(streams, statistics(streams, paces, options)) <= strict)
+    return _quantile(streams.take(kept), paces, options, 1 - options.false_alarms) if len(kept) else strict
 
 
-def _alarms(histories: Histories, found: np.ndarray, threshold: float) -> np.ndarray:
-    """Rows at which an alarm begins: the statistic exceeds the threshold, and has been back to what it is
-    without drift since the alarm before."""
-    rows, user = [], histories.user()
+def _quantile(streams: Streams, paces: Paces, options: DriftOptions, share: float) -> float:
+    """What this share of shuffled streams nowhere exceeds."""
+    random, most, length = np.random.default_rng(options.seed), [], np.diff(streams.offsets)
+    place = np.arange(len(streams.item)) - np.repeat(streams.offsets[:-1], length)
+    for _ in range(-(-_ENOUGH // len(length))):
+        begin = np.repeat(random.integers(0, _TOGETHER, len(length)), length)
+        together = (place + begin) // _TOGETHER
+        lot = random.random((len(length), int(together.max()) + 1))[streams.stream, together]
+        order = np.lexsort((place, lot, streams.stream))
+        shuffled = streams._replace(item=streams.item[order])
+        most.append(_largest(streams, statistics(shuffled, paces, options)))
+    return float(np.quantile(np.concatenate(most), share))
+
+
+def _largest(streams: Streams, found: np.ndarray) -> np.ndarray:
+    """(S,) of streams that all have events."""
+    return np.maximum.reduceat(found, streams.offsets[:-1])
+
+
+def _alarms(stream: np.ndarray, found: np.ndarray, threshold: float) -> list[int]:
+    """Rows at which an alarm begins: the statistic exceeds the threshold, and has been below half of it since
+    the alarm before."""
+    rows: list[int] = []
     at, alarmed = -1, False
-    for row in np.flatnonzero((found > threshold) | (found < _BACK)):
-        if user[row] != at:
-            at, alarmed = user[row], False
+    for row in np.flatnonzero((found > threshold) | (found < threshold / 2)):
+        if stream[row] != at:
+            at, alarmed = stream[row], False
         if found[row] > threshold and not alarmed:
-            rows.append(row)
+            rows.append(int(row))
         alarmed = found[row] > threshold
-    return np.array(rows, np.int64)
-
-
-def shares(
-    histories: Histories, event: int, kind: np.ndarray, kinds: int, paces: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(K,) each: what part of a user's events up to one is of each kind, lately, before, and in all counted
-    alike. ``kind`` (V,) of items, -1 for none."""
-    begin = int(histories.offsets[histories.user()[event]])
-    rows = slice(begin, event + 1)
-    time, of = np.asarray(histories.time)[rows], kind[np.asarray(histories.item)[rows]]
-    age, there = (time[-1] - time) / _DAY, of >= 0
-    weights = (np.exp2(-age / paces[0]), np.exp2(-age / paces[1]), np.ones(len(age)))
-    counted = (np.bincount(of[there], weights=weight[there], minlength=kinds) for weight in weights)
-    fast, slow, all_alike = (one / max(one.sum(), 1e-12) for one in counted)
-    return fast, slow, all_alike
-
-
-def named(drift: Drift, histories: Histories, kind: np.ndarray, names: list[Any]) -> pl.DataFrame:
-    """The detections with what rose and what fell: lists of names, the largest first, and what it is called.
-
-    - emerging: something rises that was not there before;
-    - returning: something rises that was there once, but not within the slow half-life before it rose;
-    - vanishing: something falls, and nothing in particular rises;
-    - shifting: what rises and what falls were both there all the time.
-    """
-    rows = []
-    for event in drift.detections["event"]:
-        fast, slow, _ = shares(histories, event, kind, len(names), drift.paces)
-        rise = np.argsort(slow - fast, kind="stable")[: (fast - slow >= _MOVED).sum()]
-        fall = np.argsort(fast - slow, kind="stable")[: (slow - fast >= _MOVED).sum()]
-        rows.append(
-            {
-                "change": _change(histories, event, kind, rise, drift.paces) if len(rise) else "vanishing",
-                "rising": [names[one] for one in rise],
-                "falling": [names[one] for one in fall],
-                "moved": float(np.maximum(fast - slow, 0).sum()),
-            }
-        )
-    schema = {
-        "change": pl.String,
-        "rising": pl.List(pl.String),
-        "falling": pl.List(pl.String),
-        "moved": pl.Float64,
-    }
-    return drift.detections.hstack(pl.DataFrame(rows, schema=schema))
-
-
-def _change(
-    histories: Histories, event: int, kind: np.ndarray, rise: np.ndarray, paces: tuple[float, float]
-) -> str:
-    """What the largest rise is called."""
-    begin = int(histories.offsets[histories.user()[event]])
-    time = np.asarray(histories.time)[begin : event + 1]
-    own = kind[np.asarray(histories.item)[begin : event + 1]] == rise[0]
-    age = (time[-1] - time) / _DAY
-    lately = age < 3 * paces[0]  # an eighth of what was then is left in the fast mean
-    before = age[own & ~lately]
-    if not len(before):
-        return "emerging"
-    first = age[own & lately].max(initial=0.0)
-    return "returning" if before.min() - first > paces[1] else "shifting"
+    return rows

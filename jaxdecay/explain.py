@@ -9,7 +9,7 @@ and what is not accounted for so is said.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class Explanation:
     """
     exact: bool
     """Whether the score was taken apart exactly, or by leaving events out one by one."""
+    titles: Mapping[Any, str] = field(default_factory=dict, repr=False)
+    """What items are called, by id, where the log says so."""
 
     @property
     def not_attributed(self) -> float:
@@ -69,9 +71,9 @@ class Explanation:
         both = own.group_by(keys, maintain_order=True).agg(pl.col("contribution").sum())
         return both.sort(pl.col("contribution").abs(), descending=True, maintain_order=True)
 
-    def sentence(self, titles: Mapping[Any, str] | None = None) -> str:
-        """The reasons in plain words, the weightiest first. ``titles``: what items are called, by id."""
-        return sentence(self, titles or {})
+    def sentence(self) -> str:
+        """The reasons in plain words, the weightiest first."""
+        return _sentence(self)
 
 
 def explain(
@@ -86,7 +88,8 @@ def explain(
 ) -> Explanation:
     """The score of an item for one request, taken apart.
 
-    ``items`` is the table of items of the histories (``item_id``), ``behaviours`` their names in order.
+    ``items`` is the table of items of the histories (``item_id``, perhaps ``title``), ``behaviours`` their
+    names in order.
     """
     case = predictor.case(request, context)
     parts = {
@@ -115,7 +118,9 @@ def explain(
     ]
     made = pl.concat(rows)
     score = float(sum(parts.values()))
-    return Explanation(user, items["item_id"][item], int(case.at[0]), score, made, exact)
+    return Explanation(
+        user, items["item_id"][item], int(case.at[0]), score, made, exact, _titles(made, items, item)
+    )
 
 
 _Frames = Iterable[tuple[str, str, dict[str, Any]]]
@@ -163,6 +168,13 @@ def _score(judged: dict[str, np.ndarray], item: int) -> np.ndarray:
     return np.sum([part[:, min(item, part.shape[1] - 1)] for part in judged.values()], axis=0)
 
 
+def _titles(rows: pl.DataFrame, items: pl.DataFrame, item: int) -> dict[Any, str]:
+    if "title" not in items.columns:
+        return {}
+    told = items.filter(pl.col("item_id").is_in(rows["item_id"].drop_nulls().implode()))
+    return dict(pl.concat([told, items[[item]]]).select("item_id", "title").drop_nulls().iter_rows())
+
+
 def _told(
     case: Case, places: np.ndarray, items: pl.DataFrame, behaviours: list[str], predictor: Predictor
 ) -> pl.DataFrame:
@@ -184,11 +196,9 @@ def _told(
     )
 
 
-def sentence(explanation: Explanation, titles: Mapping[Any, str]) -> str:
-    """`Explanation.sentence`."""
-
+def _sentence(explanation: Explanation) -> str:
     def name(item: Any) -> str:
-        return str(titles.get(item) or item)
+        return str(explanation.titles.get(item) or item)
 
     events = explanation.events()
     gathered = (

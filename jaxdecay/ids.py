@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxdecay.data.refusals import listed
+from jaxdecay.data.refusals import listed, nearest
 from jaxdecay.errors import InputError
 
 Lists = Iterable[tuple[slice, np.ndarray, np.ndarray]]
 """Stretches of lists: which, their items (r, k) with -1 for places left empty, and their scores (r, k)."""
+_SEARCHED = 50_000  # ids among which the one that was meant is looked for
 _LIST = {"score": pl.lit(None, pl.Float32), "rank": pl.lit(None, pl.Int32)}
 
 
@@ -105,7 +106,16 @@ def refuse_unknown(
         if ids.dtype != known.dtype:
             kind = known.name.removesuffix("_id")
             hint = f", whose {kind} ids are {_word(known)} ({known.dtype}){hint}"
+        hint = hint or _perhaps(ids.filter(pl.Series(index < 0)), known)
         raise InputError(f"{unknown_words(ids, index)}: never seen in the log of this run{hint}; {remedy}")
+
+
+def _perhaps(unknown: pl.Series, known: pl.Series) -> str:
+    """Which id was meant, where a single one was mistyped."""
+    if unknown.n_unique() > 1 or known.dtype != pl.String or len(known) > _SEARCHED:
+        return ""
+    near = nearest(unknown[0], known.to_list())
+    return f" (the nearest is {near!r})" if near is not None else ""
 
 
 def list_frame(owner: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:

@@ -144,9 +144,9 @@ class Predictor:
             requests = withheld(requests, self.histories)
         found = {name: [] for name in ("similarity", "bias", "popularity", "revisit")}
         order = []
-        for members, *served in self._calls(requests, context):
+        for members, query, kernel, base, history, popularity in self._calls(requests, context):
             order.append(members)
-            values = self._parts(requests.at[members], *served)
+            values = self._parts(requests.at[members], query, kernel, base, history, popularity)
             for name, blocks in found.items():
                 blocks.append(values[name][: len(members)])
         back = np.argsort(np.concatenate(order))

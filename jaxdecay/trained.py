@@ -1,8 +1,8 @@
-"""A trained run, asked for lists, scores, similar items and half-lives. Frames in, frames out, in the ids of
-the log."""
+"""A trained run, asked for lists, scores, reasons, drift, similar items and half-lives. Frames in, frames
+out, in the ids of the log."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -13,21 +13,26 @@ from jaxdecay import asked, ids, moments, parts, runs, serving
 from jaxdecay import update as updates
 from jaxdecay.asked import OnUnknown
 from jaxdecay.assembly import load_predictor
+from jaxdecay.counterfactuals import Changes, counterfactuals
 from jaxdecay.data.checks import Nulls
 from jaxdecay.data.events import Columns
 from jaxdecay.data.histories import Histories
+from jaxdecay.data.requests import Requests
 from jaxdecay.data.times import Unit
+from jaxdecay.drift import DriftOptions
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import REPEAT_SHARE
+from jaxdecay.explain import Explanation, explain
 from jaxdecay.generations import newest
 from jaxdecay.moments import At
-from jaxdecay.predict import Predictor
+from jaxdecay.predict import Context, Predictor
+from jaxdecay.watch import Watched, watch
 
 _BLOCK = 8192  # users of one stretch of an answer
 
 
 class Run:
-    """A trained run, asked for lists, scores, similar items and half-lives.
+    """A trained run, asked for lists, scores, reasons, similar items and half-lives.
 
     Users and items are called by their ids; of a run with hashed ids, by the hashes
     (`jaxdecay.data.anonymise.hash_ids`). ``notes`` says what the last
@@ -56,7 +61,7 @@ class Run:
             )
         try:
             self.histories = Histories.load(directory, verify=True)
-            self._users = ids.read_table(directory, "user", rows=self.histories.users)["user_id"]
+            self._user_table = ids.read_table(directory, "user", rows=self.histories.users)
         except InputError as error:
             if directory.name == "histories":
                 raise
@@ -68,6 +73,10 @@ class Run:
             )
         for name in ("items", "predictor", "_seen"):
             self.__dict__.pop(name, None)
+
+    @property
+    def _users(self) -> pl.Series:
+        return self._user_table["user_id"]
 
     @functools.cached_property
     def items(self) -> pl.DataFrame:
@@ -254,6 +263,78 @@ class Run:
         self.notes = (*notes, *unseen)
         return frame.with_columns(pl.Series("score", values, dtype=pl.Float32))
 
+    def explain(
+        self, user: Any, item: Any, at: At | None = None, *, context: Mapping[str, Any] | None = None
+    ) -> Explanation:
+        """Why the item has the score that it has for the user at a moment (``at`` and ``context`` as in
+        `recommend`): what each past event adds. Raises InputError where no event came before.
+
+        run.explain("u1", "i9", at="2026-11-22T18:00:00Z").sentence()
+        """
+        requests, index, one, names = self._one_request(user, item, at, context)
+        behaviours = self.histories.config["behaviours"]
+        return explain(self.predictor, requests, index, self.items, behaviours, user=names[0], context=one)
+
+    def what_if(
+        self,
+        user: Any,
+        item: Any,
+        at: At | None = None,
+        *,
+        without: Sequence[int] = (),
+        later: Sequence[str] = (),
+        having: Any = (),
+        behaviour: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> pl.DataFrame:
+        """How the score of the item and its rank among all items would be otherwise: change, score,
+        difference, rank; a row for what is, and one for each change alone.
+
+        Args:
+            without: numbers of events that had not been; 1 is the latest (`explain` has them all).
+            later: durations such as 30d by which the request came later, nothing having happened since.
+            having: ids of items that had been taken right before the request. behaviour: how; by default as
+                in most events.
+        """
+        requests, index, one, _ = self._one_request(user, item, at, context)
+        taken = asked.found(having, self.items["item_id"], "raise", hint=self._hint("item"))[1]
+        kind = asked.behaviour_of(self.histories, behaviour)
+        changes = Changes(without, later, taken.tolist(), kind)
+        return counterfactuals(self.predictor, requests, index, self.items, changes, context=one)
+
+    def drift(
+        self,
+        users: Any = None,
+        *,
+        by: str = "user",
+        column: str | None = None,
+        options: DriftOptions | None = None,
+        on_unknown: Literal["raise", "skip"] = "raise",
+    ) -> Watched:
+        """Whose interests moved, when, and where to: the detections over the whole log.
+
+        Args:
+            users: ids; None for all users of the run.
+            by: user; catalogue; or a user column, whose values are cohorts. column: an item column by whose
+                values interests are named (default: the first with few; else the nearest items).
+
+        run.drift(["u1"]).detections
+        """
+        asked.check_on_unknown(on_unknown, users=False)
+        if users is not None and by != "user":
+            raise InputError(f"drift by {by!r} is of all users; leave users out")
+        _, index, self.notes = self._asked_users(users, on_unknown)
+        return watch(
+            self.histories,
+            self.predictor.unit_vectors(),
+            self.items,
+            self._user_table,
+            options or DriftOptions(),
+            by=by,
+            chosen=index,
+            column=column,
+        )
+
     def half_lives(self, **options: Any) -> pl.DataFrame:
         """What the run has learned: half-lives by head and item group, with intervals; options of
         `jaxdecay.half_lives.half_lives`."""
@@ -295,6 +376,21 @@ class Run:
                 "give a later time"
             )
         return moment
+
+    def _one_request(
+        self, user: Any, item: Any, at: At | None, context: Mapping[str, Any] | None
+    ) -> tuple[Requests, int, Context, pl.Series]:
+        """A request of a user with a past, the index of an item, the context, and the user's id."""
+        moment = self._moment(at)
+        names, index, _ = asked.found([user], self._users, "raise", hint=self._hint("user"))
+        known, hint = self.items["item_id"], self._hint("item")
+        asked_for = int(asked.found([item], known, "raise", hint=hint)[1][0])
+        when = None if moment.seconds is None else np.array([moment.seconds])
+        requests = asked.requests_at(self.histories, index, when)
+        asked.refuse_empty(self.histories, requests, names[0])
+        one, unseen = asked.context_of(self.histories, context)
+        self.notes = (*moment.notes, *unseen)
+        return requests, asked_for, one, names
 
     def _asked_users(
         self, users: Any, on_unknown: OnUnknown

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdecay import divergence
+from jaxdecay import divergence, state
 from jaxdecay.divergence import Paces
+from jaxdecay.modes import Modes
 
 WIDTH = 6
 PACES = Paces(jnp.log(2.0) / jnp.array([4.0, 40.0]), jnp.float32(0.8), jnp.float32(3.0))
@@ -34,10 +35,8 @@ def written_out(gap: np.ndarray, vectors: np.ndarray, writes: np.ndarray) -> flo
 
 
 def all_at_once(gap: np.ndarray, vectors: np.ndarray, writes: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    given = (jnp.asarray(x, jnp.float32) for x in (gap, vectors))
-    return np.asarray(
-        divergence.after_each(PACES, *given, jnp.asarray(mask), jnp.asarray(writes, jnp.float32))
-    )
+    gaps, pointed, weights = (jnp.asarray(x, jnp.float32) for x in (gap, vectors, writes))
+    return np.asarray(divergence.after_each(PACES, gaps, pointed, jnp.asarray(mask), weights))
 
 
 def test_it_is_what_its_sums_written_out_are() -> None:
@@ -49,15 +48,39 @@ def test_it_is_what_its_sums_written_out_are() -> None:
     assert found[0] == pytest.approx(0, abs=1e-6)  # one event has nothing to be compared with
 
 
-def test_one_by_one_is_all_at_once() -> None:
+def test_one_by_one_beside_two_modes_of_a_bank_is_all_at_once() -> None:
     gap, vectors, writes = history(1)
+    seconds = np.cumsum(np.round(gap * 86_400).astype(np.int32), dtype=np.int32)
+    gap = np.diff(seconds, prepend=seconds[:1]) / 86_400
     found = all_at_once(gap, vectors, writes, np.ones(len(gap), bool))
-    state, update = divergence.init(WIDTH), jax.jit(divergence.update)
-    assert divergence.statistic(PACES, state) == 0
+    modes, spread = Modes(PACES.rate), divergence.init()
+    bank, write, update = state.init(modes, WIDTH), jax.jit(state.update), jax.jit(divergence.update)
+    assert divergence.statistic(PACES, bank.value[0], spread) == 0
     for i in range(len(gap)):
-        given = (jnp.asarray(x, jnp.float32) for x in (gap[i], vectors[i], writes[i]))
-        state = update(PACES, state, *given)
-        np.testing.assert_allclose(divergence.statistic(PACES, state), found[i], rtol=1e-3, atol=1e-4)
+        days, vector, weights = (jnp.asarray(x, jnp.float32) for x in (gap[i], vectors[i], writes[i]))
+        bank = write(modes, bank, jnp.int32(seconds[i]), weights, vector)
+        spread = update(PACES, spread, days, (vector * vector).sum(), weights)
+        z = divergence.statistic(PACES, bank.value[0], spread)
+        np.testing.assert_allclose(z, found[i], rtol=1e-3, atol=1e-4)
+
+
+def test_a_detection_raises_the_fast_reads_and_can_be_learned() -> None:
+    reads, half_lives = jnp.array([0.5, 1.0, 2.0, 0.5]), jnp.array([jnp.inf, 1.0, 30.0, 7.0])
+
+    def fast_share(z: jax.Array) -> jax.Array:
+        moved = divergence.raised(reads, half_lives, z, fast=7.0, threshold=5.0)
+        return moved[jnp.array([1, 3])].sum() / moved.sum()
+
+    calm, alarmed = (
+        divergence.raised(reads, half_lives, jnp.float32(z), fast=7.0, threshold=5.0) for z in (0, 50)
+    )
+    np.testing.assert_allclose(calm, reads, rtol=0.02)
+    np.testing.assert_allclose(alarmed.sum(), reads.sum(), rtol=1e-6)
+    np.testing.assert_allclose(alarmed[1] / alarmed[2], np.e * 1.0 / 2.0, rtol=1e-5)
+    np.testing.assert_allclose(alarmed[3] / alarmed[1], 0.5, rtol=1e-5)
+    slope = (fast_share(jnp.float32(5.01)) - fast_share(jnp.float32(4.99))) / 0.02
+    np.testing.assert_allclose(jax.grad(fast_share)(jnp.float32(5.0)), slope, rtol=1e-2)
+    assert slope > 0
 
 
 def test_padding_changes_nothing() -> None:

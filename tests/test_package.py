@@ -20,7 +20,7 @@ PACKAGE = Path(jaxdecay.__file__).parent
 FLOORS = (
     "errors durations files memory",
     "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
-    " attention divergence history",
+    " attention divergence alarms history",
     "interest state state_numpy fading deviations gate encoders language tally scorer heads spec model",
     "losses metrics rank lists bootstrap priors",
     "data",
@@ -28,8 +28,8 @@ FLOORS = (
     " predict frozen finetune"
     " evaluate outcomes groups figures results protocol assess presets"
     " curves embed influence half_lives refit tune crossvalidate baselines distributed layout privacy",
-    "ids listed moments asked serving parts generations arrivals update trained recommend rerank explain"
-    " drift",
+    "ids listed moments asked serving parts generations arrivals update trained recommend rerank"
+    " cases explain counterfactuals drift changes cohorts watch",
     "cli commands settings progress serve plots report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

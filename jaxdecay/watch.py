@@ -1,0 +1,121 @@
+"""Drift in a run: whose interests moved, when and where to, in the ids of the log."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jaxdecay import cohorts
+from jaxdecay.changes import by_items, by_kind, changes
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.refusals import listed, nearest
+from jaxdecay.drift import Drift, DriftOptions, Streams, detect
+from jaxdecay.errors import InputError
+
+_KINDS = 100  # values of a column that names interests unasked
+_MOST_KINDS = 10_000
+
+
+class Watched(NamedTuple):
+    """What was found, and how."""
+
+    detections: pl.DataFrame
+    """A row for each, in order of time: user_id (or the cohort's column, or "catalogue"), timestamp and since
+    (seconds: when it was found, and when it most probably began), statistic, distance (1 - cosine of what
+    came lately and before), change (emerging, returning, vanishing, shifting), rising, falling (lists of
+    names)."""
+    watched: int
+    """Users (or cohorts) with enough events to be watched."""
+    drift: Drift
+    streams: Streams
+    owners: pl.Series
+    """(S,) whose the streams are."""
+
+    @property
+    def alarmed(self) -> int:
+        """Users (or cohorts) with a detection."""
+        return self.detections[self.owners.name].n_unique()
+
+    def statistic(self, owner: Any) -> pl.DataFrame:
+        """The statistic after each event of a user (or cohort): timestamp, statistic."""
+        place = self.owners.index_of(owner) if owner in self.owners else None
+        if place is None:
+            raise InputError(f"{self.owners.name} {owner!r} was not watched; ask for one who was")
+        rows = slice(*self.streams.offsets[place : place + 2].tolist())
+        return pl.DataFrame({"timestamp": self.streams.time[rows], "statistic": self.drift.statistic[rows]})
+
+
+def watch(
+    histories: Histories,
+    vectors: np.ndarray,
+    items: pl.DataFrame,
+    users: pl.DataFrame,
+    options: DriftOptions,
+    *,
+    by: str = "user",
+    chosen: np.ndarray | None = None,
+    column: str | None = None,
+) -> Watched:
+    """Drift of users, of cohorts of them (``by`` a column of ``users``), or of the catalogue.
+
+    Args:
+        vectors: (V, D) of items, of length 1, or 0 where nothing is known.
+        items, users: the tables of the histories, in the order of indices.
+        chosen: indices of users (default: all), with ``by`` user alone.
+        column: of ``items``, by whose values interests are named; default: the first of text with at most 100
+            values, or else the nearest items.
+    """
+    kind, names = _kinds(items, column)
+    if by == "user":
+        among = cohorts.of_users(histories, vectors)
+        chosen = np.arange(histories.users) if chosen is None else chosen
+        streams, share, owners = among.take(chosen), kind, users["user_id"].gather(chosen)
+    else:
+        cohort, owners = _cohorts(users, by)
+        streams, share = cohorts.pooled(histories, cohort, vectors, kind, len(names))
+        among = streams
+    found = detect(streams, options, among=among)
+    if share is None:
+        title = "title" if "title" in items.columns else "item_id"
+        called = pl.coalesce(pl.col(title).cast(pl.String), pl.col("item_id").cast(pl.String))
+        namer = by_items(vectors, items.select(called).to_series().to_list())
+    else:
+        namer = by_kind(share, names)
+    frame = changes(found, streams, namer)
+    told = frame.select(owners.gather(frame["stream"]).alias(owners.name), pl.exclude("stream", "event"))
+    return Watched(told.sort("timestamp", maintain_order=True), found.watched, found, streams, owners)
+
+
+def _kinds(items: pl.DataFrame, column: str | None) -> tuple[np.ndarray | None, list[Any]]:
+    """(V,) which value of a column each item has, -1 for none, and the values; None: by the nearest items."""
+    text = [name for name, kind in items.schema.items() if kind == pl.String and name != "item_id"]
+    if column is None:
+        few = (name for name in text if 1 < items[name].n_unique() <= _KINDS)
+        column = next(few, None)
+        if column is None:
+            return None, []
+    if column not in items.columns:
+        near = nearest(column, items.columns)
+        perhaps = f"; perhaps {near!r}" if near else ""
+        raise InputError(f"no item column {column!r}: there are {listed(items.columns[1:])}{perhaps}")
+    values = items[column].cast(pl.String, strict=False)
+    names = values.drop_nulls().unique().sort()
+    if not 1 < len(names) <= _MOST_KINDS:
+        raise InputError(f"item column {column!r} has {len(names)} values; give one of 2 to {_MOST_KINDS}")
+    kind = values.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
+    return kind.to_numpy(), names.to_list()
+
+
+def _cohorts(users: pl.DataFrame, by: str) -> tuple[np.ndarray, pl.Series]:
+    """(U,) cohort of each user, -1 for none, and what they are called."""
+    if by == "catalogue":
+        return np.zeros(len(users), np.int64), pl.Series("catalogue", ["catalogue"])
+    columns = [name for name in users.columns if name not in ("index", "user_id")]
+    if by not in columns:
+        there = ["user", "catalogue", *columns]
+        near = nearest(by, there)
+        perhaps = f"; perhaps {near!r}" if near else ""
+        raise InputError(f"drift by {by!r}: give {listed(there)}{perhaps}")
+    names = users[by].drop_nulls().unique().sort()
+    index = users[by].replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
+    return index.to_numpy(), names
