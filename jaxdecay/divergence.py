@@ -25,7 +25,6 @@ from jaxtyping import Bool, Float
 
 from jaxdecay.scan import decay_scan
 
-_PAIRS = ((0, 0), (1, 1), (0, 1))
 _LEAST = 1e-3  # of the variance's factor: with less, fast and slow are means of the same events
 
 
@@ -68,10 +67,9 @@ def update(
     written by these weights (1). The modes themselves are the bank's (`jaxdecay.state.update`)."""
     writes = jnp.ones(2) if writes is None else writes
     fade = jnp.exp(-paces.rate * gap)
-    one, two = (jnp.array(side) for side in zip(*_PAIRS, strict=True))
     return Spread(
         fade * spread.weights + writes,
-        fade[one] * fade[two] * spread.products + writes[one] * writes[two],
+        _pairs(fade) * spread.products + _pairs(writes),
         fade[1] * spread.energy + writes[1] * square,
     )
 
@@ -117,14 +115,19 @@ def after_each(
     writes = jnp.ones((count, 2)) if writes is None else writes
     writes = jnp.where(mask[:, None], writes, 0.0)
     vectors = jnp.where(mask[:, None], vectors, 0.0)
-    one, two = (jnp.array(side) for side in zip(*_PAIRS, strict=True))
     events = (writes[:, :, None] * vectors[:, None, :]).reshape(count, 2 * width)
     sums = decay_scan(paces.rate, gap, events).reshape(count, 2, width)
     energy = writes[:, 1] * (vectors * vectors).sum(-1)
-    numbers = jnp.concatenate([writes, writes[:, one] * writes[:, two], energy[:, None]], axis=-1)
-    rates = jnp.concatenate([paces.rate, paces.rate[one] + paces.rate[two], paces.rate[1:]])
+    numbers = jnp.concatenate([writes, _pairs(writes), energy[:, None]], axis=-1)
+    fast, slow = paces.rate[0], paces.rate[1]
+    rates = jnp.stack([fast, slow, 2 * fast, 2 * slow, fast + slow, slow])
     faded = decay_scan(rates, gap, numbers)
     return _standardised(paces, sums, faded[:, :2], faded[:, 2:5], faded[:, 5])
+
+
+def _pairs(x: Float[Array, "... 2"]) -> Float[Array, "... 3"]:
+    """Products: of the first with itself, the second with itself, and of both."""
+    return jnp.stack([x[..., 0] * x[..., 0], x[..., 1] * x[..., 1], x[..., 0] * x[..., 1]], axis=-1)
 
 
 def _standardised(
@@ -137,7 +140,7 @@ def _standardised(
     there = weights > 0
     total = jnp.where(there, weights, 1.0)
     fast, slow = jnp.moveaxis(vectors / total[..., None], -2, 0)
-    shares = products / (total[..., [0, 1, 0]] * total[..., [0, 1, 1]])
+    shares = products / _pairs(total)
     spread = shares[..., 0] + shares[..., 1] - 2.0 * shares[..., 2]
     # A sample variance times the events behind it, and what is said in general times those that it counts as.
     own = jnp.maximum(energy / total[..., 1] - (slow * slow).sum(-1), 0.0)
