@@ -1,11 +1,15 @@
-"""Why an item stands where it stands: a score taken apart into what each past event adds, and what would have
-been otherwise.
+r"""Why an item stands where it stands: a score taken apart into what each past event adds.
 
-Scores are logits, and sums of heads. Without an encoder the interest that the similarity head reads is itself
-a sum over events, so that a score is taken apart exactly: its length (the soft norm) and its read weights are
-held as they are, and the revisit head's part is shared among the events of that very item as their counts
-are. With an encoder events are left out one by one (as if they had never been, everything computed again),
-and what is not accounted for so is said.
+Scores are log-probabilities, and sums of heads. Without an encoder the interest $q$ that the similarity head
+reads is itself a sum over events, so that a score is taken apart exactly: its length (the soft norm) and its
+read weights are held as they are. What an event adds is told against what it adds to all items on average,
+$q_j^\top (v_i - \sum_k p_k v_k)$ with their probabilities $p$: an event that speaks for everything speaks
+for nothing. These are the derivatives of the log-probability, its normaliser included, and the rest of the
+normaliser is a row of its own. The revisit head's part is shared among the events of that very item as their
+counts are.
+
+With an encoder events are left out one by one (as if they had never been, everything computed again), and
+what is not accounted for so is said.
 """
 
 from collections.abc import Iterable, Mapping
@@ -131,25 +135,25 @@ def _taken_apart(
     predictor: Predictor, case: Case, item: int, parts: dict[str, float], places: np.ndarray
 ) -> _Frames:
     pieces, counts, targets = predictor.pieces(case)
+    usual = predictor.expected(case) @ targets
     target, scale = targets[item], pieces.scale[0, 0]
-    written = pieces.written[0, places]
-    toward = written @ target
+    written, kernel = pieces.written[0, places], pieces.kernel[0, places]
     lengths = np.linalg.norm(written, axis=1) * np.linalg.norm(target)
-    kernel = pieces.kernel[0, places]
     yield "similarity", "event", {
         "weight": kernel * pieces.values[0, places],
-        "similarity": toward / np.maximum(lengths, 1e-12),
-        "contribution": scale * kernel * toward,
+        "similarity": written @ target / np.maximum(lengths, 1e-12),
+        "contribution": scale * kernel * (written @ (target - usual)),
     }  # fmt: skip
     for source, part in pieces.beside.items():
-        yield "similarity", source, {"contribution": scale * (part[0] @ target)}
+        yield "similarity", source, {"contribution": scale * (part[0] @ (target - usual))}
+    moved = scale * (kernel @ written + sum(part[0] for part in pieces.beside.values())) @ usual
     if predictor.model.spec.revisit:
         own = np.where(np.asarray(case.history.item)[0, places] == item, np.maximum(counts[0, places], 0), 0)
         share = own / own.sum() if own.sum() > 0 else own
         yield "revisit", "event", {"weight": own, "contribution": parts["revisit"] * share}
     yield "bias", "item", {"contribution": parts["bias"]}
     yield "popularity", "catalogue", {"contribution": parts["popularity"]}
-    yield "normaliser", "catalogue", {"contribution": parts["normaliser"]}
+    yield "normaliser", "catalogue", {"contribution": parts["normaliser"] + moved}
 
 
 def _left_out(predictor: Predictor, case: Case, item: int, score: float, places: np.ndarray) -> _Frames:

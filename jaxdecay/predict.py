@@ -166,6 +166,14 @@ class Predictor:
         popularity, which = self._popularity(case.at)
         return self._parts(case.at, *self._served(case, popularity[which]))
 
+    def expected(self, case: Case) -> np.ndarray:
+        """(V,) how probable each item is for a single case, before what the user had comes back."""
+        parts = self.judge(case)
+        base = sum(parts[name] for name in ("similarity", "bias", "popularity", "normaliser"))
+        there = self._there(case.at, 1)
+        probability = np.exp(np.asarray(base)[0])
+        return probability if there is None else probability * there[0]
+
     def pieces(self, case: Case) -> tuple[Pieces, np.ndarray, np.ndarray]:
         """What the queries of the case are made of, what is left of each event of the count of its own item,
         (B, n), and the target vectors of all items, (V, D).

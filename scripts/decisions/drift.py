@@ -26,8 +26,9 @@ _DAY = 86_400
 
 def drawn() -> dict[str, Any]:
     """Vectors about a direction of each user's own that, from the 121st of 240 events on, is another
-    (abrupt), half another (partial), or becomes another within 40 events (gradual). Gaps are log-normal about half a
-    day. The threshold of each method is that which 5 % of users without drift exceed at any of 180 events."""
+    (abrupt), half another (partial), or becomes another within 40 events (gradual). Gaps are log-normal about
+    half a day. The threshold of each method is that which 5 % of users without drift exceed at any of 180
+    events."""
     random = np.random.default_rng(0)
     calm = _sequences(random, "none")
     found = {method: _watched(calm, method, calm) for method in _METHODS}
