@@ -52,7 +52,7 @@ class Steered:
         """
         scored = serving.scored(self.predictor, requests, context, filters)
         steered = (
-            (chunk, scores, self._moved(asked, scores), excluded) for chunk, asked, scores, excluded in scored
+            (chunk, scores, self.moved(asked, scores), excluded) for chunk, asked, scores, excluded in scored
         )
         if self.steering.over == "all":
             yield from self._together(steered, k)
@@ -61,7 +61,7 @@ class Steered:
             items = self.one_by_one(moved, excluded, k)
             yield chunk, items, _scores_of(items, scores)
 
-    def _moved(self, asked: Requests, scores: np.ndarray) -> np.ndarray:
+    def moved(self, asked: Requests, scores: np.ndarray) -> np.ndarray:
         """What the lists are ordered by before they are reranked."""
         steering = self.steering
         if steering.explore != "temperature":
@@ -77,6 +77,9 @@ class Steered:
         if steering.trade_off == 1 and self._group is None:
             return top_k(scores, k, excluded=excluded)[0]
         found = np.full((len(scores), k), -1, np.int32)
+        # Where a cap leaves room for fewer than k items, no pool will fill a list.
+        everything = fitting(np.arange(scores.shape[1])[None], self._group, steering.cap, self._chosen)
+        full = min(k, int(everything.sum()))
         rows, size = np.arange(len(scores)), max(steering.pool, k)
         while len(rows):
             mask = None if excluded is None else excluded[rows]
@@ -84,7 +87,7 @@ class Steered:
             left = fitting(pool, self._group, steering.cap, self._chosen)
             length = np.minimum(left.sum(axis=1), k)
             met = self._met(length, left)
-            ready = whole | ((length == k) & met)
+            ready = whole | ((length == full) & met)
             if (whole & ~met).any():
                 self._refuse(length[whole & ~met], left[whole & ~met])
             for n in np.unique(length[ready & (length > 0)]):

@@ -1,0 +1,46 @@
+"""How lists are steered, explained and watched: what it reaches and what it costs, on trained runs.
+
+    jaxdecay prepare ../shared/data/electronics/events.parquet --out runs/electronics-log
+    jaxdecay train runs/electronics-log --out runs/electronics
+    python scripts/benchmark_decisions.py --runs runs/foursquare runs/electronics --json decisions.json
+
+Each section is a function of `scripts/decisions/` that takes a run and gives figures; --sections runs some of
+them. What is chosen is chosen on validation; figures are of the test part.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from decisions import steering
+
+from jaxdecay.recommend import load
+
+SECTIONS = {"diversity": steering.diversity, "exposure": steering.bounded, "cost": steering.cost}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="run directories")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    options = parser.parse_args()
+    figures = {}
+    for path in options.runs:
+        run = load(path)
+        figures[path.name] = {}
+        for name in options.sections:
+            print(f"{path.name}: {name}", file=sys.stderr)
+            figures[path.name][name] = SECTIONS[name](run)
+    figures["load_average"] = os.getloadavg()[0]
+    print(json.dumps(figures, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
