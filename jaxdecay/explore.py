@@ -24,7 +24,6 @@ References:
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -91,7 +90,6 @@ def thompson(predictor: Predictor, events: np.ndarray, seed: int) -> Predictor:
         )
     # The row behind the last user is that of everybody new.
     model = Interest(dataclasses.replace(spec, users=spec.users + 1))
-    params = jax.tree.map(jnp.asarray, params)
     return Predictor(
         model, params, predictor.histories, predictor.catalogue, predictor.reference, name=predictor.name
     )

@@ -124,8 +124,8 @@ def feasible(reach: Reach, others: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def nearest(places: int, least: float, most: float, others: int, own: int) -> float:
-    """The bound to ask for instead of one that cannot be met: the next that can, in whole hundredths of a
-    percent (in whole percent where neither bound alone is out of reach)."""
+    """The bound to ask for instead of one that cannot be met: the nearest that can, to a hundredth of a
+    percent (where it is both together that cannot, in steps of a percent)."""
     weight = attention(places)
     counts = max(0, places - others), min(own, places)
     top = weight[: counts[1]].sum() / weight.sum()
@@ -134,15 +134,14 @@ def nearest(places: int, least: float, most: float, others: int, own: int) -> fl
         return math.floor(top * 1e4) / 1e4
     if bottom > most:
         return math.ceil(bottom * 1e4) / 1e4
-    for step in range(1, 101):
-        for low, high, given in (
-            (least - step / 100, most, least - step / 100),
-            (least, most + step / 100, most + step / 100),
-        ):
-            reach = completions(places, low, high)
-            if feasible(reach, np.array([others]), np.array([own]))[0]:
-                return given
-    return float(bottom)
+
+    def within(low: float, high: float) -> bool:
+        return bool(feasible(completions(places, low, high), np.array([others]), np.array([own]))[0])
+
+    low, high = least, most
+    while not (within(low, most) or within(least, high)):
+        low, high = max(low - 0.01, 0.0), min(high + 0.01, 1.0)
+    return math.floor(low * 1e4) / 1e4 if within(low, most) else math.ceil(high * 1e4) / 1e4
 
 
 def bonus(scores: np.ndarray, chosen: np.ndarray, k: int, least: float, most: float) -> tuple[float, float]:

@@ -201,9 +201,8 @@ def rerank(
         rows = (items[some], scores[some], *(() if left is None else (left[some].astype(np.int32),)))
         # Filled up with copies of the last: one shape to compile.
         filled = [np.concatenate([x, np.repeat(x[-1:], size - count, axis=0)]) for x in rows]
-        found[some] = np.asarray(_lists(*shared, filled[0], filled[1], *filled[2:], k=k, by=diversity))[
-            :count
-        ]
+        made = _lists(*shared, filled[0], filled[1], *filled[2:], k=k, by=diversity)
+        found[some] = np.asarray(made)[:count]
     return found
 
 

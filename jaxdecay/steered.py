@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
@@ -41,7 +42,8 @@ class Steered:
         if steering.group is not None:
             self._group, self._chosen = grouped(items, steering.group, steering.exposed)
         diverse = steering.trade_off < 1
-        self._vectors = predictor.unit_vectors() if diverse else np.zeros((len(items), 1), np.float32)
+        vectors = predictor.unit_vectors() if diverse else np.zeros((len(items), 1), np.float32)
+        self._vectors = jnp.asarray(vectors)
 
     def lists(
         self, requests: Requests, context: Context, filters: serving.Filters, k: int
@@ -71,7 +73,8 @@ class Steered:
     def one_by_one(self, scores: np.ndarray, excluded: np.ndarray | None, k: int) -> np.ndarray:
         """(R, k) items of lists of which each keeps to the bounds itself, from (R, V) scores.
 
-        A pool that cannot fill its list within the bounds is widened until it can, or is all there is.
+        A pool that cannot fill its list within the bounds is widened until it can, or is all there is. Raises
+        InputError for a share of the exposure that cannot be met.
         """
         steering = self.steering
         if steering.trade_off == 1 and self._group is None:
@@ -139,8 +142,8 @@ class Steered:
         steering = self.steering
         name, value = ("least", low) if low < steering.least else ("most", high)
         raise InputError(
-            f"{what} cannot give {listed(steering.exposed)} {name} {getattr(steering, name):g} of the "
-            f"exposure; {name} {value:.4g} can be had: ask for that, or let other items be listed"
+            f"{what} cannot give {listed(steering.exposed)} at {name} {getattr(steering, name):g} of the "
+            f"exposure; at {name} {value:.4g} can be had: ask for that, or let other items be listed"
         )
 
     def _together(

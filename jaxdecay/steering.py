@@ -20,10 +20,10 @@ class Steering:
     trade_off: float = 1.0
     """From 1, relevance alone, to 0, diversity alone (`jaxdecay.rerank`)."""
     diversity: Diversity = "mmr"
-    """mmr: maximal marginal relevance, by the mean similarity to the items listed before. dpp: the greedy
+    """mmr: maximal marginal relevance, by the similarity to the items listed before. dpp: the greedy
     determinantal point process. Both by the cosine of the learned item vectors."""
     pool: int = 200
-    """How many of the best candidates a list is chosen from."""
+    """How many of the best candidates a list is chosen from; more where they cannot keep to the bounds."""
     group: str | None = None
     """Item column whose values are the groups that a cap or a share is about."""
     cap: int | None = None
@@ -42,7 +42,7 @@ class Steering:
     """temperature: lists are drawn from the softmax of the scores, without replacement. thompson: how each
     user reads is drawn from what is believed of it, and scores follow."""
     temperature: float = 1.0
-    """Of such draws: 1 draws by the model's own probabilities, near 0 the best scores."""
+    """Of such draws: 1 draws by the model's own probabilities, near 0 come the best scores."""
     seed: int | None = None
     """Of what is drawn; by default a new one, which the notes say."""
 

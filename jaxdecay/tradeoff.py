@@ -7,6 +7,7 @@ import polars as pl
 
 from jaxdecay import groups, lists
 from jaxdecay.data.requests import Requests
+from jaxdecay.errors import InputError
 from jaxdecay.evaluate import chunks, rules
 from jaxdecay.metrics import ndcg
 from jaxdecay.pools import candidates
@@ -31,8 +32,14 @@ def diversity_tradeoff(
 
     ``predictor``: over the histories that the requests are of (`jaxdecay.assembly.load_predictor`).
     Candidates are those of its evaluation (`jaxdecay.evaluate.rules`). ``diversity`` and ``pool`` as in
-    `Steering`.
+    `Steering`. Raises InputError for what that refuses, a k below 2, and no requests.
     """
+    for value in trade_offs:
+        Steering(trade_off=value, diversity=diversity, pool=pool)
+    if k < 2 or not len(requests):
+        raise InputError(
+            f"k={k} and {len(requests)} requests: a trade-off needs lists of 2 items or more, and requests"
+        )
     applied, vectors = rules(predictor.histories), predictor.unit_vectors()
     good, far = (np.empty((len(trade_offs), len(requests))) for _ in range(2))
     for chunk in chunks(predictor.histories, requests):

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from decisions import steering
 
@@ -29,14 +30,14 @@ def main() -> None:
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
-    figures = {}
+    runs: dict[str, dict[str, Any]] = {}
     for path in options.runs:
         run = load(path)
-        figures[path.name] = {}
+        runs[path.name] = {}
         for name in options.sections:
             print(f"{path.name}: {name}", file=sys.stderr)
-            figures[path.name][name] = SECTIONS[name](run)
-    figures["load_average"] = os.getloadavg()[0]
+            runs[path.name][name] = SECTIONS[name](run)
+    figures = {"runs": runs, "load_average": os.getloadavg()[0]}
     print(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -140,12 +140,14 @@ def test_what_can_be_had_is_told_and_can_be_had(run: Run) -> None:
         steer = Steering(group="genre", exposed=("jazz",), least=least)
         return run.recommend(k=K, at=END, deny=["i00", "i03", "i06", "i09"], steer=steer)
 
-    with pytest.raises(InputError, match=f"{USERS} lists cannot give jazz least 0.5 of the exposure") as told:
+    with pytest.raises(
+        InputError, match=f"{USERS} lists cannot give jazz at least 0.5 of the exposure"
+    ) as told:
         ask(0.5)
-    value = float(str(told.value).split("; least ")[1].split()[0])
+    value = float(str(told.value).split("; at least ")[1].split()[0])
     assert value == pytest.approx(1 / sum(1 / np.log2(1 + place) for place in range(1, K + 1)), abs=1e-3)
     assert (shares(ask(value)) >= value).all()
-    with pytest.raises(InputError, match="lists together cannot give jazz least"):
+    with pytest.raises(InputError, match="lists together cannot give jazz at least"):
         run.recommend(
             k=K, at=END, deny=["i00", "i03", "i06"],
             steer=Steering(group="genre", exposed=("jazz",), least=0.9, over="all"),
@@ -184,6 +186,10 @@ def test_the_trade_off_is_that_of_the_lists(run: Run) -> None:
     ]
     assert found["distance"][0] == pytest.approx(np.mean(pairs), abs=1e-5)
     assert found["distance"][1] > found["distance"][0]
+    with pytest.raises(InputError, match="trade_off=2: give a number from 0 to 1"):
+        diversity_tradeoff(system, asked, (1.0, 2.0))
+    with pytest.raises(InputError, match="lists of 2 items or more"):
+        diversity_tradeoff(system, asked, k=1)
 
 
 @pytest.mark.parametrize(

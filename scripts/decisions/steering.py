@@ -103,7 +103,7 @@ def _group(run: Run) -> tuple[str, str]:
     items = run.items.drop("index", "item_id")
     texts = [name for name in items.columns if items[name].dtype == pl.String]
     if not texts:
-        run.__dict__["items"] = run.items.with_columns(
+        run.items = run.items.with_columns(
             half=pl.when(pl.col("lat") > pl.col("lat").median())
             .then(pl.lit("north"))
             .otherwise(pl.lit("south"))
