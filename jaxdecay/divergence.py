@@ -89,14 +89,17 @@ def raised(
     threshold: float,
     strength: float = 1.0,
 ) -> Float[Array, " c"]:
-    r"""Read weights (mean 1) after a detection: curves no slower than ``fast`` days are raised by
-    $e^{s\,\sigma(4 (z / \text{threshold} - 1))}$ against the others, and all keep their mean.
-
-    Smooth in $z$, so that gradients reach the rates and the vectors that it was made of: half of ``strength``
-    at the threshold, 2 % of it without drift."""
-    raise_by = strength * jax.nn.sigmoid(4.0 * (z / threshold - 1.0))
-    moved = reads * jnp.exp(jnp.where(half_lives <= fast, raise_by, 0.0))
+    r"""Read weights (mean 1) after a detection: curves no slower than ``fast`` days are raised by $e$ to the
+    `rise` against the others, and all keep their mean. Smooth in $z$, so that gradients reach the rates and
+    the vectors that it was made of."""
+    moved = reads * jnp.exp(jnp.where(half_lives <= fast, rise(z, threshold, strength), 0.0))
     return moved * reads.sum() / moved.sum()
+
+
+def rise(z: Float[Array, "*n"], threshold: float, strength: float) -> Float[Array, "*n"]:
+    r"""$s\,\sigma(4 (z / \text{threshold} - 1))$: by how much fast read logits rise, half of ``strength`` at
+    the threshold and 2 % of it without drift."""
+    return strength * jax.nn.sigmoid(4.0 * (z / threshold - 1.0))
 
 
 def after_each(

@@ -97,15 +97,18 @@ class Drift(NamedTuple):
     """Streams with enough events to be watched."""
 
 
-def detect(
-    streams: Streams, options: DriftOptions = DriftOptions(), *, among: Streams | None = None
-) -> Drift:
-    """Watches every stream. Half-lives, variance and threshold are those of the streams ``among`` which they
-    are (default: themselves), a sample of 5,000 of them where there are more.
+class Calibration(NamedTuple):
+    """What drift is judged by, taken from streams of which hardly any drifts at any one time."""
 
-    Raises InputError where none has two events at different times.
-    """
-    among = streams if among is None else among
+    paces: Paces
+    half_lives: tuple[float, float]
+    """Fast and slow, in days."""
+    threshold: float
+
+
+def calibrate(among: Streams, options: DriftOptions = DriftOptions()) -> Calibration:
+    """Half-lives, variance and threshold from streams, a sample of 5,000 where there are more. Raises
+    InputError where none has two events at different times."""
     there = np.flatnonzero(np.diff(among.offsets) > 1)
     if len(there) > _MOST:
         there = np.random.default_rng(options.seed).choice(there, _MOST, replace=False)
@@ -116,8 +119,16 @@ def detect(
         jnp.float32(_variance(among)),
         jnp.float32(_EVIDENCE),
     )
-    found = statistics(streams, paces, options)
     threshold = 0.5 if options.method == "adwin" else _threshold(among, paces, options)
+    return Calibration(paces, half_lives, threshold)
+
+
+def detect(
+    streams: Streams, options: DriftOptions = DriftOptions(), *, among: Streams | None = None
+) -> Drift:
+    """Watches every stream, judged by what streams ``among`` which they are do (default: themselves)."""
+    paces, half_lives, threshold = calibrate(streams if among is None else among, options)
+    found = statistics(streams, paces, options)
     watched = int((np.diff(streams.offsets) > 1).sum())
     rows = _alarms(streams.stream, found, threshold)
     began = np.array([onset(streams, row, half_lives) for row in rows], np.int64)

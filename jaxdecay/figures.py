@@ -59,10 +59,11 @@ def summarise(
 ) -> Summary:
     """All figures of one outcome. ``labels`` is (R,) 1, 0 or NaN, of the first target of each request."""
     by_user = bootstrap.by_user(table.requests.user)
+    cohorts = groups.by_user(table.requests, histories)
     trained = np.bincount(histories.item[histories.part == 0], minlength=histories.items)
     columns = [
-        *_rank_columns(outcome, table, histories, k, labels, trained),
-        *_list_columns(outcome, histories, k, trained),
+        *_rank_columns(outcome, table, histories, cohorts, k, labels, trained),
+        *_list_columns(outcome, table, histories, cohorts, k, trained),
         *_age_columns(outcome, table, k),
     ]
     sums = [by_user.sums(values[:, None], None if w is None else w[:, None]) for _, _, values, w in columns]
@@ -116,6 +117,7 @@ def _rank_columns(
     outcome: Outcome,
     table: Table,
     histories: Histories,
+    cohorts: Mapping[str, np.ndarray],
     k: Sequence[int],
     labels: np.ndarray | None,
     trained: np.ndarray,
@@ -127,28 +129,40 @@ def _rank_columns(
     liked = histories.chosen[requests.event]
     if labels is not None:
         liked &= labels != 0
-    for group, mask in groups.groups(requests, table.own, table.last, histories.known_items).items():
+    masks = groups.groups(requests, table.own, table.last, histories.known_items)
+    for group, mask in (masks | dict(cohorts)).items():
+        whole = group in groups.MAIN or group in cohorts
         where = groups.padded(mask, offsets, False) & liked[:, None]
         rows = np.flatnonzero(where.any(axis=1))
-        names = metrics.RANK_METRICS if group in groups.MAIN else _AGE_METRICS
+        names = metrics.RANK_METRICS if whole else _AGE_METRICS
         for size in k:
             for name in names:
                 value = metrics.RANK_METRICS[name](ranks[rows], k=size, where=where[rows])
                 yield group, f"{name}@{size}", _spread(value, rows, len(requests)), None
-            if group in groups.MAIN:
+            if whole:
                 value = metrics.ndcg(ranks[rows], k=size, where=where[rows], gain=gain[rows])
                 weight = np.where(where, gain, 0.0).sum(axis=1) / np.maximum(where.sum(axis=1), 1)
                 yield group, f"debiased_ndcg@{size}", _spread(np.asarray(value), rows, len(requests)), weight
 
 
 def _list_columns(
-    outcome: Outcome, histories: Histories, k: Sequence[int], trained: np.ndarray
+    outcome: Outcome,
+    table: Table,
+    histories: Histories,
+    cohorts: Mapping[str, np.ndarray],
+    k: Sequence[int],
+    trained: np.ndarray,
 ) -> Iterator[Column]:
+    first = table.requests.target_offsets[:-1]
+    rows = {"all": np.ones(len(first), bool)} | {name: mask[first] for name, mask in cohorts.items()}
     for size in k:
         listed = outcome.listed[:, :size]
-        yield "all", f"novelty@{size}", lists.novelty(listed, trained), None
+        values = {f"novelty@{size}": lists.novelty(listed, trained)}
         if histories.item_categorical.shape[1] and size > 1:
-            yield "all", f"diversity@{size}", lists.diversity(listed, histories.item_categorical), None
+            values[f"diversity@{size}"] = lists.diversity(listed, histories.item_categorical)
+        for group, inside in rows.items():
+            for name, value in values.items():
+                yield group, name, np.where(inside, value, np.nan), None
 
 
 def _age_columns(outcome: Outcome, table: Table, k: Sequence[int]) -> Iterator[Column]:

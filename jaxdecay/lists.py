@@ -52,6 +52,25 @@ def diversity(items: np.ndarray, categories: np.ndarray) -> np.ndarray:
     return 1 - _ratio(total, pairs)
 
 
+def distance(items: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    r"""(R,) mean over pairs of one minus their cosine; NaN for lists of fewer than two items.
+
+    $$ \frac{2}{k (k - 1)} \sum_{i < j \in L} (1 - \langle x_i, x_j \rangle) $$
+
+    References:
+        Ziegler, McNee, Konstan, Lausen (see `diversity`).
+
+    Args:
+        vectors: (V, D) of length 1, or 0 for an item like no other.
+    """
+    listed = items >= 0
+    found = np.where(listed[..., None], vectors[items], 0.0).astype(np.float64)
+    # Of the square of the sum, what is left without each item's own is twice that of all pairs.
+    both = np.square(found.sum(axis=1)).sum(axis=1) - np.square(found).sum(axis=(1, 2))
+    number = listed.sum(axis=1)
+    return 1 - _ratio(both, number * (number - 1))
+
+
 def exposures(items: np.ndarray, group: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(G, V) how often each item is listed in the requests of each group; ``group`` is (R,), ``shape`` (G,
     V).

@@ -20,7 +20,7 @@ class Figure:
     time: Time = "given"
     """Whether the system was told the request time, or the time of the last event instead."""
     group: str = "all"
-    """Which targets: all, repeats, novelties, cold, warm, or a bucket of age."""
+    """Which targets: all, repeats, novelties, cold, warm, a bucket of age or activity, or a user group."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,17 @@ def seen_since(histories: Histories) -> np.ndarray | None:
     return None if histories.clock == "relative" else first_seen(histories)
 
 
+def scored(
+    predictor: Predictor, requests: Requests, context: Context, filters: Filters
+) -> Iterator[tuple[slice, Requests, np.ndarray, np.ndarray | None]]:
+    """Yields a stretch of the requests, these themselves, their (r, V) scores, and (r, V) which items are no
+    candidates, or None."""
+    for chunk in chunks(predictor.histories, requests, budget=_BUDGET):
+        asked = requests.take(chunk)
+        scores = predictor.scores(asked, context.take(chunk))
+        yield chunk, asked, scores, filters.excluded(predictor.histories, asked)
+
+
 def top_lists(
     predictor: Predictor, requests: Requests, context: Context, filters: Filters, k: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -57,10 +68,8 @@ def top_lists(
 
     Ties go to the lower item index. A list with fewer than k candidates ends with items -1.
     """
-    for chunk in chunks(predictor.histories, requests, budget=_BUDGET):
-        asked = requests.take(chunk)
-        scores = predictor.scores(asked, context.take(chunk))
-        yield chunk, *top_k(scores, k, excluded=filters.excluded(predictor.histories, asked))
+    for chunk, _, scores, excluded in scored(predictor, requests, context, filters):
+        yield chunk, *top_k(scores, k, excluded=excluded)
 
 
 def pair_scores(

@@ -26,6 +26,8 @@ from jaxdecay.explain import Explanation, explain
 from jaxdecay.generations import newest
 from jaxdecay.moments import At
 from jaxdecay.predict import Context, Predictor
+from jaxdecay.steered import Steered
+from jaxdecay.steering import Steering
 from jaxdecay.watch import Watched, watch
 
 _BLOCK = 8192  # users of one stretch of an answer
@@ -105,6 +107,7 @@ class Run:
         where: pl.Expr | str | None = None,
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
+        steer: Steering | None = None,
         out: None = None,
     ) -> pl.DataFrame: ...
     @overload
@@ -120,6 +123,7 @@ class Run:
         where: pl.Expr | str | None = None,
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
+        steer: Steering | None = None,
         out: str | Path,
     ) -> Path: ...
     def recommend(
@@ -134,6 +138,7 @@ class Run:
         where: pl.Expr | str | None = None,
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
+        steer: Steering | None = None,
         out: str | Path | None = None,
     ) -> pl.DataFrame | Path:
         """The k best items of each user at a moment: user_id, item_id, score, rank (from 1), users in the
@@ -152,6 +157,9 @@ class Run:
                 for. popular: such users get the list of somebody without a history
                 (user_id is text then, if one of them cannot be of the log's type).
             context: context columns of the request by name; those not given are missing.
+            steer: what lists are to be besides their best scores: diverse, of few items of a group, with a
+                share of the exposure for one, or drawn (the seed is in ``notes``). Then ranks do not follow
+                scores.
             out: write the answer there as Parquet, part by part in constant memory, and return the path.
 
         A user for whom fewer than k items are left gets fewer rows (``notes`` counts them). Scores are
@@ -167,14 +175,17 @@ class Run:
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one, unseen = asked.context_of(self.histories, context)
+        steered = None if steer is None else Steered(steer, self.items, self.predictor, self.histories)
 
         def block(begin: int) -> pl.DataFrame:
             some = index[begin : begin + _BLOCK]
             when = None if moment.seconds is None else np.full(len(some), moment.seconds)
             requests = asked.requests_at(self.histories, some, when)
-            lists = serving.top_lists(
-                self.predictor, requests, one.take(np.zeros(len(some), int)), filters, k
-            )
+            alike = one.take(np.zeros(len(some), int))
+            if steered is None:
+                lists = serving.top_lists(self.predictor, requests, alike, filters, k)
+            else:
+                lists = steered.lists(requests, alike, filters, k)
             return ids.list_frame(names[begin : begin + _BLOCK], self.items["item_id"], lists)
 
         empty = ids.list_frame(names, self.items["item_id"], ())
@@ -183,7 +194,8 @@ class Run:
         rows = (
             answer.height if isinstance(answer, pl.DataFrame) else parts.write_parquet(blocks, empty, answer)
         )
-        self.notes = (*moment.notes, *unseen, *skipped, *asked.shortage(rows, len(index), k))
+        short = asked.shortage(rows, len(index), k)
+        self.notes = (*moment.notes, *unseen, *skipped, *(steered.notes if steered else ()), *short)
         return answer
 
     def similar(

@@ -22,14 +22,14 @@ FLOORS = (
     "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
     " attention divergence alarms history",
     "interest state state_numpy fading deviations gate encoders language tally scorer heads spec model",
-    "losses metrics rank lists bootstrap priors",
+    "losses metrics rank pools lists bootstrap priors",
     "data",
     "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
     " predict frozen finetune"
     " evaluate outcomes groups figures results protocol assess presets"
     " curves embed influence half_lives refit tune crossvalidate baselines distributed layout privacy",
-    "ids listed moments asked serving parts generations arrivals update trained recommend rerank"
-    " cases explain counterfactuals drift changes cohorts watch",
+    "ids listed moments asked serving parts generations arrivals update steering exposure rerank explore"
+    " cases explain counterfactuals drift changes cohorts watch react steered trained recommend tradeoff",
     "cli commands settings progress serve plots report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

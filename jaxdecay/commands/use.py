@@ -17,6 +17,7 @@ from jaxdecay.durations import show_days, show_periods
 from jaxdecay.errors import InputError
 from jaxdecay.progress import Progress, note
 from jaxdecay.report import show_rows
+from jaxdecay.steering import Steering
 
 K = Annotated[int, tyro.conf.arg(aliases=["-k"])]
 
@@ -100,6 +101,7 @@ class Recommend(Listing):
     gets."""
     context: tuple[str, ...] = ()
     """NAME=VALUE of context columns at that moment, such as device=phone; those not given are missing."""
+    steer: Steering = field(default_factory=Steering)
     out: Path | None = None
     """Parquet file to stream the rows to, in constant memory."""
 
@@ -119,6 +121,7 @@ class Recommend(Listing):
             where=self.where,
             on_unknown=self.on_unknown,
             context=context,
+            steer=None if self.steer == Steering() else self.steer,
             out=self.out,
         )
         return _answer(run, rows)

@@ -1,6 +1,7 @@
 """How soon and how surely drift is found, and what it costs: on sequences drawn here, and on the simulated
 log."""
 
+import dataclasses
 import statistics as middle
 import time
 from functools import partial
@@ -51,9 +52,9 @@ def simulated(users: int = 500) -> list[dict[str, Any]]:
     categories. Of the users who drift, how many are found afterwards, and how far the day on which it began
     by our estimate lies from the planted one."""
     report = []
-    strong = {"events_per_user": 360.0, "taste_spread": 2.0, "kappa": 0.001}
+    strong: dict[str, Any] = {"events_per_user": 360.0, "taste_spread": 2.0, "kappa": 0.001}
     for options in ({}, strong):
-        made = simulate(SimulateOptions(users=users, **options))
+        made = simulate(dataclasses.replace(SimulateOptions(users=users), **options))
         streams, names = _streams(made)
         drifting, planted = made.truth["drift"]["user_ids"], made.truth["drift"]["timestamp"]
         found = detect(streams)

@@ -1,0 +1,222 @@
+"""Lists that are steered: from scores to a pool of candidates, and from there to what `Steering` asks for."""
+
+import secrets
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+from jaxdecay import explore, exposure, serving
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.refusals import listed, nearest
+from jaxdecay.data.requests import Requests
+from jaxdecay.errors import InputError
+from jaxdecay.pools import candidates, fitting
+from jaxdecay.predict import Context, Predictor
+from jaxdecay.rank import top_k
+from jaxdecay.react import Reacting
+from jaxdecay.rerank import rerank
+from jaxdecay.steering import Steering
+
+
+class Steered:
+    """Makes lists as asked, for the items of a run."""
+
+    def __init__(
+        self, steering: Steering, items: pl.DataFrame, predictor: Predictor, histories: Histories
+    ) -> None:
+        """``items``: the table of items. ``histories``: as they were split for training, which tell how much
+        is known of each user. Raises InputError for a column, value or head that there is not."""
+        self.steering = steering
+        self.predictor = predictor
+        self.notes: tuple[str, ...] = ()
+        self._seed = secrets.randbelow(2**32) if steering.seed is None else steering.seed
+        if steering.explore != "none":
+            self.notes = (f"explored by {steering.explore}, seed {self._seed}",)
+        if steering.explore == "thompson":
+            known = histories.user()[histories.part == 0]
+            events = np.bincount(known, minlength=predictor.model.spec.users)
+            self.predictor = explore.thompson(predictor, events, self._seed)
+        self._reacting = Reacting(predictor, steering.react) if steering.react else None
+        self._reacted = np.zeros(2, int)
+        self._group: np.ndarray | None = None
+        self._chosen: np.ndarray | None = None
+        if steering.group is not None:
+            self._group, self._chosen = grouped(items, steering.group, steering.exposed)
+        diverse = steering.trade_off < 1
+        vectors = predictor.unit_vectors() if diverse else np.zeros((len(items), 1), np.float32)
+        self._vectors = jnp.asarray(vectors)
+
+    def lists(
+        self, requests: Requests, context: Context, filters: serving.Filters, k: int
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """As `jaxdecay.serving.top_lists`, but for the order; scores are those of the model.
+
+        Raises InputError, with what can be had instead, for a share of the exposure that cannot be met.
+        """
+        predictor = self.predictor
+        if self._reacting is not None:
+            predictor, moved = self._reacting.serve(requests)
+            self._count(int(moved.sum()), len(requests))
+        scored = serving.scored(predictor, requests, context, filters)
+        steered = (
+            (chunk, scores, self.moved(asked, scores), excluded) for chunk, asked, scores, excluded in scored
+        )
+        if self.steering.over == "all":
+            yield from self._together(steered, k)
+            return
+        for chunk, scores, moved, excluded in steered:
+            items = self.one_by_one(moved, excluded, k)
+            yield chunk, items, _scores_of(items, scores)
+
+    def _count(self, alarmed: int, asked: int) -> None:
+        """Says for how many what came lately was raised."""
+        self._reacted += alarmed, asked
+        self.notes = (
+            *(note for note in self.notes if not note.startswith("drift")),
+            "drift: for {} of {} users what came lately counts for more".format(*self._reacted),
+        )
+
+    def moved(self, asked: Requests, scores: np.ndarray) -> np.ndarray:
+        """What the lists are ordered by before they are reranked."""
+        steering = self.steering
+        if steering.explore != "temperature":
+            return scores
+        return explore.perturbed(scores, asked, steering.temperature, self._seed)
+
+    def one_by_one(self, scores: np.ndarray, excluded: np.ndarray | None, k: int) -> np.ndarray:
+        """(R, k) items of lists of which each keeps to the bounds itself, from (R, V) scores.
+
+        A pool that cannot fill its list within the bounds is widened until it can, or is all there is. Raises
+        InputError for a share of the exposure that cannot be met.
+        """
+        steering = self.steering
+        if steering.trade_off == 1 and self._group is None:
+            return top_k(scores, k, excluded=excluded)[0]
+        found = np.full((len(scores), k), -1, np.int32)
+        # Where a cap leaves room for fewer than k items, no pool will fill a list.
+        everything = fitting(np.arange(scores.shape[1])[None], self._group, steering.cap, self._chosen)
+        full = min(k, int(everything.sum()))
+        rows, size = np.arange(len(scores)), max(steering.pool, k)
+        while len(rows):
+            mask = None if excluded is None else excluded[rows]
+            pool, best, whole = candidates(scores[rows], mask, size, k, self._chosen)
+            left = fitting(pool, self._group, steering.cap, self._chosen)
+            length = np.minimum(left.sum(axis=1), k)
+            met = self._met(length, left)
+            ready = whole | ((length == full) & met)
+            if (whole & ~met).any():
+                self._refuse(length[whole & ~met], left[whole & ~met])
+            for n in np.unique(length[ready & (length > 0)]):
+                some = np.flatnonzero(ready & (length == n))
+                found[rows[some], :n] = self._listed(pool[some], best[some], int(n), left[some])
+            rows, size = rows[~ready], size * 4
+        return found
+
+    def _listed(self, pool: np.ndarray, best: np.ndarray, n: int, left: np.ndarray) -> np.ndarray:
+        """(r, n) items."""
+        steering = self.steering
+        places = rerank(
+            pool,
+            best,
+            self._vectors,
+            n,
+            trade_off=steering.trade_off,
+            diversity=steering.diversity,
+            group=self._group,
+            cap=steering.cap,
+            chosen=self._chosen,
+            reach=self._reach(n),
+            left=None if self._chosen is None else left,
+        )
+        return np.take_along_axis(pool, places, axis=1)
+
+    def _reach(self, n: int) -> exposure.Reach | None:
+        if self._chosen is None:
+            return None
+        return exposure.completions(n, self.steering.least, self.steering.most)
+
+    def _met(self, length: np.ndarray, left: np.ndarray) -> np.ndarray:
+        """(r,) whether a list of each length can keep to the bounds of the exposure."""
+        met = np.ones(len(length), bool)
+        for n in np.unique(length[length > 0]):
+            reach, some = self._reach(int(n)), length == n
+            if reach is not None:
+                met[some] = exposure.feasible(reach, left[some, 0], left[some, 1])
+        return met
+
+    def _refuse(self, length: np.ndarray, left: np.ndarray) -> None:
+        steering = self.steering
+        different = np.unique(np.column_stack([length, np.minimum(left, length[:, None])]), axis=0)
+        bounds = steering.least, steering.most
+        values = [exposure.nearest(places, *bounds, *counts) for places, *counts in different.tolist()]
+        self._unreachable(f"{len(length)} lists", min(values), max(values))
+
+    def _unreachable(self, what: str, low: float, high: float) -> None:
+        steering = self.steering
+        name, value = ("least", low) if low < steering.least else ("most", high)
+        raise InputError(
+            f"{what} cannot give {listed(steering.exposed)} at {name} {getattr(steering, name):g} of the "
+            f"exposure; at {name} {value:.4g} can be had: ask for that, or let other items be listed"
+        )
+
+    def _together(
+        self, steered: Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray | None]], k: int
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Lists that keep to the bounds together."""
+        assert self._chosen is not None
+        pools, bests, scores = [], [], []
+        for _, plain, moved, excluded in steered:
+            pool, best, _ = candidates(moved, excluded, 2 * k, k, self._chosen)
+            pools.append(pool)
+            bests.append(best)
+            scores.append(_scores_of(pool, plain))
+        if not pools:
+            return
+        pool, best, score = np.concatenate(pools), np.concatenate(bests), np.concatenate(scores)
+        own = self._chosen[pool] & (pool >= 0)
+        least, most = self.steering.least, self.steering.most
+        value, share = exposure.bonus(best, own, k, least, most)
+        if not least - 1e-9 <= share <= most + 1e-9:
+            low, high = np.floor(share * 1e4) / 1e4, np.ceil(share * 1e4) / 1e4
+            self._unreachable(f"{len(pool)} lists together", float(low), float(high))
+        order = np.argsort(-exposure.promoted(best, own, value), axis=1, kind="stable")[:, :k]
+        yield (
+            slice(0, len(pool)),
+            np.take_along_axis(pool, order, axis=1),
+            np.take_along_axis(score, order, axis=1),
+        )
+
+
+def grouped(
+    items: pl.DataFrame, column: str, values: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(V,) int32 code of each item's group by a column, -1 where it has no value; and (V,) bool, which items
+    have one of ``values``, or None for no values. Raises InputError for a column or value that is not there.
+    """
+    there = [name for name in items.columns if name not in ("index", "item_id")]
+    if column not in there:
+        perhaps = nearest(column, there)
+        words = f"there are {listed(there, 40)}" if there else "the log has none"
+        near = f", perhaps {perhaps!r}" if perhaps else ""
+        raise InputError(f"group={column!r} is no item column of this run{near}; {words}")
+    if items[column].dtype.is_nested():
+        raise InputError(f"group={column!r}: holds {items[column].dtype}; give a column of single values")
+    names = items[column].cast(pl.String)
+    known = names.drop_nulls().unique(maintain_order=True)
+    codes = names.replace_strict(known, np.arange(len(known)), default=-1, return_dtype=pl.Int32).to_numpy()
+    for value in values:
+        if value not in known:
+            perhaps = nearest(value, known.to_list())
+            raise InputError(
+                f"exposed {value!r}: no item has it in column {column!r}"
+                f"{f', perhaps {perhaps!r}' if perhaps else ''}; there are {listed(known)}"
+            )
+    return codes, names.is_in(list(values)).fill_null(False).to_numpy() if values else None
+
+
+def _scores_of(items: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(R, k) float32 of items listed, -inf where there is none."""
+    found = np.take_along_axis(scores, np.maximum(items, 0), axis=1)
+    return np.where(items >= 0, found, np.float32(-np.inf))

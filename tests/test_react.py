@@ -1,0 +1,87 @@
+"""Reacting lists: the reads of who moved are raised on fast curves, and nobody else's."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import toys
+from test_predict import ask
+from tiny import DAY, START
+from toys import any_rank  # noqa: F401 - a fixture for every test here
+
+from jaxdecay.assembly import predictor
+from jaxdecay.drift import statistics
+from jaxdecay.errors import InputError
+from jaxdecay.predict import Predictor
+from jaxdecay.react import Reacting
+from jaxdecay.recommend import load
+from jaxdecay.steering import Steering
+
+EVENTS = np.array([15, 19, 38])
+
+
+@pytest.fixture(scope="module")
+def system() -> Predictor:
+    with jax.numpy_rank_promotion("allow"):
+        return predictor(*toys.everything())
+
+
+@pytest.fixture
+def reacting(system: Predictor) -> Reacting:
+    return Reacting(system, 2.0)
+
+
+def test_the_drift_of_a_request_is_that_of_what_it_sees(reacting: Reacting, system: Predictor) -> None:
+    requests = ask(system.histories, EVENTS)
+    z = reacting._drift(requests)
+    every = statistics(reacting._streams, reacting._calibrated.paces)
+    np.testing.assert_allclose(z, every[requests.history_end - 1], rtol=1e-5)
+    nobody = dataclasses.replace(requests, user=np.full(3, -1, np.int32))
+    assert not reacting._drift(nobody).any()
+
+
+def test_reads_of_fast_curves_are_raised(reacting: Reacting, system: Predictor) -> None:
+    requests = ask(system.histories, EVENTS)
+    reacting._calibrated = reacting._calibrated._replace(threshold=1e-9, half_lives=(3.0, 30.0))
+    served, alarmed = reacting.serve(requests)
+    assert alarmed.all()
+    expected = jax.tree.map(np.array, system.params)
+    for head in ("similarity", "revisit"):
+        decay: Any = expected[head]["decay"]
+        half_lives = np.exp(decay["log_half_life"])
+        fast = np.zeros(decay["user_read"].shape[1])
+        fast[1 : 1 + len(half_lives)] = half_lives <= 3.0
+        assert 0 < fast.sum() < len(half_lives)
+        decay["user_read"][np.unique(requests.user)] += 2.0 * fast.astype(np.float32)
+    other = Predictor(system.model, expected, system.histories, system.catalogue, system.reference)
+    np.testing.assert_allclose(served.scores(requests), other.scores(requests), atol=1e-5)
+    assert np.abs(served.scores(requests) - system.scores(requests)).max() > 1e-3
+
+
+def test_who_has_not_moved_keeps_what_was_learned(reacting: Reacting, system: Predictor) -> None:
+    requests = ask(system.histories, EVENTS)
+    reacting._calibrated = reacting._calibrated._replace(threshold=1e9)
+    served, alarmed = reacting.serve(requests)
+    assert not alarmed.any()
+    # 2 % of the strength is left where nothing drifts at all.
+    np.testing.assert_allclose(served.scores(requests), system.scores(requests), atol=0.2)
+
+
+def test_lists_say_for_how_many_they_react(tiny_run: Path) -> None:
+    run = load(tiny_run)
+    at = START + 61 * DAY
+    plain = run.recommend(["u01", "u02"], k=3, at=at)
+    lists = run.recommend(["u01", "u02"], k=3, at=at, steer=Steering(react=1.0))
+    assert lists.schema == plain.schema
+    assert len(lists) == 6
+    [note] = [note for note in run.notes if note.startswith("drift")]
+    assert note.endswith("of 2 users what came lately counts for more")
+    for options, words in (
+        ({"react": -1.0}, "react=-1: give a number from 0"),
+        ({"react": 1.0, "explore": "thompson"}, "both move how users read"),
+    ):
+        with pytest.raises(InputError, match=words):
+            Steering(**options)
