@@ -35,6 +35,8 @@ COMMANDS = {
     "recommend": ("use:Recommend", "what users may want at a moment"),
     "similar": ("use:Similar", "the items nearest to items"),
     "half-lives": ("use:HalfLives", "the half-lives learned, with intervals"),
+    "plot": ("pictures:Plot", "one picture of a run"),
+    "report": ("pictures:Report", "one page on a run, for people"),
     "update": ("use:Update", "new events into a run, without retraining"),
 }
 USAGE = 2

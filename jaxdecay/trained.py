@@ -69,6 +69,11 @@ class Run:
         for name in ("items", "predictor", "_seen"):
             self.__dict__.pop(name, None)
 
+    @property
+    def users(self) -> pl.Series:
+        """Their ids, in the order of indices."""
+        return self._users
+
     @functools.cached_property
     def items(self) -> pl.DataFrame:
         """Index, item_id, and the item columns as they were given."""
