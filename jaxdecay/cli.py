@@ -37,6 +37,8 @@ COMMANDS = {
     "explain": ("why:Explain", "why an item has its score, and what would be otherwise"),
     "drift": ("why:Drift", "whose interests moved, when and where to"),
     "half-lives": ("use:HalfLives", "the half-lives learned, with intervals"),
+    "plot": ("pictures:Plot", "one picture of a run"),
+    "report": ("pictures:Report", "one page on a run, for people"),
     "update": ("use:Update", "new events into a run, without retraining"),
 }
 USAGE = 2

@@ -17,7 +17,9 @@ from jaxdecay.history import Items
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
 from jaxdecay.model import Interest
+from jaxdecay.modes import first_half
 from jaxdecay.predict import items_of
+from jaxdecay.spec import Spec
 
 CENTURY = 36_525.0
 
@@ -80,10 +82,9 @@ def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
         if "decay" not in params.get(head, ()):
             continue
         decay = jax.tree.map(np.asarray, params[head]["decay"])
-        weights = _event_weights(decay, log, log.content[head])
-        rhythms = (spec.revisit_periods, spec.revisit_sharpness) if head == "revisit" else ((), ())
-        age, values, periods = _basis(decay, *rhythms)
-        sharpness = rhythms[1] or (1,) * len(periods)
+        weights = event_weights(decay, log, log.content[head])
+        age, values, periods = basis_of(decay, *rhythms_of(spec, head))
+        sharpness = rhythms_of(spec, head)[1] or (1,) * len(periods)
         widths = tuple(Rhythm(*one).width for one in zip(periods, sharpness, strict=True))
         for level, name in enumerate(names):
             members = (log.group == level) if level else np.ones(len(log.group), bool)
@@ -95,7 +96,22 @@ def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
     return curves
 
 
-def _event_weights(decay: dict[str, np.ndarray], log: Events, content: np.ndarray | None) -> np.ndarray:
+def half_lives_now(histories: Histories, model: Any, params: Any) -> dict[str, dict[str, float | None]]:
+    """Half-lives in days by head and item group, of parameters as they are; None: never, or beyond a
+    century."""
+    found: dict[str, dict[str, float | None]] = {}
+    for curve in mean_kernels(histories, model, params):
+        half = float(first_half(curve.age, curve.value))
+        found.setdefault(curve.head, {})[curve.group] = half if np.isfinite(half) else None
+    return found
+
+
+def rhythms_of(spec: Spec, head: str) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Periods from which a head's rhythms start, and their sharpness."""
+    return (spec.revisit_periods, spec.revisit_sharpness) if head == "revisit" else ((), ())
+
+
+def event_weights(decay: dict[str, np.ndarray], log: Events, content: np.ndarray | None) -> np.ndarray:
     """(E, C) what is left of each event at age 0 in each of the bank's curves: its write weight times its
     user's read weight."""
     writes = np.broadcast_to(decay["write"], (len(log.item), len(decay["write"]))).copy()
@@ -108,7 +124,7 @@ def _event_weights(decay: dict[str, np.ndarray], log: Events, content: np.ndarra
     return _softmax(writes) * _softmax(reads) * writes.shape[1]
 
 
-def _basis(
+def basis_of(
     decay: dict[str, np.ndarray], starts: tuple[float, ...], sharpness: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """Ages, the bank's curves (C, A) at them, and the learned periods."""

@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from jaxdecay.assembly import Pieces, assemble, load_model
-from jaxdecay.curves import CENTURY, Curve, mean_kernels
+from jaxdecay.configure import group_levels
+from jaxdecay.curves import CENTURY, Curve, Events, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.influence import influences
@@ -23,6 +24,8 @@ from jaxdecay.model_options import ModelOptions
 from jaxdecay.modes import first_half
 from jaxdecay.refit import pose
 from jaxdecay.train import TrainOptions
+
+_DAY = 86_400.0
 
 
 def half_lives(
@@ -78,6 +81,40 @@ def half_lives(
     schema |= {"high": pl.Float64, "events": pl.Int64}
     schema |= dict.fromkeys(("periods_days", "widths_days"), pl.List(pl.Float64))
     return pl.DataFrame(rows, schema=schema)
+
+
+def effective_memory(run: str | Path) -> pl.DataFrame:
+    """How far back lies what a head goes by: columns head, group, events, days_50, days_90, the ages behind
+    which lie 50 and 90 % of the weight.
+
+    Weight is what the group's mean kernel leaves of each training event at its user's last one, which itself
+    is left out (popularity: at the last one of all).
+    """
+    run = Path(run)
+    model, params, _ = load_model(run)
+    histories = Histories.load(run / "histories")
+    log = Events.of(histories, model, params)
+    names = ["all", *group_levels(histories, model.spec)]
+    time = np.asarray(histories.time)[np.asarray(histories.part) == 0]
+    last = np.full(histories.users, np.iinfo(np.int64).min)
+    np.maximum.at(last, log.user, time)
+    earlier = np.append(log.user[1:] == log.user[:-1], False)
+    rows = []
+    for curve in mean_kernels(histories, model, params):
+        level = names.index(curve.group)
+        members = (log.group == level) if level else np.ones(len(log.group), bool)
+        ages = time.max() - time if curve.head == "popularity" else last[log.user] - time
+        if curve.head != "popularity":
+            members &= earlier
+        if not members.any():
+            continue
+        age = np.sort(ages[members]) / _DAY
+        behind = np.cumsum(np.maximum(np.interp(age, curve.age, curve.value), 0.0))
+        places = np.searchsorted(behind, np.array([0.5, 0.9]) * behind[-1])
+        days = dict(zip(("days_50", "days_90"), age[places].tolist(), strict=True))
+        rows.append({"head": curve.head, "group": curve.group, "events": curve.events, **days})
+    schema = {"head": pl.String, "group": pl.String, "events": pl.Int64}
+    return pl.DataFrame(rows, schema={**schema, "days_50": pl.Float64, "days_90": pl.Float64})
 
 
 def _student(freedom: int) -> float:

@@ -22,6 +22,7 @@ import optax
 from jax.experimental import multihost_utils
 
 from jaxdecay import checkpointing, distributed, memory, runs
+from jaxdecay.curves import half_lives_now
 from jaxdecay.data.batches import Batches
 from jaxdecay.errors import InputError
 from jaxdecay.layout import Layout
@@ -116,7 +117,7 @@ def train(
             evaluated = now == last or (now % batches.per_epoch == 0 and settling < 0)
             if evaluated:
                 _finite(loss, now, batches)
-                state, line, metrics = _evaluated(state, evaluate, batches, now, began, layout)
+                state, line, metrics = _evaluated(state, model, evaluate, batches, now, began, layout)
                 stale = int(state.stale)
                 if log is not None:
                     log.add(line)
@@ -152,13 +153,20 @@ def _settle(
 
 
 def _evaluated(
-    state: State, evaluate: Evaluate, batches: Batches, now: int, began: float, layout: Layout
+    state: State,
+    model: Interest,
+    evaluate: Evaluate,
+    batches: Batches,
+    now: int,
+    began: float,
+    layout: Layout,
 ) -> tuple[State, dict[str, Any], dict[str, float]]:
     """The state after an evaluation, its line of the history, and the metrics of its checkpoint.
 
     Settled parameters are kept unless validation is worse by more than one standard error.
     """
-    found = evaluate(layout.whole(state.average))
+    average = layout.whole(state.average)
+    found = evaluate(average)
     score, error = distributed.by_first(lambda: list(found))  # all must go the same way
     score = float(np.float32(score))  # as the state remembers it: equal scores must stay equal
     settled = int(state.settling) >= 0
@@ -173,6 +181,7 @@ def _evaluated(
         "ndcg@10": score,
         "settled": settled,
         "kept": kept,
+        "half_lives": half_lives_now(batches.histories, model, average),
         "seconds": round(time.perf_counter() - began, 1),
     }
     told = {

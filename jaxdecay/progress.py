@@ -33,7 +33,7 @@ def note(text: str) -> None:
 
 class Progress:
     """Called with lines such as ``{"step": 3, "steps": 70}``, which move a bar, or ``{"epoch": 1, "ndcg@10":
-    .2}`` and ``{"doing": "ranking"}``, which are shown.
+    .2}`` and ``{"doing": "ranking"}``, which are shown; tables within a line are not.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Progress:
         rest = {
             key: value
             for key, value in line.items()
-            if counted is None or key not in (counted, f"{counted}s")
+            if (counted is None or key not in (counted, f"{counted}s")) and not isinstance(value, dict)
         }
         if counted is not None:
             self._move(counted, line[counted], line[f"{counted}s"])

@@ -3,7 +3,8 @@ pickle.
 
 ``config.json`` (every option, the spec, versions, the data's fingerprint), ``histories/`` (the prepared
 log, ids included), ``checkpoints/`` (Orbax), ``history.jsonl`` (a line per evaluation), ``metrics.json``
-(the table of `jaxdecay evaluate`), and ``folds.jsonl`` (a line per training of a cross-validation).
+(the table of `jaxdecay evaluate`), ``half_lives.json`` (of `jaxdecay half-lives`), and ``folds.jsonl`` (a
+line per training of a cross-validation).
 """
 
 import dataclasses

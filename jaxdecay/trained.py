@@ -77,7 +77,8 @@ class Run:
             self.__dict__.pop(name, None)
 
     @property
-    def _users(self) -> pl.Series:
+    def users(self) -> pl.Series:
+        """Their ids, in the order of indices."""
         return self._user_table["user_id"]
 
     @functools.cached_property
@@ -242,7 +243,7 @@ class Run:
         """
         asked.check_on_unknown(on_unknown)
         frame, name = asked.read_pairs(pairs)
-        known = {"user": self._users, "item": self.items["item_id"]}
+        known = {"user": self.users, "item": self.items["item_id"]}
         names = {kind: ids.typed(frame[f"{kind}_id"], ids_) for kind, ids_ in known.items()}
         index = {kind: ids.find(names[kind], ids_) for kind, ids_ in known.items()}
         for kind, found in index.items():
@@ -394,7 +395,7 @@ class Run:
     ) -> tuple[Requests, int, Context, pl.Series]:
         """A request of a user with a past, the index of an item, the context, and the user's id."""
         moment = self._moment(at)
-        names, index, _ = asked.found([user], self._users, "raise", hint=self._hint("user"))
+        names, index, _ = asked.found([user], self.users, "raise", hint=self._hint("user"))
         known, hint = self.items["item_id"], self._hint("item")
         asked_for = int(asked.found([item], known, "raise", hint=hint)[1][0])
         when = None if moment.seconds is None else np.array([moment.seconds])
@@ -408,8 +409,8 @@ class Run:
         self, users: Any, on_unknown: OnUnknown
     ) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
         if users is None:
-            return self._users, np.arange(self.histories.users), ()
-        return asked.found(users, self._users, on_unknown, hint=self._hint("user"))
+            return self.users, np.arange(self.histories.users), ()
+        return asked.found(users, self.users, on_unknown, hint=self._hint("user"))
 
     def _hint(self, kind: str) -> str:
         return asked.hashed(self.histories, kind, self._directory / f"{kind}s.parquet")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import test_frames
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -71,11 +72,83 @@ LINES = [
     {"epoch": 7.0, "loss": 3.4, "ndcg@10": 0.31, "settled": True, "kept": True},
 ]
 
+AGES = test_frames.report()
+SPREAD = {"similarity": 4.0, "revisit": 1.0}
+
+
+def learned() -> pl.DataFrame:
+    age = np.geomspace(1 / 24, 700, 96)
+    numbers = {"initial": np.exp2(-age / 30), "learned": np.exp2(-age / 4)}
+    numbers |= {"least": numbers["learned"] * 0.4, "most": numbers["learned"] * 1.1}
+    numbers |= {"low": numbers["learned"] * 0.8, "high": numbers["learned"] ** 0.8}
+    return pl.DataFrame({"head": ["revisit"] * len(age), "age_days": age, **numbers})
+
+
+def spread() -> pl.DataFrame:
+    days = np.append(np.random.default_rng(0).lognormal(1.0, 1.0, 40), [math.inf] * 10)
+    parts = {head: pl.DataFrame({"half_life_days": days * factor}) for head, factor in SPREAD.items()}
+    return pl.concat(
+        one.select(
+            pl.lit(head).alias("head"), pl.lit("items").alias("of"), "half_life_days", events=pl.lit(2)
+        )
+        for head, one in parts.items()
+    )
+
+
+MEMORY = pl.DataFrame(
+    {"head": ["revisit", "similarity"] * 2, "group": ["all", "all", "news", "news"],
+     "days_50": [9.0, 0.0, 1.0, 4.0], "days_90": [80.0, 60.0, 5.0, 12.0]}
+)  # fmt: skip
+TRADE_OFF = pl.DataFrame(
+    {"trade_off": [0.2, 0.5, 1.0], "ndcg": [0.3, 0.38, 0.4], "distance": [0.8, 0.6, 0.3]}
+)
+LEARNING = [
+    {
+        "epoch": epoch,
+        "settled": epoch > 2,
+        "half_lives": {"revisit": {"all": 3.0 / epoch}, "popularity": {"all": never}},
+    }
+    for epoch, never in ((1, None), (2, 90.0), (3, 80.0))
+]
+WEIGHTS = pl.DataFrame(
+    {"head": ["revisit", "similarity", "similarity"], "name": ["a $ign", "a $ign", "b" * 60],
+     "age_days": [0.0, 0.0, 40.0], "weight": [0.9, 0.5, 0.1], "contribution": [1.5, 0.25, -0.5]}
+)  # fmt: skip
+
+
+def trajectory() -> pl.DataFrame:
+    log = test_frames.histories()
+    names = ["a $ign", "<b>", "c" * 60, "d", "e", "f", "g", "h"]
+    return plots.trajectory_frame(log, 1, np.arange(8), names, test_frames.drift_of(log))
+
+
+def statistic() -> pl.DataFrame:
+    log = test_frames.histories()
+    return plots.statistic_frame(log, 1, test_frames.drift_of(log))
+
+
 DRAWN: dict[str, Callable[..., Axes]] = {
     "half_lives": lambda ax=None: plots.plot_half_lives(plots.half_lives_frame(half_lives(), TRUTH), ax),
     "kernels": lambda ax=None: plots.plot_kernels(plots.kernels_frame(curves()), ax),
     "metrics": lambda ax=None: plots.plot_metrics(plots.metrics_frame(report()), ax),
     "history": lambda ax=None: plots.plot_history(plots.history_frame(LINES), ax),
+    "spread": lambda ax=None: plots.plot_spread(spread(), ax),
+    "learned": lambda ax=None: plots.plot_learned(learned(), ax),
+    "memory": lambda ax=None: plots.plot_memory(MEMORY, ax),
+    "calibration": lambda ax=None: plots.plot_calibration(plots.calibration_frame(AGES), ax),
+    "ablation": lambda ax=None: plots.plot_ablation(plots.ablation_frame(AGES), ax),
+    "staleness": lambda ax=None: plots.plot_staleness(plots.staleness_frame(AGES), ax),
+    "trade_off": lambda ax=None: plots.plot_trade_off(TRADE_OFF, ax),
+    "training_half_lives": lambda ax=None: plots.plot_training_half_lives(
+        plots.training_half_lives_frame(LEARNING), ax
+    ),
+    "weights": lambda ax=None: plots.plot_weights(WEIGHTS, ax),
+    "contributions": lambda ax=None: plots.plot_weights(
+        WEIGHTS.with_columns(head=pl.lit("all"), weight=pl.lit(None, pl.Float64)), ax
+    ),
+    "trajectory": lambda ax=None: plots.plot_trajectory(trajectory(), ax),
+    "relative_trajectory": lambda ax=None: plots.plot_trajectory(trajectory(), ax, relative=True),
+    "statistic": lambda ax=None: plots.plot_statistic(statistic(), ax),
 }
 
 
@@ -101,6 +174,53 @@ def test_no_text_lies_on_another(name: str) -> None:
         boxes = [label.get_window_extent() for label in labels if label.get_text()]
         spans = sorted((box.min[side], box.max[side]) for box in boxes)
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("name", ["calibration", "ablation", "staleness", "memory", "weights"])
+def test_what_has_a_name_in_the_legend_has_a_form_of_its_own(name: str) -> None:
+    """In grey, colour says nothing."""
+    legend = DRAWN[name]().get_legend()
+    assert legend is not None
+    handles = [line for line in legend.legend_handles if isinstance(line, Line2D)]
+    forms = {(str(line.get_marker()), line.get_markerfacecolor() == "white") for line in handles}
+    assert len(forms) == len(handles) >= 2
+
+
+def test_a_trajectory_marks_drift_and_each_event() -> None:
+    ax = DRAWN["trajectory"]()
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert (labels[0], len(labels)) == (r"a \$ign", 6)
+    upright = [line for line in ax.lines if line.get_linestyle() == "--" and len(x(line)) == 2]
+    assert len(upright) == 1
+    ticks = [len(x(line)) for line in ax.lines if line.get_marker() == "|" and len(x(line))]
+    happened = trajectory().group_by("name", maintain_order=True).agg(pl.col("happened").sum())["happened"]
+    assert ticks == happened.to_list()
+
+
+def test_the_strongest_reason_is_named_once_and_what_takes_away_is_hollow() -> None:
+    ax = DRAWN["weights"]()
+    assert [text.get_text() for text in ax.texts] == [r"a \$ign"]
+    fills = [
+        line.get_markerfacecolor() == "white"
+        for line in ax.lines
+        if str(line.get_marker()) in "os" and len(x(line)) == 1
+    ]
+    assert fills == [False, False, True]
+    assert DRAWN["contributions"]().get_ylim()[0] < 0
+
+
+def test_the_plain_list_stands_out_of_a_trade_off() -> None:
+    ax = DRAWN["trade_off"]()
+    [square] = [line for line in ax.lines if line.get_marker() == "s"]
+    assert (x(square).tolist(), np.asarray(square.get_ydata()).tolist()) == ([0.3], [0.4])
+    assert {text.get_text() for text in ax.texts} == {"0.2", "0.5", "relevance alone"}
+
+
+def test_a_picture_has_an_ending_that_says_how_it_is_written(tmp_path: Path) -> None:
+    for ending, begin in (("svg", b"<?xml"), ("pdf", b"%PDF")):
+        assert plots.save(DRAWN["memory"](), tmp_path / f"a.{ending}").read_bytes().startswith(begin)
+    with pytest.raises(InputError, match=r"a\.jpg: pictures end in \.png, \.svg, \.pdf, not in '\.jpg'"):
+        plots.save(DRAWN["memory"](), tmp_path / "a.jpg")
 
 
 def test_planted_half_lives_stand_beside_the_revisit_head() -> None:
@@ -147,9 +267,9 @@ def test_all_half_lives_the_same_still_make_an_axis() -> None:
 def test_every_line_and_marker_has_a_form_of_its_own() -> None:
     kernels = [line for line in DRAWN["kernels"]().lines if len(x(line)) > 2]
     assert [line.get_label() for line in kernels] == ["fast", "slow"]
-    forms = [(style, width) for _, style, width in plots._LINES]
+    forms = [(style, width) for _, style, width in plots.paper.LINES]
     assert len({(str(style), width) for style, width in forms}) >= 10
-    assert len({marker for marker, _ in plots._HEADS.values()}) == len(plots._HEADS)
+    assert len({marker for marker, _ in plots.paper.HEADS.values()}) == len(plots.paper.HEADS)
 
 
 def test_kernels_are_half_at_their_half_life() -> None:

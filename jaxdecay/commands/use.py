@@ -155,7 +155,7 @@ class Similar(Listing):
 @dataclass(frozen=True, kw_only=True)
 class HalfLives(Command):
     """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals from a
-    bootstrap over users."""
+    bootstrap over users, and keeps them with these intervals in RUN/half_lives.json."""
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
@@ -165,15 +165,19 @@ class HalfLives(Command):
     """Of the draws."""
 
     def perform(self) -> pl.DataFrame:
+        from jaxdecay.intervals import keep
         from jaxdecay.recommend import load
 
         with Progress() as progress:
-            return load(self.run).half_lives(bootstrap=self.bootstrap, seed=self.seed, report=progress)
+            found = load(self.run).half_lives(bootstrap=self.bootstrap, seed=self.seed, report=progress)
+        if self.bootstrap:
+            keep(self.run, found, bootstrap=self.bootstrap, seed=self.seed)
+        return found
 
     def plain(self, result: pl.DataFrame) -> list[dict[str, Any]]:
-        """Infinity is null in JSON, and so is a missing interval: ``never`` tells of a half-life that never
-        comes, and a ``low`` without a ``high`` of one that may be beyond a century."""
-        return result.with_columns(never=pl.col("half_life_days").is_infinite()).to_dicts()
+        from jaxdecay.intervals import plain
+
+        return plain(result)
 
     def show(self, result: pl.DataFrame) -> None:
         rows = [

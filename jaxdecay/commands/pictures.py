@@ -1,0 +1,78 @@
+"""``jaxdecay plot`` and ``report``: a trained run shown to others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from jaxdecay.commands import Command
+from jaxdecay.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown(Command):
+    """What both show a run by."""
+
+    column: str | None = None
+    """Item column by which interests are called; by default the first with 2 to 64 different values, else
+    items themselves."""
+    seed: int = 0
+    """Of every draw."""
+
+    def show(self, result: dict[str, Any]) -> None:
+        print(f"written: {result['written']}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot(Shown):
+    """Draws one picture of a run.
+
+    KIND is one of half-lives, spread (of half-lives, over items and users), kernels (before and after
+    training), groups (kernels by group), memory, weights (of --user and --item), trajectory and drift (of
+    --user), training and training-half-lives, and of what jaxdecay evaluate found metrics, calibration,
+    ablation and staleness.
+    """
+
+    kind: tyro.conf.Positional[str]
+    """What is drawn."""
+    run: tyro.conf.Positional[Path]
+    """Run directory that jaxdecay train wrote."""
+    out: Path | None = None
+    """PNG, SVG or PDF file to write; by default KIND.png in the current directory."""
+    user: str | None = None
+    """User id, of a picture of a user."""
+    item: str | None = None
+    """Item id, of a picture of a score."""
+
+    def perform(self) -> dict[str, Any]:
+        from jaxdecay.findings import Findings
+        from jaxdecay.pictures import Whom, check_kind, draw
+        from jaxdecay.plots import check_format, save
+
+        out = self.out or Path(f"{self.kind}.png")
+        check_kind(self.kind)
+        check_format(out)
+        found = Findings(self.run, column=self.column, seed=self.seed)
+        return {"written": str(save(draw(self.kind, found, Whom(self.user, self.item)), out))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Shown):
+    """Writes one self-contained page on a run, for people: what it found, the table, half-lives, what is
+    remembered, examples of users, drift, data, caveats."""
+
+    run: tyro.conf.Positional[Path]
+    """Run directory that jaxdecay train wrote and jaxdecay evaluate judged."""
+    out: Path
+    """HTML file to write."""
+    users: int = 3
+    """Example users, drawn by the seed."""
+
+    def perform(self) -> dict[str, Any]:
+        from jaxdecay.findings import Findings
+        from jaxdecay.page import write_page
+
+        found = Findings(self.run, column=self.column, seed=self.seed)
+        with Progress() as progress:
+            return {"written": str(write_page(found, self.out, users=self.users, report=progress))}

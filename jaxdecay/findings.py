@@ -1,0 +1,179 @@
+"""What pictures and the page show of a run, each piece worked out once, when it is first asked for."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+import polars as pl
+
+from jaxdecay import asked, ids, runs
+from jaxdecay.assembly import assemble, load_model
+from jaxdecay.curves import Curve, mean_kernels
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.refusals import listed, nearest
+from jaxdecay.drift import Drift, DriftOptions
+from jaxdecay.errors import InputError
+from jaxdecay.explain import Explanation, explain
+from jaxdecay.half_lives import effective_memory
+from jaxdecay.intervals import kept
+from jaxdecay.model_options import ModelOptions
+from jaxdecay.recommend import load
+from jaxdecay.spreads import Spread, Whose, spreads
+from jaxdecay.train import TrainOptions, init_params
+from jaxdecay.trained import Run
+from jaxdecay.watch import Watched
+
+_FEW = 64  # values of a column by which interests are called
+
+
+class Kinds(NamedTuple):
+    """By what interests are called."""
+
+    column: str | None
+    """The item column; None: items themselves, by their titles where there are some."""
+    of: np.ndarray
+    """(V,) number of each item's name."""
+    names: list[str]
+
+
+class Findings:
+    """A run and what was found in it.
+
+    ``column``: the item column by which interests are called; by default the first with 2 to 64 different
+    values. ``seed``: of every draw.
+    """
+
+    def __init__(self, run: str | Path, *, column: str | None = None, seed: int = 0) -> None:
+        self.run: Run = load(run)
+        self.column, self.seed = column, seed
+
+    @property
+    def histories(self) -> Histories:
+        return self.run.histories
+
+    @property
+    def relative(self) -> bool:
+        """Whether times count from each user's first event."""
+        return self.histories.clock == "relative"
+
+    @functools.cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """``metrics.json``."""
+        path = self.run.path / "metrics.json"
+        if not path.exists():
+            raise InputError(f"{path}: missing; run jaxdecay evaluate {self.run.path} first")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise InputError(f"{path}: damaged; run jaxdecay evaluate {self.run.path} again") from None
+
+    @property
+    def metric(self) -> str:
+        """NDCG at the first list length of the evaluation."""
+        return f"ndcg@{self.evaluation['protocol']['k'][0]}"
+
+    @functools.cached_property
+    def lines(self) -> list[dict[str, Any]]:
+        """``history.jsonl``."""
+        lines = runs.HistoryLog.lines(self.run.path)
+        if not lines:
+            path = self.run.path / "history.jsonl"
+            raise InputError(f"{path}: holds no evaluation; train the run to its end")
+        return lines
+
+    @functools.cached_property
+    def half_lives(self) -> tuple[pl.DataFrame, str | None]:
+        """With the intervals that `jaxdecay half-lives` has kept, and what they are; else without (None)."""
+        return kept(self.run.path) or (self.run.half_lives(bootstrap=0), None)
+
+    @functools.cached_property
+    def memory(self) -> pl.DataFrame:
+        return effective_memory(self.run.path)
+
+    @functools.cached_property
+    def _trained(self) -> tuple[Histories, Any, Any, dict[str, Any]]:
+        """The log that the run was trained on, the model, its parameters and the config."""
+        return Histories.load(self.run.path / "histories"), *load_model(self.run.path)
+
+    def learned(self) -> list[Curve]:
+        """Mean kernels of the trained parameters."""
+        histories, model, params, _ = self._trained
+        return mean_kernels(histories, model, params)
+
+    def initial(self) -> list[Curve]:
+        """Mean kernels of the parameters at step 0."""
+        histories, model, _, config = self._trained
+        train = TrainOptions(**config["train"])
+        pieces = assemble(histories, model.spec, ModelOptions.from_json(config["model"]), train)
+        begin = jax.jit(lambda constants: init_params(model, constants, train.seed))
+        return mean_kernels(histories, model, begin(pieces.constants))
+
+    def spreads(self, of: Whose) -> list[Spread]:
+        """The kernels of single items or users."""
+        return spreads(*self._trained[:3], of)
+
+    @functools.cached_property
+    def watched(self) -> Watched:
+        """The drift of all users."""
+        return self.run.drift(column=self.kinds.column, options=DriftOptions(seed=self.seed))
+
+    @property
+    def drift(self) -> Drift:
+        return self.watched.drift
+
+    @functools.cached_property
+    def kinds(self) -> Kinds:
+        """Raises InputError when there is no such column."""
+        items = self.run.items
+        there = [name for name in items.columns if name not in ("index", "item_id")]
+        if self.column is not None and self.column not in there:
+            near = nearest(self.column, there)
+            perhaps = f"perhaps {near!r}; " if near else ""
+            raise InputError(f"item column {self.column!r}: {perhaps}there are {listed(there) or 'none'}")
+        column = self.column or next((name for name in there if _few(items[name])), None)
+        texts = items["item_id"].cast(pl.String)
+        if column is not None:
+            texts = items[column].cast(pl.String).fill_null(f"no {column}")
+        elif "title" in there:
+            texts = items["title"].cast(pl.String).fill_null(texts)
+        names = texts.unique(maintain_order=True)
+        of = texts.replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64)
+        return Kinds(column, of.to_numpy(), names.to_list())
+
+    @functools.cached_property
+    def titles(self) -> dict[Any, str]:
+        """What items are called, where the log says it."""
+        items = self.run.items
+        return dict(items.select("item_id", "title").iter_rows()) if "title" in items.columns else {}
+
+    def index(self, of: Literal["user", "item"], given: Any) -> int:
+        """The index of a user or item by its id; InputError for one never seen."""
+        known = self.run.users if of == "user" else self.run.items["item_id"]
+        names = ids.as_ids([given], known)
+        found = ids.find(names, known)
+        ids.refuse_unknown(names, found, f"give an id such as {known[0]!r}", known=known)
+        return int(found[0])
+
+    @property
+    def end(self) -> int | None:
+        """The moment at which lists are asked for: right after the last event of the log, with relative times
+        of each user (None)."""
+        return None if self.relative else int(np.asarray(self.histories.time).max()) + 1
+
+    def explain(self, user: int, item: int) -> Explanation:
+        """Why an item (index) stands where it does for a user (index) at the `end`."""
+        at = None if self.end is None else np.array([self.end])
+        request = asked.requests_at(self.histories, np.array([user]), at)
+        behaviours = self.histories.config["behaviours"]
+        context, _ = asked.context_of(self.histories, None)
+        named = self.run.users[user]
+        return explain(
+            self.run.predictor, request, item, self.run.items, behaviours, user=named, context=context
+        )
+
+
+def _few(column: pl.Series) -> bool:
+    return column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) and 2 <= column.n_unique() <= _FEW

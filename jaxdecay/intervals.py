@@ -1,0 +1,53 @@
+"""Half-lives with their intervals, kept in the run as ``half_lives.json``: the refits behind them take
+minutes, and what shows a run is to take seconds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from jaxdecay import checkpointing, runs
+from jaxdecay.errors import InputError
+
+FILE = "half_lives.json"
+_INFINITE = float("inf")
+
+
+def keep(run: Path, half_lives: pl.DataFrame, *, bootstrap: int, seed: int) -> None:
+    """Writes what `jaxdecay.half_lives.half_lives` returned with so many refits."""
+    facts = {"step": checkpointing.best_step(run), "bootstrap": bootstrap, "seed": seed}
+    runs.write_json(run / FILE, {**facts, "half_lives": plain(half_lives)})
+
+
+def kept(run: Path) -> tuple[pl.DataFrame, str] | None:
+    """The half-lives that were kept, and in words what their intervals are; None where there are none, or
+    where they are of parameters from before training went on."""
+    path = run / FILE
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["step"] != checkpointing.best_step(run):
+            return None
+        rows = [_row(row) for row in found["half_lives"]]
+        words = f"95 %, {found['bootstrap']} bootstrap refits over users, seed {found['seed']}"
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: damaged; run jaxdecay half-lives {run} again, or delete it") from None
+    schema = {"low": pl.Float64, "high": pl.Float64, "half_life_days": pl.Float64}
+    return pl.DataFrame(rows, schema_overrides=schema), words
+
+
+def plain(half_lives: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows for JSON, where infinity is null, and so is a missing interval: ``never`` tells of a half-life
+    that never comes, and a ``low`` without a ``high`` of one that may be beyond a century."""
+    numbers = pl.col("half_life_days", "low", "high")
+    rows = half_lives.with_columns(pl.col("half_life_days").is_infinite().alias("never"))
+    return rows.with_columns(pl.when(numbers.is_finite()).then(numbers)).to_dicts()
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """As it was before `plain`."""
+    half_life = _INFINITE if row.pop("never") else row["half_life_days"]
+    high = _INFINITE if row["low"] is not None and row["high"] is None else row["high"]
+    return row | {"half_life_days": half_life, "high": high}

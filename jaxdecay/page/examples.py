@@ -1,0 +1,105 @@
+"""Some users, drawn by the seed, and those whose interests moved."""
+
+import numpy as np
+
+from jaxdecay import moments, pictures
+from jaxdecay.durations import show_days
+from jaxdecay.findings import Findings
+from jaxdecay.page.html import Markup, Section, bullets, figure, heading, paragraph, table
+from jaxdecay.pictures import Whom
+
+_EVENTS = 10  # that an example has at least, if anybody has
+_LIST = 5
+_NAMED = 8
+_CHANGES = {
+    "emerging": "something new came up",
+    "returning": "something from long ago came back",
+    "shifting": "weight moved between what was there all the time",
+    "vanishing": "something went, and nothing in particular came",
+}
+
+
+def examples(found: Findings, users: int) -> Section:
+    """``users`` of them: interests in time, a list, and why each item stands there."""
+    lengths = found.histories.lengths()
+    least = min(_EVENTS, int(lengths.max()))
+    rich = np.flatnonzero(lengths >= least)
+    drawn = np.random.default_rng(found.seed).choice(rich, min(users, len(rich)), replace=False)
+    when = "right after their last events" if found.end is None else f"at {moments.iso(found.end)}"
+    body = [
+        paragraph(
+            f"Drawn by chance (seed {found.seed}) among the {len(rich):,} users with at least "
+            f"{least} events, not chosen. Lists are those asked for {when}; the reasons are the shares of "
+            "what past events add to the score."
+        )
+    ]
+    for user in drawn:
+        body += _example(found, int(user))
+    return Section("examples", "Some users", body)
+
+
+def _example(found: Findings, user: int) -> list[Markup]:
+    who = found.run.users[user]
+    begin, end = found.histories.offsets[user : user + 2]
+    time = np.asarray(found.histories.time)[begin:end]
+    first, last = (moments.iso(int(seconds))[:10] for seconds in (time[0], time[-1]))
+    span = "" if found.relative else f", {first} to {last}"
+    listed = found.run.recommend([who], min(_LIST, found.histories.items), found.end)
+    # With an encoder every reason takes as many passes as there are events: one is enough to see.
+    reasons = 1 if found.run.predictor.model.spec.encoder.blocks else _LIST
+    lines: list[object] = []
+    for place, item in enumerate(listed["item_id"]):
+        if place < reasons:
+            lines.append(found.explain(user, found.index("item", item)).sentence())
+        else:
+            lines.append(found.titles.get(item) or item)
+    return [
+        heading(f"User {who}: {end - begin} events{span}"),
+        figure(
+            pictures.draw("trajectory", found, Whom(user=who)),
+            f"Interests of user {who} by {_called(found)}, lately (half-life {_days(found, 0)}) and before "
+            f"({_days(found, 1)}).",
+        ),
+        paragraph("What the model would list, and why:"),
+        bullets(lines, numbered=True),
+    ]
+
+
+def drift(found: Findings) -> Section:
+    """How many users drifted, what the changes are called, and one of them drawn."""
+    detections, watched, alarmed = found.watched.detections, found.watched.watched, found.watched.alarmed
+    body = [
+        paragraph(
+            f"{alarmed:,} of {watched:,} watched users ({alarmed / watched:.0%}) were alarmed at least once: "
+            f"what they did lately (half-life {_days(found, 0)}) stands further from what they did before "
+            f"({_days(found, 1)}) than chance explains. The threshold, {found.drift.threshold:.2f}, is the "
+            "one at which 5 % of the same users would be alarmed with their events in random order, eight in "
+            "a row together."
+        )
+    ]
+    if not len(detections):
+        return Section("drift", "When interests moved", body)
+    counts = detections["change"].value_counts(sort=True)
+    rows = [(change, _CHANGES[change], f"{count:,}") for change, count in counts.iter_rows()]
+    body.append(table(("change", "which means", "detections"), rows))
+    moved = detections.explode("rising").drop_nulls("rising")["rising"].value_counts(sort=True).head(_NAMED)
+    if found.kinds.column and len(moved):
+        rising = ", ".join(f"{name} ({count:,})" for name, count in moved.iter_rows())
+        body.append(paragraph(f"What rose most often, by {_called(found)}: {rising}."))
+    alarmed_users = detections["user_id"].unique(maintain_order=True)
+    who = alarmed_users[int(np.random.default_rng([found.seed, 1]).integers(alarmed))]
+    body.append(
+        figure(
+            pictures.draw("drift", found, Whom(user=who)),
+            f"The statistic of user {who}, drawn by chance among those alarmed; without drift it is about 1.",
+        )
+    )
+    return Section("drift", "When interests moved", body)
+
+
+def _called(found: Findings) -> str:
+    return f"“{found.kinds.column}”" if found.kinds.column else "item"
+
+
+def _days(found: Findings, which: int) -> str:
+    return show_days(found.drift.half_lives[which])
