@@ -12,8 +12,9 @@ $$ v_{uc} = \left( \sigma^{-2} + n_u \tau_c \right)^{-1}, $$
 
 $\sigma$ that of the prior and $n_u$ the user's training events. How much an event says of a curve, $\tau_c$,
 is read off the spread of what training found, which is what the prior has lost by the data: $\sum_u
-\delta_{uc}^2 = \sum_u (\sigma^2 - v_{uc})$. So somebody unknown is drawn from the prior, and the more is
-known the narrower is the draw. Not drawn are rates, write weights and item vectors, and curves are taken as
+\delta_{uc}^2 = \sum_u (\sigma^2 - v_{uc})$; never more than 1/4, the greatest information that one outcome
+has of the logit of a mixture's part. So somebody unknown is drawn from the prior, and the more is known the
+narrower is the draw. Not drawn are rates, write weights and item vectors, and curves are taken as
 independent.
 
 References:
@@ -34,6 +35,7 @@ from jaxdecay.predict import Predictor
 from jaxdecay.priors import SHRINKAGE
 
 _STEPS = 60  # of bisection
+_INFORMATION = 0.25  # of one event, at most
 
 
 def perturbed(scores: np.ndarray, requests: Requests, temperature: float, seed: int) -> np.ndarray:
@@ -54,7 +56,7 @@ def variance(deviations: np.ndarray, events: np.ndarray, prior: float) -> np.nda
     deviation.
     """
     spread = np.square(deviations, dtype=np.float64).mean(axis=0)
-    low, high = np.zeros(len(spread)), np.full(len(spread), 1e6)
+    low, high = np.zeros(len(spread)), np.full(len(spread), _INFORMATION)
     for _ in range(_STEPS):  # in the logarithm: what an event says may be very little
         middle = np.sqrt(np.maximum(low, 1e-12) * high)
         left = 1.0 / (prior**-2 + events[:, None] * middle)

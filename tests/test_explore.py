@@ -64,10 +64,13 @@ def test_variance_recovers_what_was_planted() -> None:
     """Estimates of deviations from the prior, shrunk as their users' events say: the spread tells how much an
     event says."""
     random = np.random.default_rng(0)
-    events, precision = random.integers(1, 400, 20_000), np.array([0.02, 1.0, 0.0])
+    events, precision = random.integers(1, 400, 20_000), np.array([0.02, 0.2, 0.0])
     true = 1 / (PRIOR**-2 + events[:, None] * precision)
     trained = random.normal(size=true.shape) * np.sqrt(PRIOR**2 - true)
     np.testing.assert_allclose(explore.variance(trained, events, PRIOR), true, rtol=0.1)
+    # Wider than the prior allows: an event says no more than one outcome can.
+    wide = explore.variance(3 * PRIOR * np.ones((4, 1)), np.array([0, 4, 40, 400]), PRIOR)
+    np.testing.assert_allclose(wide[:, 0], [0.04, 1 / 26, 1 / 35, 1 / 125], rtol=1e-6)
 
 
 def test_read_weights_alone_are_drawn(system: Predictor) -> None:
