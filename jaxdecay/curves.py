@@ -57,6 +57,27 @@ def _content_logits(model: Interest, items: Items) -> Any:
     return model.content_logits(model.similarity.content(items))
 
 
+class Grouping(NamedTuple):
+    """Which training events belong together."""
+
+    names: tuple[str, ...]
+    label: np.ndarray
+    """(E,) place of each event's group among the names, -1 for none."""
+
+    @classmethod
+    def by_item_group(cls, histories: Histories, spec: Spec, log: Events) -> "Grouping":
+        """The groups of items that have decay weights of their own."""
+        return cls(tuple(group_levels(histories, spec)), log.group - 1)
+
+    def members(self, name: str) -> np.ndarray:
+        """(E,) bool; "all" are all."""
+        return self.label == self.place(name) if name != "all" else np.ones(len(self.label), bool)
+
+    def place(self, name: str) -> int:
+        """Of a name; -1 for "all"."""
+        return -1 if name == "all" else self.names.index(name)
+
+
 class Curve(NamedTuple):
     """The mean kernel of one group under one head."""
 
@@ -73,10 +94,12 @@ class Curve(NamedTuple):
     """Days before and after each of them at which one half of that rhythm is left."""
 
 
-def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
-    """Mean kernels by head and group."""
+def mean_kernels(
+    histories: Histories, model: Any, params: Any, grouping: Grouping | None = None
+) -> list[Curve]:
+    """Mean kernels by head and group (default: of items), and of "all"."""
     spec, log = model.spec, Events.of(histories, model, params)
-    names = ["all", *group_levels(histories, spec)]
+    grouping = grouping or Grouping.by_item_group(histories, spec, log)
     curves = []
     for head in ("similarity", "revisit"):
         if "decay" not in params.get(head, ()):
@@ -86,8 +109,8 @@ def mean_kernels(histories: Histories, model: Any, params: Any) -> list[Curve]:
         age, values, periods = basis_of(decay, *rhythms_of(spec, head))
         sharpness = rhythms_of(spec, head)[1] or (1,) * len(periods)
         widths = tuple(Rhythm(*one).width for one in zip(periods, sharpness, strict=True))
-        for level, name in enumerate(names):
-            members = (log.group == level) if level else np.ones(len(log.group), bool)
+        for name in ("all", *grouping.names):
+            members = grouping.members(name)
             if events := int(members.sum()):
                 kernel = weights[members].sum(0) @ values
                 curves.append(Curve(head, name, events, age, kernel / kernel[0], periods, widths))

@@ -1,4 +1,5 @@
-r"""The half-lives that a run has learned, by head and item group, with intervals from a bootstrap over users.
+r"""The half-lives that a run has learned, by head and group of events, with intervals from a bootstrap over
+users.
 
 The half-life of a group is the age at which its mean kernel (`jaxdecay.curves`) has first fallen to one half,
 possibly never. The interval is from refits on users drawn with replacement (`jaxdecay.refit`): the half-life
@@ -15,8 +16,7 @@ import numpy as np
 import polars as pl
 
 from jaxdecay.assembly import Pieces, assemble, load_model
-from jaxdecay.configure import group_levels
-from jaxdecay.curves import CENTURY, Curve, Events, mean_kernels
+from jaxdecay.curves import CENTURY, Curve, Events, Grouping, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.influence import influences
@@ -31,6 +31,7 @@ _DAY = 86_400.0
 def half_lives(
     run: str | Path,
     *,
+    grouping: Grouping | None = None,
     bootstrap: int = 400,
     seed: int = 0,
     report: Callable[[dict[str, Any]], None] = lambda line: None,
@@ -40,6 +41,7 @@ def half_lives(
     century is infinite, too.
 
     Args:
+        grouping: of the training events (default: by item group).
         bootstrap: refits; 0 gives no intervals (null), as where half-lives were not learned or never come.
             Half-lives are then those of the trained parameters as they are, not of the refit that counts
             every user once: that one has gone five steps further, and differs by a few per cent. The refit is
@@ -55,9 +57,9 @@ def half_lives(
     model, params, config = load_model(run)
     histories = Histories.load(run / "histories")
     if bootstrap and config["half_lives"]["how"] == "learned":
-        curves, spreads = _refitted(histories, model, params, config, bootstrap, seed, report)
+        curves, spreads = _refitted(histories, model, params, config, grouping, bootstrap, seed, report)
     else:
-        curves = mean_kernels(histories, model, params)
+        curves = mean_kernels(histories, model, params, grouping)
         spreads = np.full(len(curves), np.nan)
     rows = []
     for curve, spread in zip(curves, spreads, strict=True):
@@ -83,7 +85,7 @@ def half_lives(
     return pl.DataFrame(rows, schema=schema)
 
 
-def effective_memory(run: str | Path) -> pl.DataFrame:
+def effective_memory(run: str | Path, *, grouping: Grouping | None = None) -> pl.DataFrame:
     """How far back lies what a head goes by: columns head, group, events, days_50, days_90, the ages behind
     which lie 50 and 90 % of the weight.
 
@@ -94,15 +96,14 @@ def effective_memory(run: str | Path) -> pl.DataFrame:
     model, params, _ = load_model(run)
     histories = Histories.load(run / "histories")
     log = Events.of(histories, model, params)
-    names = ["all", *group_levels(histories, model.spec)]
+    grouping = grouping or Grouping.by_item_group(histories, model.spec, log)
     time = np.asarray(histories.time)[np.asarray(histories.part) == 0]
     last = np.full(histories.users, np.iinfo(np.int64).min)
     np.maximum.at(last, log.user, time)
     earlier = np.append(log.user[1:] == log.user[:-1], False)
     rows = []
-    for curve in mean_kernels(histories, model, params):
-        level = names.index(curve.group)
-        members = (log.group == level) if level else np.ones(len(log.group), bool)
+    for curve in mean_kernels(histories, model, params, grouping):
+        members = grouping.members(curve.group)
         ages = time.max() - time if curve.head == "popularity" else last[log.user] - time
         if curve.head != "popularity":
             members &= earlier
@@ -128,6 +129,7 @@ def _refitted(
     model: Any,
     params: Any,
     config: dict,
+    grouping: Grouping | None,
     bootstrap: int,
     seed: int,
     report: Any,
@@ -138,8 +140,8 @@ def _refitted(
     train = dataclasses.replace(TrainOptions(**config["train"]), loss="softmax", order="shuffled")
     pieces: Pieces = assemble(histories, model.spec, ModelOptions.from_json(config["model"]), train)
     problem = pose(model, params, pieces.batches, pieces.constants, report=report)
-    curves = mean_kernels(histories, model, problem.restore(problem.centre))
-    moves = influences(histories, model, problem, curves)
+    curves = mean_kernels(histories, model, problem.restore(problem.centre), grouping)
+    moves = influences(histories, model, problem, curves, grouping)
     random, users = np.random.default_rng([seed, 7]), len(moves)
     refitted = np.zeros((bootstrap, len(curves)))
     for refit in range(bootstrap):

@@ -19,8 +19,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdecay.basis import Basis
-from jaxdecay.configure import group_levels
-from jaxdecay.curves import Curve, Events
+from jaxdecay.curves import Curve, Events, Grouping
 from jaxdecay.data.histories import Histories
 from jaxdecay.interest import Bank
 from jaxdecay.kernels import LN2
@@ -30,19 +29,23 @@ from jaxdecay.refit import Problem
 
 
 def influences(
-    histories: Histories, model: Interest, problem: Problem, curves: Sequence[Curve]
+    histories: Histories,
+    model: Interest,
+    problem: Problem,
+    curves: Sequence[Curve],
+    grouping: Grouping | None = None,
 ) -> np.ndarray:
     """(U, G) by how much a user, counted once more, moves the logarithm of each curve's half-life; NaN for
-    one that never halves. ``curves`` are those at the centre."""
+    one that never halves. ``curves`` are those at the centre, by this grouping."""
     events = Events.of(histories, model, problem.restore(problem.centre))
     users = histories.known_users
-    names = ["all", *group_levels(histories, model.spec)]
+    grouping = grouping or Grouping.by_item_group(histories, model.spec, events)
     theta, once = jnp.asarray(problem.centre, jnp.float32), jnp.ones(users)
 
     def height(theta: Array, count: Array, at: tuple[Array, Array], head: str, level: Array) -> Array:
         """The kernel at two ages, relative to age 0, and between them as shares say."""
         params = problem.restore(theta)
-        counted = count[events.user] * ((level == 0) | (events.group == level))
+        counted = count[events.user] * ((level < 0) | (grouping.label == level))
         total, fading = _total(model, params, events, counted, head)
         ages, shares = at
         return shares @ jnp.matmul(fading.curves(ages), total, precision=EXACT) / total.sum()
@@ -57,7 +60,7 @@ def influences(
             (start, end), (high, low) = curve.age[after - 1 : after + 1], curve.value[after - 1 : after + 1]
             share = (half - start) / (end - start)
             at = jnp.array([start, end], jnp.float32), jnp.array([1 - share, share], jnp.float32)
-            found = slopes(theta, once, at, curve.head, jnp.int32(names.index(curve.group)))
+            found = slopes(theta, once, at, curve.head, jnp.int32(grouping.place(curve.group)))
             by_theta, by_count = (np.asarray(slope, np.float64) for slope in found)
             by_age = half * (low - high) / (end - start)
             moves[:, place] = -(problem.moves[:users] @ by_theta + by_count) / by_age

@@ -24,6 +24,7 @@ from jaxdecay.errors import InputError
 from jaxdecay.evaluate import REPEAT_SHARE
 from jaxdecay.explain import Explanation, explain
 from jaxdecay.generations import newest
+from jaxdecay.groupings import grouping
 from jaxdecay.moments import At
 from jaxdecay.predict import Context, Predictor
 from jaxdecay.steered import Steered
@@ -348,12 +349,32 @@ class Run:
             column=column,
         )
 
-    def half_lives(self, **options: Any) -> pl.DataFrame:
-        """What the run has learned: half-lives by head and item group, with intervals; options of
-        `jaxdecay.half_lives.half_lives`."""
+    def half_lives(
+        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20, **options: Any
+    ) -> pl.DataFrame:
+        """What the run has learned: half-lives by head, with intervals; further options of
+        `jaxdecay.half_lives.half_lives`.
+
+        Args:
+            by: item, user, behaviour, or a column of items or users, each of whose values gets rows (default:
+                the item groups of the model). Intervals are of what all share and of the mix of users: what
+                is not known of the deviation of a single item or user is not in them.
+            of: the only ids or values; default: those with the most training events, as many as ``most``.
+        """
         from jaxdecay.half_lives import half_lives
 
-        return half_lives(self.path, **options)
+        chosen = None if by is None else grouping(self.path, by, of, most=most)
+        return half_lives(self.path, grouping=chosen, **options)
+
+    def effective_memory(
+        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20
+    ) -> pl.DataFrame:
+        """How far back lies what a head goes by: head, group, events, days_50, days_90, the ages behind which
+        lie 50 and 90 % of the weight. ``by``, ``of`` and ``most`` as in `half_lives`."""
+        from jaxdecay.half_lives import effective_memory
+
+        chosen = None if by is None else grouping(self.path, by, of, most=most)
+        return effective_memory(self.path, grouping=chosen)
 
     def update(
         self,

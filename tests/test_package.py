@@ -30,7 +30,8 @@ FLOORS = (
     " curves spreads embed influence half_lives intervals refit tune crossvalidate baselines distributed"
     " layout privacy",
     "ids listed moments asked serving parts generations arrivals update steering exposure rerank explore"
-    " cases explain counterfactuals drift changes cohorts watch react steered trained recommend tradeoff",
+    " groupings cases explain counterfactuals drift changes cohorts watch react steered trained recommend"
+    " tradeoff",
     "cli commands settings progress serve plots findings pictures page report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -155,10 +155,17 @@ class Similar(Listing):
 @dataclass(frozen=True, kw_only=True)
 class HalfLives(Command):
     """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals from a
-    bootstrap over users, and keeps them with these intervals in RUN/half_lives.json."""
+    bootstrap over users, and keeps them with these intervals in RUN/half_lives.json (those by item group)."""
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
+    by: str | None = None
+    """item, user, behaviour, or a column of items or users, each of whose values gets rows; by default the
+    item groups of the model."""
+    of: tuple[str, ...] | None = None
+    """The only ids or values; by default those with the most events."""
+    most: int = 20
+    """How many of these."""
     bootstrap: int = 400
     """Refits behind the intervals; 0 gives none, at once."""
     seed: int = 0
@@ -169,8 +176,15 @@ class HalfLives(Command):
         from jaxdecay.recommend import load
 
         with Progress() as progress:
-            found = load(self.run).half_lives(bootstrap=self.bootstrap, seed=self.seed, report=progress)
-        if self.bootstrap:
+            found = load(self.run).half_lives(
+                by=self.by,
+                of=self.of,
+                most=self.most,
+                bootstrap=self.bootstrap,
+                seed=self.seed,
+                report=progress,
+            )
+        if self.bootstrap and self.by is None:
             keep(self.run, found, bootstrap=self.bootstrap, seed=self.seed)
         return found
 

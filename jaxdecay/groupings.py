@@ -1,0 +1,71 @@
+"""By what half-lives are told apart: groupings of the training events of a run, in the names of the log."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from jaxdecay import ids
+from jaxdecay.curves import Grouping
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.refusals import listed, nearest
+from jaxdecay.errors import InputError
+
+_MOST = 1000  # groups
+
+
+def grouping(run: Path, by: str, of: Sequence[Any] | None = None, *, most: int = 20) -> Grouping:
+    """The training events of a run by item, user, behaviour, or a column of items or users.
+
+    ``of``: the only items, users or values; by default those with the most events, as many as ``most``.
+    Raises InputError for a column that is not there, an unknown id or value, and where nothing is grouped.
+    """
+    histories = Histories.load(run / "histories")
+    train = np.asarray(histories.part) == 0
+    item, user = np.asarray(histories.item)[train], histories.user()[train]
+    tables = {
+        kind: ids.read_table(run / "histories", kind, rows=rows)
+        for kind, rows in (("item", histories.items), ("user", histories.users))
+    }
+    if by in ("item", "user"):
+        names, code = tables[by][f"{by}_id"], {"item": item, "user": user}[by]
+    elif by == "behaviour":
+        names = pl.Series("behaviour", histories.config["behaviours"], dtype=pl.String)
+        code = np.asarray(histories.behaviour)[train].astype(np.int64)
+    else:
+        names, code = _column(by, tables, item, user)
+    if not len(names):
+        raise InputError(f"by {by!r}: the log has none; group by another column")
+    events = np.bincount(code[code >= 0], minlength=len(names))
+    if of is None:
+        chosen = np.argsort(-events, kind="stable")[: min(most, _MOST)]
+    else:
+        given = ids.as_ids(list(of), names.alias(f"{by}_id") if by in ("item", "user") else names)
+        chosen = ids.find(given, names)
+        ids.refuse_unknown(given, chosen, f"give one such as {names[0]!r}", known=names)
+    chosen = chosen[events[chosen] > 0]
+    place = np.full(len(names) + 1, -1)  # the last is that of no group
+    place[chosen] = np.arange(len(chosen))
+    return Grouping(tuple(str(names[int(one)]) for one in chosen), place[code])
+
+
+def _column(
+    by: str, tables: dict[str, pl.DataFrame], item: np.ndarray, user: np.ndarray
+) -> tuple[pl.Series, np.ndarray]:
+    """The values of a column and which of them each event has, -1 for none."""
+    for kind, row in (("item", item), ("user", user)):
+        if by in tables[kind].columns and by not in ("index", f"{kind}_id"):
+            values = tables[kind][by].cast(pl.String, strict=False)
+            names = values.drop_nulls().unique().sort()
+            code = values.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
+            return names, code.to_numpy()[row]
+    columns = [name for table in tables.values() for name in table.columns if name not in _OWN]
+    there = ["item", "user", "behaviour", *columns]
+    near = nearest(by, there)
+    perhaps = f"; perhaps {near!r}" if near else ""
+    raise InputError(f"by {by!r}: give {listed(there)}{perhaps}")
+
+
+_OWN = ("index", "item_id", "user_id")
