@@ -167,7 +167,7 @@ def test_weights_are_of_events_and_of_the_item_itself_under_revisit() -> None:
         schema=["head", "source", "item_id", "age_days", "weight", "contribution"],
         orient="row",
     )
-    assert plots.weights_frame(rows, {"a": "Apples", "b": None}).rows() == [
+    assert plots.weights_frame(rows, {"a": "Apples"}).rows() == [
         ("similarity", "Apples", 1.0, 0.5, 0.25),
         ("similarity", "b", 2.0, 0.4, -0.5),
         ("revisit", "Apples", 1.0, 0.7, 0.75),

@@ -203,7 +203,7 @@ def test_the_strongest_reason_is_named_once_and_what_takes_away_is_hollow() -> N
     fills = [
         line.get_markerfacecolor() == "white"
         for line in ax.lines
-        if line.get_marker() in "os" and len(x(line)) == 1
+        if str(line.get_marker()) in "os" and len(x(line)) == 1
     ]
     assert fills == [False, False, True]
     assert DRAWN["contributions"]().get_ylim()[0] < 0
