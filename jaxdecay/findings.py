@@ -27,6 +27,7 @@ from jaxdecay.trained import Run
 from jaxdecay.watch import Watched
 
 _FEW = 64  # values of a column by which interests are called
+_LONG = 60  # characters of a title
 
 
 class Kinds(NamedTuple):
@@ -145,9 +146,11 @@ class Findings:
 
     @functools.cached_property
     def titles(self) -> dict[Any, str]:
-        """What items are called, where the log says it."""
-        items = self.run.items
-        return dict(items.select("item_id", "title").iter_rows()) if "title" in items.columns else {}
+        """What items are called, where the log says it, in at most 60 characters."""
+        if "title" not in self.run.items.columns:
+            return {}
+        pairs = self.run.items.select("item_id", pl.col("title").cast(pl.String)).drop_nulls().iter_rows()
+        return {item: title if len(title) <= _LONG else f"{title[: _LONG - 1]}…" for item, title in pairs}
 
     def index(self, of: Literal["user", "item"], given: Any) -> int:
         """The index of a user or item by its id; InputError for one never seen."""

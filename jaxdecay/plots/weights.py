@@ -20,7 +20,7 @@ def weights_frame(rows: pl.DataFrame, titles: Mapping[Any, str] | None = None) -
     Args:
         rows: `jaxdecay.explain.Explanation.rows`. titles: what items are called, by id.
     """
-    called = {item: title for item, title in (titles or {}).items() if title}
+    called = titles or {}
     own = rows.filter(pl.col("source") == "event")
     # Of the revisit head only the events of that very item count.
     counted = own.filter((pl.col("head") != "revisit") | (pl.col("weight") > 0))
