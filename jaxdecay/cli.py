@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": ("evaluation:Evaluate", "the table: the model, without decay, and baselines"),
     "recommend": ("use:Recommend", "what users may want at a moment"),
     "similar": ("use:Similar", "the items nearest to items"),
+    "policy": ("policy:FitPolicy", "strategies, and a policy over them, fitted on validation"),
     "half-lives": ("use:HalfLives", "the half-lives learned, with intervals"),
     "update": ("use:Update", "new events into a run, without retraining"),
 }

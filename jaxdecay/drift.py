@@ -68,12 +68,8 @@ class Drift:
 def detect(histories: Histories, vectors: np.ndarray, options: DriftOptions = DriftOptions()) -> Drift:
     """Watches every user of the histories. ``vectors`` (V, D): of items, 0 for one of which nothing is known,
     whose events are passed over."""
-    fast, slow = _half_lives(histories, options)
-    paces = Paces(
-        LN2 / jnp.array([fast, slow], jnp.float32),
-        jnp.float32(_variance(histories, vectors)),
-        jnp.float32(_EVIDENCE),
-    )
+    half_lives = _half_lives(histories, options)
+    paces = _paces(half_lives, histories, vectors)
     found = statistics(histories, vectors, paces)
     random = np.random.default_rng(options.seed)
     order = np.lexsort((random.random(histories.events), histories.user()))
@@ -92,7 +88,20 @@ def detect(histories: Histories, vectors: np.ndarray, options: DriftOptions = Dr
             "statistic": found[rows],
         }
     )
-    return Drift(detections, found, threshold, (fast, slow), int(watched.sum()))
+    return Drift(detections, found, threshold, half_lives, int(watched.sum()))
+
+
+def paces_of(histories: Histories, vectors: np.ndarray, options: DriftOptions = DriftOptions()) -> Paces:
+    """What is fast and what slow in these histories, and what their vectors vary by."""
+    return _paces(_half_lives(histories, options), histories, vectors)
+
+
+def _paces(half_lives: tuple[float, float], histories: Histories, vectors: np.ndarray) -> Paces:
+    return Paces(
+        LN2 / jnp.array(half_lives, jnp.float32),
+        jnp.float32(_variance(histories, vectors)),
+        jnp.float32(_EVIDENCE),
+    )
 
 
 def statistics(histories: Histories, vectors: np.ndarray, paces: Paces) -> np.ndarray:

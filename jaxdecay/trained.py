@@ -13,15 +13,25 @@ from jaxdecay import asked, ids, moments, parts, runs, serving
 from jaxdecay import update as updates
 from jaxdecay.asked import OnUnknown
 from jaxdecay.assembly import load_predictor
+from jaxdecay.assess import Say
 from jaxdecay.data.checks import Nulls
 from jaxdecay.data.events import Columns
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
-from jaxdecay.evaluate import REPEAT_SHARE
+from jaxdecay.evaluate import REPEAT_SHARE, Rules
 from jaxdecay.generations import newest
 from jaxdecay.moments import At
 from jaxdecay.predict import Predictor
+from jaxdecay.strategies import (
+    Mixture,
+    Strategies,
+    Strategy,
+    asked_weights,
+    fit_strategies,
+    load_strategies,
+    save_strategies,
+)
 
 _BLOCK = 8192  # users of one stretch of an answer
 
@@ -66,7 +76,7 @@ class Run:
             raise InputError(
                 f"{directory}: is another log than the one trained on; copy that one to there, or train again"
             )
-        for name in ("items", "predictor", "_seen"):
+        for name in ("items", "predictor", "_seen", "_strategies"):
             self.__dict__.pop(name, None)
 
     @functools.cached_property
@@ -96,6 +106,7 @@ class Run:
         where: pl.Expr | str | None = None,
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
+        strategy: Strategy | None = None,
         out: None = None,
     ) -> pl.DataFrame: ...
     @overload
@@ -111,6 +122,7 @@ class Run:
         where: pl.Expr | str | None = None,
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
+        strategy: Strategy | None = None,
         out: str | Path,
     ) -> Path: ...
     def recommend(
@@ -125,6 +137,7 @@ class Run:
         where: pl.Expr | str | None = None,
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
+        strategy: Strategy | None = None,
         out: str | Path | None = None,
     ) -> pl.DataFrame | Path:
         """The k best items of each user at a moment: user_id, item_id, score, rank (from 1), users in the
@@ -143,6 +156,10 @@ class Run:
                 for. popular: such users get the list of somebody without a history
                 (user_id is text then, if one of them cannot be of the log's type).
             context: context columns of the request by name; those not given are missing.
+            strategy: content, collaborative, factorisation, model or popularity; a mixture of them by weights
+                ({"content": 0.7, "popularity": 0.3}); or "policy", which learned them. All but the default,
+                the model alone, stand on `fit_policy`, have log-probabilities as scores, and a column
+                served_by: the path (cold, lukewarm or warm) and who served.
             out: write the answer there as Parquet, part by part in constant memory, and return the path.
 
         A user for whom fewer than k items are left gets fewer rows (``notes`` counts them). Scores are
@@ -158,17 +175,21 @@ class Run:
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one, unseen = asked.context_of(self.histories, context)
+        mixture = None if strategy is None else self._mixture(strategy, filters)
 
         def block(begin: int) -> pl.DataFrame:
             some = index[begin : begin + _BLOCK]
             when = None if moment.seconds is None else np.full(len(some), moment.seconds)
             requests = asked.requests_at(self.histories, some, when)
             lists = serving.top_lists(
-                self.predictor, requests, one.take(np.zeros(len(some), int)), filters, k
+                mixture or self.predictor, requests, one.take(np.zeros(len(some), int)), filters, k
             )
-            return ids.list_frame(names[begin : begin + _BLOCK], self.items["item_id"], lists)
+            who = names[begin : begin + _BLOCK]
+            frame = ids.list_frame(who, self.items["item_id"], lists)
+            return frame if mixture is None else ids.with_words(frame, who, mixture.served_by(requests))
 
         empty = ids.list_frame(names, self.items["item_id"], ())
+        empty = empty if mixture is None else ids.with_words(empty, names.clear(), [])
         blocks = map(block, range(0, len(index), _BLOCK))
         answer = pl.concat([empty, *blocks]) if out is None else Path(out)
         rows = (
@@ -254,6 +275,23 @@ class Run:
         self.notes = (*notes, *unseen)
         return frame.with_columns(pl.Series("score", values, dtype=pl.Float32))
 
+    def fit_policy(self, *, seed: int = 0, report: Say = lambda line: None) -> pl.DataFrame:
+        """Fits what `recommend` needs for a ``strategy``, on the validation events, and keeps it in the run:
+        strategy, log_likelihood (mean, of the validation events), weight in the best mixture for everybody,
+        half_life_days of the counts; with rows for that mixture and the policy.
+
+        See `jaxdecay.strategies.fit.fit_strategies`; ``notes`` say what the policy learned from.
+        """
+        fitted = fit_strategies(load_predictor(self.path), seed=seed, report=report)
+        save_strategies(self.path, fitted)
+        self.__dict__.pop("_strategies", None)
+        self.notes = (f"the policy learned from {fitted.feedback}",)
+        columns = {"log_likelihood": fitted.log_likelihood, "weight": fitted.mixture}
+        columns |= {"half_life_days": fitted.half_lives}
+        names = list(fitted.log_likelihood)
+        found = {column: [of.get(name) for name in names] for column, of in columns.items()}
+        return pl.DataFrame({"strategy": names, **found})
+
     def half_lives(self, **options: Any) -> pl.DataFrame:
         """What the run has learned: half-lives by head and item group, with intervals; options of
         `jaxdecay.half_lives.half_lives`."""
@@ -280,6 +318,14 @@ class Run:
         self.notes = (*report["read"]["assumed"], *report["warnings"])
         self._open()
         return report
+
+    @functools.cached_property
+    def _strategies(self) -> Strategies:
+        return Strategies(self.predictor, load_strategies(self.path))
+
+    def _mixture(self, strategy: Strategy, filters: serving.Filters) -> Mixture:
+        weights = asked_weights(strategy)
+        return Mixture(self._strategies, Rules(self.histories, filters.seen, filters.exclude_seen), weights)
 
     def _moment(self, at: At | None) -> moments.Moment:
         """The moment asked for; InputError when the log begins later."""

@@ -26,10 +26,10 @@ FLOORS = (
     "data",
     "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
     " predict frozen finetune"
-    " evaluate outcomes groups figures results protocol assess presets"
+    " evaluate outcomes groups figures results protocol assess presets policy"
     " curves embed influence half_lives refit tune crossvalidate baselines distributed layout privacy",
     "ids listed moments asked serving parts generations arrivals update trained recommend rerank explain"
-    " drift",
+    " drift strategies",
     "cli commands settings progress serve plots report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
