@@ -16,7 +16,7 @@ References:
     Jacobs, Jordan, Nowlan, Hinton: Adaptive mixtures of local experts, Neural Computation 1991.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -93,7 +93,7 @@ def _fitted(
     start |= {"gain": jnp.zeros(()), "offset": jnp.zeros(())}
 
     def loss(params: dict) -> Array:
-        weights = jax.vmap(lambda one: policy.apply({"params": params["policy"]}, one))(features)
+        weights: Any = jax.vmap(lambda one: policy.apply({"params": params["policy"]}, one))(features)
         mixed = jax.nn.logsumexp(weights + log_p, axis=1)
         prior = jnp.square(params["policy"]["dense"]["kernel"]).sum() / (2 * len(log_p))
         if labels is None:

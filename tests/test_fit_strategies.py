@@ -1,11 +1,13 @@
 """Strategies fitted: to a log where it is planted who follows whom, and kept in a run that is asked."""
 
+import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -17,6 +19,7 @@ from tiny import DAY, ITEMS, START, tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.assembly import predictor
+from jaxdecay.baselines import factorisation
 from jaxdecay.commands.policy import FitPolicy
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests
@@ -37,6 +40,13 @@ END = START + 61 * DAY
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     return sayer(capsys)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_confidence() -> Iterator[None]:
+    """What takes longest is to factorise again and again."""
+    with mock.patch.object(factorisation, "CONFIDENCES", (16,)):
+        yield
 
 
 def two_kinds() -> Histories:
@@ -108,7 +118,7 @@ def test_sharpness_is_that_of_most_likelihood(world: tuple[Predictor, Fitted]) -
         found = []
         for by in (0.5, 1.0, 2.0):
             other = {**fitted.sharpness, name: by * fitted.sharpness[name]}
-            made = Strategies(system, Fitted(**{**vars(fitted), "sharpness": other}))
+            made = Strategies(system, dataclasses.replace(fitted, sharpness=other))
             excluded = rules(system.histories).excluded(asked)
             log_p = made.log_probabilities(asked, (name,), excluded)[name][row, asked.targets]
             found.append(log_p[np.isfinite(log_p)].mean())

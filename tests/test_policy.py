@@ -1,5 +1,7 @@
 """The policy: what was planted is found again, from what was taken and from clicks."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def test_numbers_and_module_are_one_policy() -> None:
     x = random.normal(size=(5, 2))
     params = {"params": {"dense": {"kernel": learned.matrix, "bias": learned.bias}}}
     with jax.numpy_rank_promotion("allow"):
-        expected = jax.vmap(lambda one: Policy(3).apply(params, one))(x)
+        expected: Any = jax.vmap(lambda one: Policy(3).apply(params, one))(x)
     np.testing.assert_allclose(learned.log_weights(x), expected, atol=1e-5)
 
 

@@ -75,7 +75,7 @@ def popular(made: Strategies, at: int) -> np.ndarray:
 def content(made: Strategies, requests: Requests, row: int) -> np.ndarray:
     pieces, _, targets = made.predictor.pieces(made.predictor.case(requests.take(np.array([row]))))
     query = pieces.kernel[0] @ pieces.written[0] + sum(part[0] for part in pieces.beside.values())
-    return pieces.scale[0] * (targets @ query)
+    return np.asarray(pieces.scale[0] * (targets @ query))
 
 
 def collaborative(made: Strategies, requests: Requests, row: int) -> np.ndarray:
@@ -83,7 +83,7 @@ def collaborative(made: Strategies, requests: Requests, row: int) -> np.ndarray:
     at = requests.at[row]
 
     def interest(items: np.ndarray, age: np.ndarray) -> np.ndarray:
-        left = sum(w * np.exp(-rate * age) for rate, w in zip(*kernel, strict=True))
+        left = np.exp(-np.outer(age, kernel.rates)) @ kernel.weights
         found = (left[:, None] * vectors[items]).sum(axis=0)
         return found / max(np.linalg.norm(found), 1e-12)
 

@@ -16,8 +16,8 @@ popularity.
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
@@ -82,9 +82,8 @@ class Strategies:
 
     @functools.cached_property
     def _drift(self) -> np.ndarray:
-        paces: Any = Paces(
-            np.asarray(self.fitted.paces[:2], np.float32), *map(np.float32, self.fitted.paces[2:])
-        )
+        fast, slow, variance, evidence = map(jnp.float32, self.fitted.paces)
+        paces = Paces(jnp.stack([fast, slow]), variance, evidence)
         return drift.statistics(self.histories, self.predictor.unit_vectors(), paces)
 
     def features(self, requests: Requests) -> np.ndarray:
