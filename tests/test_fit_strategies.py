@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import toys
+from decisions.strategies import strategies as side_by_side
 from lines import Said, refuser, sayer
 from tiny import DAY, ITEMS, START, tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
@@ -285,4 +286,14 @@ def test_by_the_command_line(
     refused = refuser(say)
     message = "--strategy 'content=x': give NAME=WEIGHT, such as content=0.7"
     assert refused("recommend", copied, words, "content=x") == message
+    assert "content is given twice" in refused("recommend", copied, words, "content=1 content=2")
     assert "perhaps policy" in refused("recommend", copied, words, "polcy")
+
+
+def test_the_section_of_the_benchmark(tiny_run: Path) -> None:
+    found = side_by_side(tiny_run, max_requests=20)
+    assert [row["strategy"] for row in found["rows"]] == [*NAMES, "policy", "mixture"]
+    assert all(row["low"] <= row["ndcg@10"] <= row["high"] for row in found["rows"])
+    ways = found["ways_to_mix"]
+    assert ways["difference"] == pytest.approx(ways["logarithms"] - ways["probabilities"], abs=1e-5)
+    json.dumps(found)

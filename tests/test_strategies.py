@@ -13,13 +13,14 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.assembly import catalogue_of, predictor
 from jaxdecay.data.requests import Requests
+from jaxdecay.data.requests import requests as all_requests
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rules
 from jaxdecay.policy import FEATURES, Learned
 from jaxdecay.predict import Predictor
 from jaxdecay.rank import top_k
 from jaxdecay.strategies import NAMES, Fitted, Mixture, Strategies, asked_weights
-from jaxdecay.strategies.collaborative import kernel_of
+from jaxdecay.strategies.collaborative import Collaborative, kernel_of
 from jaxdecay.strategies.mixture import LUKEWARM
 
 EVENTS = np.array([3, 19, 38, 45, 62])
@@ -225,6 +226,36 @@ def test_what_everybody_takes_backs_who_has_no_neighbours(made: Strategies) -> N
     assert np.ptp(raw) == 0
 
 
+def test_with_relative_clocks_everybody_is_as_when_last_seen(system: Predictor) -> None:
+    """There is no common time: others' training parts count, faded to the last event of each."""
+    log = system.histories
+    first, lengths = log.offsets[:-1], log.lengths()
+    part = np.where(np.arange(log.events) >= np.repeat(log.offsets[1:] - 3, lengths), 2, 0).astype(np.int8)
+    config = log.config | {"clock": "relative", "split": {"kind": "per-user-time"}}
+    relative = log.replace(time=log.time - np.repeat(log.time[first], lengths), part=part, config=config)
+    model = system.model
+    catalogue = catalogue_of(relative, model.spec)
+    found = Collaborative(Predictor(model, system.params, relative, catalogue, system.reference))
+    asked = all_requests(relative, 2).take(np.array([0, 7]))
+    scores = found.scores(asked, 6.0)
+
+    def interest(rows: np.ndarray, at: int) -> np.ndarray:
+        left = np.exp(-np.outer((at - relative.time[rows]) / toys.DAY, found.kernel.rates))
+        return ((left @ found.kernel.weights)[:, None] * found.vectors[relative.item[rows]]).sum(axis=0)
+
+    for row, user in enumerate(asked.user):
+        own = interest(np.arange(first[user], asked.history_end[row]), int(asked.at[row]))
+        expected = np.zeros(7)
+        for other in set(range(log.users)) - {int(user)}:
+            rows = np.arange(first[other], log.offsets[other + 1] - 3)
+            last = int(relative.time[rows[-1]])
+            theirs = interest(rows, last)
+            cosine = max(own @ theirs / np.linalg.norm(own) / np.linalg.norm(theirs), 0)
+            age = (last - relative.time[rows]) / toys.DAY
+            expected += cosine * np.bincount(relative.item[rows], faded(age, 6.0), 7)
+        np.testing.assert_allclose(scores[row], expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
@@ -233,6 +264,8 @@ def test_what_everybody_takes_backs_who_has_no_neighbours(made: Strategies) -> N
         ({"policy": 1.0}, "strategy 'policy' is not known"),
         ({"model": -1.0}, "strategy model=-1.0: give a weight of 0 or more"),
         ({"model": float("nan")}, "strategy model=nan: give a weight"),
+        ({"model": "0.5"}, "strategy model='0.5': give a weight"),
+        (0.5, "strategy 0.5: give a name, or weights by name"),
         ({"model": 0, "content": 0}, "all weights are 0"),
         ({}, "all weights are 0"),
     ],

@@ -53,13 +53,15 @@ class Factorisation:
     """(V, D) float32."""
     confidence: float
     backing: Popularity
-    uses_time: bool = False
-    """The history enters without times; only a user without history gets popularity, which moves with the
-    time.
-    """
     settings: dict[str, Any] = field(default_factory=dict)
     half_life: float = np.inf
-    """Days in which what a history says fades by half; with one, scores move with the request time."""
+    """Days in which what a history says fades by half."""
+
+    @property
+    def uses_time(self) -> bool:
+        """Without a half-life the history enters without times; only a user without history gets popularity,
+        which moves with the time."""
+        return bool(np.isfinite(self.half_life))
 
     def scores(self, requests: Requests) -> np.ndarray:
         """(R, V) float32 predicted preference, or popularity for a request without history."""

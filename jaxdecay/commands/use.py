@@ -60,6 +60,8 @@ def weighed(words: tuple[str, ...] | None) -> str | dict[str, float] | None:
     weights: dict[str, float] = {}
     for word in words:
         name, _, weight = word.partition("=")
+        if name in weights:
+            raise InputError(f"--strategy {word!r}: {name} is given twice; give it once")
         try:
             weights[name] = float(weight)
         except ValueError:

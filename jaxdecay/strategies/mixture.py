@@ -39,10 +39,12 @@ def asked_weights(strategy: Strategy) -> np.ndarray | None:
     if isinstance(strategy, str):
         _check_name(strategy, ("policy",))
         return None if strategy == "policy" else np.array([float(name == strategy) for name in NAMES])
+    if not isinstance(strategy, Mapping):
+        raise InputError(f"strategy {strategy!r}: give a name, or weights by name")
     for name, weight in strategy.items():
         _check_name(name)
-        if not (np.isfinite(weight) and weight >= 0):
-            raise InputError(f"strategy {name}={weight}: give a weight of 0 or more")
+        if not isinstance(weight, (int, float)) or not (np.isfinite(weight) and weight >= 0):
+            raise InputError(f"strategy {name}={weight!r}: give a weight of 0 or more")
     weights = np.array([float(strategy.get(name, 0)) for name in NAMES])
     if not weights.sum() > 0:
         raise InputError("strategy: all weights are 0; give one of them more")

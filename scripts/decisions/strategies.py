@@ -64,24 +64,31 @@ def ways_to_mix(made: Strategies, applied: Rules, *, seed: int = 0) -> dict[str,
     table = np.stack([found[name] for name in NAMES])
     table = np.maximum(table, np.float32(-50))  # no candidate
     item, row = asked.targets[asked.target_offsets[:-1]], np.arange(len(asked))
-    own = table[:, row, item].T
+    own = table[:, row, item].T.astype(np.float64)
     there = np.flatnonzero(own.min(axis=1) > -50)
     even, odd = there[::2], there[1::2]
 
-    def of_probabilities(logits: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return logsumexp(logits - logsumexp(logits) + own[rows], axis=1)
+    def of_probabilities(logits: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        weights = logits - logsumexp(logits)
+        values = logsumexp(weights + own[rows], axis=1)
+        share = np.exp(weights + own[rows] - values[:, None])
+        return values, share - np.exp(weights)
 
-    def of_logarithms(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    def of_logarithms(weights: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mixed = np.tensordot(weights.astype(np.float32), table[:, rows], 1)
-        return own[rows] @ weights - logsumexp(mixed, axis=1)
+        total = logsumexp(mixed, axis=1, keepdims=True)
+        expected = np.einsum("srv,rv->rs", table[:, rows], np.exp(mixed - total))
+        return own[rows] @ weights - total[:, 0], own[rows] - expected
 
     judged = {}
     start = np.array([float(name == "model") for name in NAMES])
-    for name, value in (("probabilities", of_probabilities), ("logarithms", of_logarithms)):
-        best = minimize(
-            lambda x, value=value: -value(x, even).mean(), start, method="L-BFGS-B", options={"maxiter": 30}
-        )
-        judged[name] = value(best.x, odd)
+    for name, of in (("probabilities", of_probabilities), ("logarithms", of_logarithms)):
+
+        def loss(x: np.ndarray, of: Any = of) -> tuple[float, np.ndarray]:
+            values, slopes = of(x, even)
+            return -float(values.mean()), -slopes.mean(axis=0).astype(np.float64)
+
+        judged[name] = of(minimize(loss, start, jac=True, method="L-BFGS-B").x, odd)[0]
     apart = judged["logarithms"] - judged["probabilities"]
     return {
         **{name: float(values.mean()) for name, values in judged.items()},
