@@ -1,10 +1,12 @@
 """Strategies fitted: to a log where it is planted who follows whom, and kept in a run that is asked."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,13 +16,14 @@ import numpy as np
 import polars as pl
 import pytest
 import toys
-from decisions.strategies import strategies as side_by_side
+from decisions import strategies as section
 from lines import Said, refuser, sayer
 from tiny import DAY, ITEMS, START, tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.assembly import predictor
 from jaxdecay.baselines import factorisation
+from jaxdecay.cli import main
 from jaxdecay.commands.policy import FitPolicy
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests
@@ -28,7 +31,15 @@ from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rules
 from jaxdecay.predict import Predictor
 from jaxdecay.recommend import load
-from jaxdecay.strategies import NAMES, Fitted, Mixture, Strategies, asked_weights, fit_strategies
+from jaxdecay.strategies import (
+    NAMES,
+    Fitted,
+    Mixture,
+    Strategies,
+    asked_weights,
+    fit_strategies,
+    load_strategies,
+)
 from jaxdecay.trained import Run
 
 USERS, LENGTH, TASTES = 60, 24, 18
@@ -166,10 +177,13 @@ def test_without_validation_there_is_nothing_to_learn_from(world: tuple[Predicto
 def path(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a policy; shared: copy it before changing it."""
     path = shutil.copytree(tiny_run, tmp_path_factory.mktemp("policy") / "run")
-    with jax.numpy_rank_promotion("allow"):
-        told = load(path).fit_policy()
-    assert told["strategy"].to_list() == [*NAMES, "mixture", "policy"]
-    assert told["weight"].sum() == pytest.approx(1)
+    out, err = io.StringIO(), io.StringIO()
+    with jax.numpy_rank_promotion("allow"), redirect_stdout(out), redirect_stderr(err):
+        assert main(["policy", str(path), "--json"]) == 0
+    told = json.loads(out.getvalue())
+    assert [row["strategy"] for row in told] == [*NAMES, "mixture", "policy"]
+    assert sum(row["weight"] or 0 for row in told) == pytest.approx(1)
+    assert "the policy learned from next events" in err.getvalue()
     return path
 
 
@@ -270,28 +284,27 @@ def test_new_items_and_users_are_served_after_an_update(path: Path, tmp_path: Pa
         assert lists["served_by"][0].startswith("lukewarm: ")
 
 
-def test_by_the_command_line(
-    say: Callable[..., Said], capsys: pytest.CaptureFixture[str], path: Path, tmp_path: Path
-) -> None:
-    copied = shutil.copytree(path, tmp_path / "run")
-    said = say("policy", copied, "--json")
-    assert [row["strategy"] for row in said.json] == [*NAMES, "mixture", "policy"]
-    assert "the policy learned from next events" in said.err
-    capsys.readouterr()
-    FitPolicy(run=copied).show(pl.DataFrame(said.json))
-    assert f"next: jaxdecay recommend {copied} --strategy policy" in capsys.readouterr().out
+def test_what_was_fitted_is_shown(capsys: pytest.CaptureFixture[str], path: Path) -> None:
+    columns = {"strategy": ["popularity", "policy"], "log_likelihood": [-2.0, -1.5]}
+    columns |= {"weight": [1.0, None], "half_life_days": [7.0, None]}
+    FitPolicy(run=path).show(pl.DataFrame(columns))
+    assert f"next: jaxdecay recommend {path} --strategy policy" in capsys.readouterr().out
+
+
+def test_by_the_command_line(say: Callable[..., Said], path: Path) -> None:
     words = "--users u01 -k 2 --at 2024-01-15 --json --strategy"
-    rows = say("recommend", copied, words, "content=0.7 popularity=0.3").json
+    rows = say("recommend", path, words, "content=0.7 popularity=0.3").json
     assert {row["served_by"] for row in rows} == {"warm: content and popularity"}
     refused = refuser(say)
     message = "--strategy 'content=x': give NAME=WEIGHT, such as content=0.7"
-    assert refused("recommend", copied, words, "content=x") == message
-    assert "content is given twice" in refused("recommend", copied, words, "content=1 content=2")
-    assert "perhaps policy" in refused("recommend", copied, words, "polcy")
+    assert refused("recommend", path, words, "content=x") == message
+    assert "content is given twice" in refused("recommend", path, words, "content=1 content=2")
+    assert "perhaps policy" in refused("recommend", path, words, "polcy")
 
 
-def test_the_section_of_the_benchmark(tiny_run: Path) -> None:
-    found = side_by_side(tiny_run, max_requests=20)
+def test_the_section_of_the_benchmark(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(section, "fit_strategies", lambda predictor, seed: load_strategies(path))
+    found = section.strategies(path, max_requests=20)
     assert [row["strategy"] for row in found["rows"]] == [*NAMES, "policy", "mixture"]
     assert all(row["low"] <= row["ndcg@10"] <= row["high"] for row in found["rows"])
     ways = found["ways_to_mix"]

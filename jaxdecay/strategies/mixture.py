@@ -4,7 +4,8 @@ $$ p(i \mid u, t) = \sum_s w_s(u, t)\, p_s(i \mid u, t) $$
 
 A mixture of probabilities, not of their logarithms: a strategy that has nothing to say of an item cannot veto
 what another is sure of, every weight has a meaning (the share of choices that are made this way), and the
-policy is fitted without looking at the catalogue. Three paths:
+policy is fitted without looking at the catalogue. Of two fixed mixtures, neither was clearly likelier on
+validation events (``ways_to_mix`` of ``scripts/decisions/strategies.py``). Three paths:
 
 - cold, no visible choice: content, neighbours and factors know nothing, and popularity has their weight;
 - lukewarm, fewer than `LUKEWARM` choices: of m choices their weight is m / `LUKEWARM` of what was asked, and
@@ -15,6 +16,7 @@ policy is fitted without looking at the catalogue. Three paths:
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,8 +36,9 @@ _PERSONAL = [NAMES.index(name) for name in PERSONAL]
 _POPULARITY = NAMES.index("popularity")
 
 
-def asked_weights(strategy: Strategy) -> np.ndarray | None:
-    """(S,) weights that sum to 1 in the order of `NAMES`; None for "policy", whose weights differ by user."""
+def asked_weights(strategy: Any) -> np.ndarray | None:
+    """(S,) weights that sum to 1 in the order of `NAMES`, of a `Strategy`; None for "policy", whose weights
+    differ by user. Raises InputError for anything else."""
     if isinstance(strategy, str):
         _check_name(strategy, ("policy",))
         return None if strategy == "policy" else np.array([float(name == strategy) for name in NAMES])
