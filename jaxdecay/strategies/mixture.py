@@ -4,8 +4,10 @@ $$ p(i \mid u, t) = \sum_s w_s(u, t)\, p_s(i \mid u, t) $$
 
 A mixture of probabilities, not of their logarithms: a strategy that has nothing to say of an item cannot veto
 what another is sure of, every weight has a meaning (the share of choices that are made this way), and the
-policy is fitted without looking at the catalogue. Of two fixed mixtures, neither was clearly likelier on
-validation events (``ways_to_mix`` of ``scripts/decisions/strategies.py``). Three paths:
+policy is fitted without looking at the catalogue. The price is small: with fixed weights a mixture of
+logarithms was likelier, on validation events not fitted on, by .011 ± .017 nats (800 users of foursquare) and
+.024 ± .011 (3,000 of electronics; standard errors; ``ways_to_mix`` of ``scripts/decisions/strategies.py``).
+Three paths:
 
 - cold, no visible choice: content, neighbours and factors know nothing, and popularity has their weight;
 - lukewarm, fewer than `LUKEWARM` choices: of m choices their weight is m / `LUKEWARM` of what was asked, and
