@@ -36,6 +36,7 @@ COMMANDS = {
     "similar": ("use:Similar", "the items nearest to items"),
     "explain": ("why:Explain", "why an item has its score, and what would be otherwise"),
     "drift": ("why:Drift", "whose interests moved, when and where to"),
+    "policy": ("policy:FitPolicy", "strategies, and a policy over them, fitted on validation"),
     "half-lives": ("use:HalfLives", "the half-lives learned, with intervals"),
     "plot": ("pictures:Plot", "one picture of a run"),
     "report": ("pictures:Report", "one page on a run, for people"),

@@ -114,13 +114,19 @@ def calibrate(among: Streams, options: DriftOptions = DriftOptions()) -> Calibra
         there = np.random.default_rng(options.seed).choice(there, _MOST, replace=False)
     among = among.take(there)
     half_lives = _half_lives(among, options)
-    paces = Paces(
-        LN2 / jnp.array(half_lives, jnp.float32),
-        jnp.float32(_variance(among)),
-        jnp.float32(_EVIDENCE),
-    )
+    paces = _paces(half_lives, among)
     threshold = 0.5 if options.method == "adwin" else _threshold(among, paces, options)
     return Calibration(paces, half_lives, threshold)
+
+
+def paces_of(streams: Streams, options: DriftOptions = DriftOptions()) -> Paces:
+    """What is fast and what slow in these streams, and what their vectors vary by."""
+    return _paces(_half_lives(streams, options), streams)
+
+
+def _paces(half_lives: tuple[float, float], streams: Streams) -> Paces:
+    rate = LN2 / jnp.array(half_lives, jnp.float32)
+    return Paces(rate, jnp.float32(_variance(streams)), jnp.float32(_EVIDENCE))
 
 
 def detect(

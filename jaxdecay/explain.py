@@ -217,7 +217,7 @@ def _sentence(explanation: Explanation) -> str:
         times = "once" if row["len"] == 1 else f"{row['len']} times"
         when = f"{times}, {'last ' if row['len'] > 1 else ''}{_ago(row['age_days'])}"
         how = f"{row['behaviour']} " if row["behaviour"] and row["len"] == 1 else ""
-        thing = "it has been there before" if row["item_id"] == explanation.item else name(row["item_id"])
+        thing = "earlier events with it" if row["item_id"] == explanation.item else name(row["item_id"])
         reasons.append(f"{thing} ({how}{when}: {row['contribution'] / total:.0%})")
     if not reasons:
         return f"{name(explanation.item)}: nothing in the past speaks for it, but what everybody takes."

@@ -10,10 +10,11 @@ import numpy as np
 import polars as pl
 
 from jaxdecay import asked, ids, runs
-from jaxdecay.assembly import assemble, load_model
+from jaxdecay.assembly import assemble, load_model, load_predictor
 from jaxdecay.curves import Curve, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.refusals import listed, nearest
+from jaxdecay.data.requests import requests
 from jaxdecay.drift import Drift, DriftOptions
 from jaxdecay.errors import InputError
 from jaxdecay.explain import Explanation, explain
@@ -23,9 +24,11 @@ from jaxdecay.model_options import ModelOptions
 from jaxdecay.recommend import load
 from jaxdecay.spreads import Spread, Whose, spreads
 from jaxdecay.train import TrainOptions, init_params
+from jaxdecay.tradeoff import diversity_tradeoff
 from jaxdecay.trained import Run
 from jaxdecay.watch import Watched
 
+_REQUESTS = 2_000
 _FEW = 64  # values of a column by which interests are called
 _LONG = 60  # characters of a title
 
@@ -115,6 +118,16 @@ class Findings:
     def spreads(self, of: Whose) -> list[Spread]:
         """The kernels of single items or users."""
         return spreads(*self._trained[:3], of)
+
+    def trade_off(self) -> pl.DataFrame:
+        """What diversity costs (`jaxdecay.tradeoff.diversity_tradeoff`), over held-out requests of the test
+        part, 2,000 drawn by the seed where there are more."""
+        predictor = load_predictor(self.run.path)
+        held_out = requests(predictor.histories, 2, chosen=True)
+        if len(held_out) > _REQUESTS:
+            draw = np.random.default_rng([self.seed, 2]).choice(len(held_out), _REQUESTS, replace=False)
+            held_out = held_out.take(np.sort(draw))
+        return diversity_tradeoff(predictor, held_out)
 
     @functools.cached_property
     def watched(self) -> Watched:

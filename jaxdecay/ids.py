@@ -140,6 +140,12 @@ def list_frame(owner: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame
     return pl.concat(frames)
 
 
+def with_words(lists: pl.DataFrame, owner: pl.Series, words: list[str]) -> pl.DataFrame:
+    """Lists with a column served_by: of each owner (n,), each once, the words (n,)."""
+    told = pl.DataFrame({owner.name: owner, "served_by": pl.Series(words, dtype=pl.String)})
+    return lists.join(told, on=owner.name, how="left", maintain_order="left")
+
+
 def _word(known: pl.Series) -> str:
     return "text" if known.dtype == pl.String else "integers"
 

@@ -111,6 +111,10 @@ def _staleness(found: Findings, whom: Whom) -> Axes:
     return plots.plot_staleness(plots.staleness_frame(found.evaluation, metric), name=metric.upper())
 
 
+def _diversity(found: Findings, whom: Whom) -> Axes:
+    return plots.plot_trade_off(plots.trade_off_frame(found.trade_off()))
+
+
 def _training(found: Findings, whom: Whom) -> Axes:
     return plots.plot_history(plots.history_frame(found.lines))
 
@@ -135,6 +139,7 @@ KINDS: dict[str, Draw] = {
     "calibration": _calibration,
     "ablation": _ablation,
     "staleness": _staleness,
+    "diversity": _diversity,
     "training": _training,
     "training-half-lives": _training_half_lives,
 }

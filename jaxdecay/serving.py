@@ -14,6 +14,7 @@ from jaxdecay.data.requests import Requests
 from jaxdecay.evaluate import Rules, chunks
 from jaxdecay.predict import Context, Predictor
 from jaxdecay.rank import top_k
+from jaxdecay.strategies.mixture import Mixture
 
 _BUDGET = 2**23
 
@@ -51,7 +52,7 @@ def seen_since(histories: Histories) -> np.ndarray | None:
 
 
 def scored(
-    predictor: Predictor, requests: Requests, context: Context, filters: Filters
+    predictor: Predictor | Mixture, requests: Requests, context: Context, filters: Filters
 ) -> Iterator[tuple[slice, Requests, np.ndarray, np.ndarray | None]]:
     """Yields a stretch of the requests, these themselves, their (r, V) scores, and (r, V) which items are no
     candidates, or None."""
@@ -62,7 +63,7 @@ def scored(
 
 
 def top_lists(
-    predictor: Predictor, requests: Requests, context: Context, filters: Filters, k: int
+    predictor: Predictor | Mixture, requests: Requests, context: Context, filters: Filters, k: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Yields a stretch of the requests, their items (r, k) int32 and scores (r, k) float32, best first.
 

@@ -2,40 +2,42 @@
 out, in the ids of the log."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import polars as pl
 
-from jaxdecay import asked, ids, moments, parts, runs, serving
+from jaxdecay import asked, ids, moments, parts, serving
 from jaxdecay import update as updates
 from jaxdecay.asked import OnUnknown
 from jaxdecay.assembly import load_predictor
-from jaxdecay.counterfactuals import Changes, counterfactuals
+from jaxdecay.assess import Say
 from jaxdecay.data.checks import Nulls
 from jaxdecay.data.events import Columns
-from jaxdecay.data.histories import Histories
-from jaxdecay.data.requests import Requests
 from jaxdecay.data.times import Unit
-from jaxdecay.drift import DriftOptions
 from jaxdecay.errors import InputError
-from jaxdecay.evaluate import REPEAT_SHARE
-from jaxdecay.explain import Explanation, explain
-from jaxdecay.generations import newest
-from jaxdecay.groupings import grouping
+from jaxdecay.evaluate import REPEAT_SHARE, Rules
+from jaxdecay.insight import Insight
 from jaxdecay.moments import At
-from jaxdecay.predict import Context, Predictor
 from jaxdecay.steered import Steered
 from jaxdecay.steering import Steering
-from jaxdecay.watch import Watched, watch
+from jaxdecay.strategies import (
+    Mixture,
+    Strategies,
+    Strategy,
+    asked_weights,
+    fit_strategies,
+    load_strategies,
+    save_strategies,
+)
 
 _BLOCK = 8192  # users of one stretch of an answer
 
 
-class Run:
-    """A trained run, asked for lists, scores, reasons, similar items and half-lives.
+class Run(Insight):
+    """A trained run, asked for lists, scores and similar items, and for what `jaxdecay.insight.Insight` says.
 
     Users and items are called by their ids; of a run with hashed ids, by the hashes
     (`jaxdecay.data.anonymise.hash_ids`). ``notes`` says what the last
@@ -43,58 +45,6 @@ class Run:
 
     An instance shows the histories as they were when it was made or last updated through it.
     """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.config: dict[str, Any] = runs.read_config(self.path)
-        """``config.json``: options, spec, versions."""
-        self.notes: tuple[str, ...] = ()
-        self._open()
-
-    def __repr__(self) -> str:
-        one = self.histories
-        return f"Run({str(self.path)!r}: {one.users} users, {one.items} items, {one.events} events)"
-
-    def _open(self) -> None:
-        self._directory = directory = newest(self.path)
-        if not directory.is_dir():
-            raise InputError(
-                f"{directory}: missing; copy the log that the run was trained on to there (the DIR of "
-                "jaxdecay train)"
-            )
-        try:
-            self.histories = Histories.load(directory, verify=True)
-            self._user_table = ids.read_table(directory, "user", rows=self.histories.users)
-        except InputError as error:
-            if directory.name == "histories":
-                raise
-            raise InputError(f"{error} (or delete it to go back to before the update)") from error
-        trained = self.config["data"]["fingerprint"]
-        if directory.name == "histories" and self.histories.config["fingerprint"] != trained:
-            raise InputError(
-                f"{directory}: is another log than the one trained on; copy that one to there, or train again"
-            )
-        for name in ("items", "predictor", "_seen"):
-            self.__dict__.pop(name, None)
-
-    @property
-    def users(self) -> pl.Series:
-        """Their ids, in the order of indices."""
-        return self._user_table["user_id"]
-
-    @functools.cached_property
-    def items(self) -> pl.DataFrame:
-        """Index, item_id, and the item columns as they were given."""
-        return ids.read_table(self._directory, "item", rows=self.histories.items)
-
-    @functools.cached_property
-    def predictor(self) -> Predictor:
-        """The best model by validation over all events of the run, loaded when first needed."""
-        return load_predictor(self.path, histories=serving.all_known(self.histories))
-
-    @functools.cached_property
-    def _seen(self) -> np.ndarray | None:
-        return serving.seen_since(serving.all_known(self.histories))
 
     @overload
     def recommend(
@@ -110,6 +60,7 @@ class Run:
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
         steer: Steering | None = None,
+        strategy: Strategy | None = None,
         out: None = None,
     ) -> pl.DataFrame: ...
     @overload
@@ -126,6 +77,7 @@ class Run:
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
         steer: Steering | None = None,
+        strategy: Strategy | None = None,
         out: str | Path,
     ) -> Path: ...
     def recommend(
@@ -141,6 +93,7 @@ class Run:
         on_unknown: OnUnknown = "raise",
         context: Mapping[str, Any] | None = None,
         steer: Steering | None = None,
+        strategy: Strategy | None = None,
         out: str | Path | None = None,
     ) -> pl.DataFrame | Path:
         """The k best items of each user at a moment: user_id, item_id, score, rank (from 1), users in the
@@ -162,6 +115,10 @@ class Run:
             steer: what lists are to be besides their best scores: diverse, of few items of a group, with a
                 share of the exposure for one, or drawn (the seed is in ``notes``). Then ranks do not follow
                 scores.
+            strategy: content, collaborative, factorisation, model or popularity; a mixture of them by weights
+                ({"content": 0.7, "popularity": 0.3}); or "policy", which learned them. All but the default,
+                the model alone, stand on `fit_policy`, have log-probabilities as scores, and a column
+                served_by: the path (cold, lukewarm or warm) and who served.
             out: write the answer there as Parquet, part by part in constant memory, and return the path.
 
         A user for whom fewer than k items are left gets fewer rows (``notes`` counts them). Scores are
@@ -177,7 +134,10 @@ class Run:
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one, unseen = asked.context_of(self.histories, context)
+        if steer is not None and strategy is not None:
+            raise InputError("steer and strategy: lists of strategies are not steered; give one of them")
         steered = None if steer is None else Steered(steer, self.items, self.predictor, self.histories)
+        mixture = None if strategy is None else self._mixture(strategy, filters)
 
         def block(begin: int) -> pl.DataFrame:
             some = index[begin : begin + _BLOCK]
@@ -185,12 +145,15 @@ class Run:
             requests = asked.requests_at(self.histories, some, when)
             alike = one.take(np.zeros(len(some), int))
             if steered is None:
-                lists = serving.top_lists(self.predictor, requests, alike, filters, k)
+                lists = serving.top_lists(mixture or self.predictor, requests, alike, filters, k)
             else:
                 lists = steered.lists(requests, alike, filters, k)
-            return ids.list_frame(names[begin : begin + _BLOCK], self.items["item_id"], lists)
+            who = names[begin : begin + _BLOCK]
+            frame = ids.list_frame(who, self.items["item_id"], lists)
+            return frame if mixture is None else ids.with_words(frame, who, mixture.served_by(requests))
 
         empty = ids.list_frame(names, self.items["item_id"], ())
+        empty = empty if mixture is None else ids.with_words(empty, names.clear(), [])
         blocks = map(block, range(0, len(index), _BLOCK))
         answer = pl.concat([empty, *blocks]) if out is None else Path(out)
         rows = (
@@ -277,104 +240,22 @@ class Run:
         self.notes = (*notes, *unseen)
         return frame.with_columns(pl.Series("score", values, dtype=pl.Float32))
 
-    def explain(
-        self, user: Any, item: Any, at: At | None = None, *, context: Mapping[str, Any] | None = None
-    ) -> Explanation:
-        """Why the item has the score that it has for the user at a moment (``at`` and ``context`` as in
-        `recommend`): what each past event adds. Raises InputError where no event came before.
+    def fit_policy(self, *, seed: int = 0, report: Say = lambda line: None) -> pl.DataFrame:
+        """Fits what `recommend` needs for a ``strategy``, on the validation events, and keeps it in the run:
+        strategy, log_likelihood (mean, of the validation events), weight in the best mixture for everybody,
+        half_life_days of the counts; with rows for that mixture and the policy.
 
-        run.explain("u1", "i9", at="2026-11-22T18:00:00Z").sentence()
+        See `jaxdecay.strategies.fit.fit_strategies`; ``notes`` say what the policy learned from.
         """
-        requests, index, one, names = self._one_request(user, item, at, context)
-        behaviours = self.histories.config["behaviours"]
-        return explain(self.predictor, requests, index, self.items, behaviours, user=names[0], context=one)
-
-    def what_if(
-        self,
-        user: Any,
-        item: Any,
-        at: At | None = None,
-        *,
-        without: Sequence[int] = (),
-        later: Sequence[str] = (),
-        having: Any = (),
-        behaviour: str | None = None,
-        context: Mapping[str, Any] | None = None,
-    ) -> pl.DataFrame:
-        """How the score of the item and its rank among all items would be otherwise: change, score,
-        difference, rank; a row for what is, and one for each change alone.
-
-        Args:
-            without: numbers of events that had not been; 1 is the latest (`explain` has them all).
-            later: durations such as 30d by which the request came later, nothing having happened since.
-            having: ids of items that had been taken right before the request. behaviour: how; by default as
-                in most events.
-        """
-        requests, index, one, _ = self._one_request(user, item, at, context)
-        taken = asked.found(having, self.items["item_id"], "raise", hint=self._hint("item"))[1]
-        kind = asked.behaviour_of(self.histories, behaviour)
-        changes = Changes(without, later, taken.tolist(), kind)
-        return counterfactuals(self.predictor, requests, index, self.items, changes, context=one)
-
-    def drift(
-        self,
-        users: Any = None,
-        *,
-        by: str = "user",
-        column: str | None = None,
-        options: DriftOptions | None = None,
-        on_unknown: Literal["raise", "skip"] = "raise",
-    ) -> Watched:
-        """Whose interests moved, when, and where to: the detections over the whole log.
-
-        Args:
-            users: ids; None for all users of the run.
-            by: user; catalogue; or a user column, whose values are cohorts. column: an item column by whose
-                values interests are named (default: the first with few; else the nearest items).
-
-        run.drift(["u1"]).detections
-        """
-        asked.check_on_unknown(on_unknown, users=False)
-        if users is not None and by != "user":
-            raise InputError(f"drift by {by!r} is of all users; leave users out")
-        _, index, self.notes = self._asked_users(users, on_unknown)
-        return watch(
-            self.histories,
-            self.predictor.unit_vectors(),
-            self.items,
-            self._user_table,
-            options or DriftOptions(),
-            by=by,
-            chosen=index,
-            column=column,
-        )
-
-    def half_lives(
-        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20, **options: Any
-    ) -> pl.DataFrame:
-        """What the run has learned: half-lives by head, with intervals; further options of
-        `jaxdecay.half_lives.half_lives`.
-
-        Args:
-            by: item, user, behaviour, or a column of items or users, each of whose values gets rows (default:
-                the item groups of the model). Intervals are of what all share and of the mix of users: what
-                is not known of the deviation of a single item or user is not in them.
-            of: the only ids or values; default: those with the most training events, as many as ``most``.
-        """
-        from jaxdecay.half_lives import half_lives
-
-        chosen = None if by is None else grouping(self.path, by, of, most=most)
-        return half_lives(self.path, grouping=chosen, **options)
-
-    def effective_memory(
-        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20
-    ) -> pl.DataFrame:
-        """How far back lies what a head goes by: head, group, events, days_50, days_90, the ages behind which
-        lie 50 and 90 % of the weight. ``by``, ``of`` and ``most`` as in `half_lives`."""
-        from jaxdecay.half_lives import effective_memory
-
-        chosen = None if by is None else grouping(self.path, by, of, most=most)
-        return effective_memory(self.path, grouping=chosen)
+        fitted = fit_strategies(load_predictor(self.path), seed=seed, report=report)
+        save_strategies(self.path, fitted)
+        self.__dict__.pop("_strategies", None)
+        self.notes = (f"the policy learned from {fitted.feedback}",)
+        columns = {"log_likelihood": fitted.log_likelihood, "weight": fitted.mixture}
+        columns |= {"half_life_days": fitted.half_lives}
+        names = list(fitted.log_likelihood)
+        found = {column: [of.get(name) for name in names] for column, of in columns.items()}
+        return pl.DataFrame({"strategy": names, **found})
 
     def update(
         self,
@@ -396,42 +277,10 @@ class Run:
         self._open()
         return report
 
-    def _moment(self, at: At | None) -> moments.Moment:
-        """The moment asked for; InputError when the log begins later."""
-        moment = moments.moment(at, clock=self.histories.clock)
-        if (
-            moment.seconds is not None
-            and self._seen is not None
-            and moment.seconds <= (first := int(self._seen.min()))
-        ):
-            asked_for = moments.iso(moment.seconds)
-            raise InputError(
-                f"at {asked_for}: the log begins only at {moments.iso(first)}, so nothing is known by then; "
-                "give a later time"
-            )
-        return moment
+    @functools.cached_property
+    def _strategies(self) -> Strategies:
+        return Strategies(self.predictor, load_strategies(self.path))
 
-    def _one_request(
-        self, user: Any, item: Any, at: At | None, context: Mapping[str, Any] | None
-    ) -> tuple[Requests, int, Context, pl.Series]:
-        """A request of a user with a past, the index of an item, the context, and the user's id."""
-        moment = self._moment(at)
-        names, index, _ = asked.found([user], self.users, "raise", hint=self._hint("user"))
-        known, hint = self.items["item_id"], self._hint("item")
-        asked_for = int(asked.found([item], known, "raise", hint=hint)[1][0])
-        when = None if moment.seconds is None else np.array([moment.seconds])
-        requests = asked.requests_at(self.histories, index, when)
-        asked.refuse_empty(self.histories, requests, names[0])
-        one, unseen = asked.context_of(self.histories, context)
-        self.notes = (*moment.notes, *unseen)
-        return requests, asked_for, one, names
-
-    def _asked_users(
-        self, users: Any, on_unknown: OnUnknown
-    ) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
-        if users is None:
-            return self.users, np.arange(self.histories.users), ()
-        return asked.found(users, self.users, on_unknown, hint=self._hint("user"))
-
-    def _hint(self, kind: str) -> str:
-        return asked.hashed(self.histories, kind, self._directory / f"{kind}s.parquet")
+    def _mixture(self, strategy: Strategy, filters: serving.Filters) -> Mixture:
+        weights = asked_weights(strategy)
+        return Mixture(self._strategies, Rules(self.histories, filters.seen, filters.exclude_seen), weights)

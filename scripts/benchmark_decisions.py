@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from decisions import drift, explanations, steering
+from decisions import drift, explanations, steering, strategies
 
 from jaxdecay.recommend import load
 
@@ -25,6 +25,7 @@ SECTIONS = {
     "exposure": steering.bounded,
     "cost": steering.cost,
     "explanations": explanations.explanations,
+    "strategies": strategies.strategies,
 }
 DRIFT = {"drawn": drift.drawn, "simulated": drift.simulated, "cost": drift.cost}
 

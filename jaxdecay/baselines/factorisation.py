@@ -7,7 +7,8 @@ $$ \sum_{u,i} c_{ui} (p_{ui} - x_u^\top y_i)^2 + \lambda \left(\sum_u \lVert x_u
 y_i \rVert^2\right) $$
 
 Item factors are then frozen; the factors of whoever asks are solved from the visible history at each
-request, so that known and new users are alike and histories move on.
+request, so that known and new users are alike and histories move on. With a half-life what a user's history
+says fades to the request time: 1 + log n is multiplied by the mean of what is left of the n events.
 
 References:
     Hu, Koren, Volinsky: Collaborative filtering for implicit feedback datasets, ICDM 2008.
@@ -27,8 +28,10 @@ from jaxtyping import Array, Float, Int
 from jaxdecay.baselines.choose import Judge
 from jaxdecay.baselines.counts import visible
 from jaxdecay.baselines.popularity import Popularity
+from jaxdecay.data.catalogue import DAY
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
+from jaxdecay.rank import OwnItems
 
 FACTORS = 64
 CONFIDENCES: tuple[float, ...] = (1, 4, 16, 64)
@@ -50,23 +53,33 @@ class Factorisation:
     """(V, D) float32."""
     confidence: float
     backing: Popularity
-    uses_time: bool = False
-    """The history enters without times; only a user without history gets popularity, which moves with the
-    time.
-    """
     settings: dict[str, Any] = field(default_factory=dict)
+    half_life: float = np.inf
+    """Days in which what a history says fades by half."""
+
+    @property
+    def uses_time(self) -> bool:
+        """Without a half-life the history enters without times; only a user without history gets popularity,
+        which moves with the time."""
+        return bool(np.isfinite(self.half_life))
 
     def scores(self, requests: Requests) -> np.ndarray:
         """(R, V) float32 predicted preference, or popularity for a request without history."""
         own = visible(self.histories, requests)
         counts = np.bincount(own.pair, minlength=len(own.row))
         starts = np.searchsorted(own.row, np.arange(len(requests) + 1))
-        users = solve(self.factors, starts, own.item, 1 + np.log(counts), self.confidence)
+        strength = (1 + np.log(counts)) * self._left(own, requests.at, counts)
+        users = solve(self.factors, starts, own.item, strength, self.confidence)
         scores = np.array(jnp.asarray(users) @ self.factors.T)  # a copy: arrays of JAX cannot be written to
         cold = np.flatnonzero(np.diff(starts) == 0)
         if len(cold):
             scores[cold] = self.backing.counts(requests.at[cold])
         return scores
+
+    def _left(self, own: OwnItems, at: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """(P,) mean of what is left of the events with each own item."""
+        age = (at[own.row[own.pair]] - self.histories.time[own.event]) / DAY
+        return np.bincount(own.pair, np.exp2(-age / self.half_life), len(counts)) / counts
 
 
 def solve(

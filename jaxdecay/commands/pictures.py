@@ -30,8 +30,8 @@ class Plot(Shown):
 
     KIND is one of half-lives, spread (of half-lives, over items and users), kernels (before and after
     training), groups (kernels by group), memory, weights (of --user and --item), trajectory and drift (of
-    --user), training and training-half-lives, and of what jaxdecay evaluate found metrics, calibration,
-    ablation and staleness.
+    --user), training and training-half-lives, diversity (what it costs), and of what jaxdecay evaluate found
+    metrics, calibration, ablation and staleness.
     """
 
     kind: tyro.conf.Positional[str]

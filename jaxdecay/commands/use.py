@@ -52,6 +52,24 @@ def named(words: tuple[str, ...]) -> dict[str, Any]:
     return columns
 
 
+def weighed(words: tuple[str, ...] | None) -> str | dict[str, float] | None:
+    """A strategy, or several with their weights."""
+    if not words:
+        return None
+    if len(words) == 1 and "=" not in words[0]:
+        return words[0]
+    weights: dict[str, float] = {}
+    for word in words:
+        name, _, weight = word.partition("=")
+        if name in weights:
+            raise InputError(f"--strategy {word!r}: {name} is given twice; give it once")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise InputError(f"--strategy {word!r}: give NAME=WEIGHT, such as content=0.7") from None
+    return weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing(Command):
     """What a list may hold, and where it goes."""
@@ -102,13 +120,16 @@ class Recommend(Listing):
     context: tuple[str, ...] = ()
     """NAME=VALUE of context columns at that moment, such as device=phone; those not given are missing."""
     steer: Steering = field(default_factory=Steering)
+    strategy: tuple[str, ...] | None = None
+    """content, collaborative, factorisation, model, popularity, or policy; or several by weight, such as
+    content=0.7 popularity=0.3. All but the default, the model alone, need jaxdecay policy RUN once."""
     out: Path | None = None
     """Parquet file to stream the rows to, in constant memory."""
 
     def perform(self) -> Answer:
         from jaxdecay.recommend import load
 
-        context = named(self.context)
+        context, strategy = named(self.context), weighed(self.strategy)
         run = load(self.run)
         recommend: Any = run.recommend  # with or without a file, which its overloads tell apart
         rows = recommend(
@@ -122,6 +143,7 @@ class Recommend(Listing):
             on_unknown=self.on_unknown,
             context=context,
             steer=None if self.steer == Steering() else self.steer,
+            strategy=strategy,
             out=self.out,
         )
         return _answer(run, rows)

@@ -1,0 +1,116 @@
+"""What a trained run can say of itself and of its users: reasons, drift, half-lives, memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import polars as pl
+
+from jaxdecay import asked
+from jaxdecay.counterfactuals import Changes, counterfactuals
+from jaxdecay.drift import DriftOptions
+from jaxdecay.errors import InputError
+from jaxdecay.explain import Explanation, explain
+from jaxdecay.groupings import grouping
+from jaxdecay.half_lives import effective_memory, half_lives
+from jaxdecay.loaded import Loaded
+from jaxdecay.moments import At
+from jaxdecay.watch import Watched, watch
+
+
+class Insight(Loaded):
+    """The questions of whoever wants to understand; `jaxdecay.trained.Run` adds those for lists."""
+
+    def explain(
+        self, user: Any, item: Any, at: At | None = None, *, context: Mapping[str, Any] | None = None
+    ) -> Explanation:
+        """Why the item has the score that it has for the user at a moment (``at`` and ``context`` as in
+        `recommend`): what each past event adds. Raises InputError where no event came before.
+
+        run.explain("u1", "i9", at="2026-11-22T18:00:00Z").sentence()
+        """
+        requests, index, one, names = self._one_request(user, item, at, context)
+        behaviours = self.histories.config["behaviours"]
+        return explain(self.predictor, requests, index, self.items, behaviours, user=names[0], context=one)
+
+    def what_if(
+        self,
+        user: Any,
+        item: Any,
+        at: At | None = None,
+        *,
+        without: Sequence[int] = (),
+        later: Sequence[str] = (),
+        having: Any = (),
+        behaviour: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> pl.DataFrame:
+        """How the score of the item and its rank among all items would be otherwise: change, score,
+        difference, rank; a row for what is, and one for each change alone.
+
+        Args:
+            without: numbers of events that had not been; 1 is the latest (`explain` has them all).
+            later: durations such as 30d by which the request came later, nothing having happened since.
+            having: ids of items that had been taken right before the request. behaviour: how; by default as
+                in most events.
+        """
+        requests, index, one, _ = self._one_request(user, item, at, context)
+        taken = asked.found(having, self.items["item_id"], "raise", hint=self._hint("item"))[1]
+        kind = asked.behaviour_of(self.histories, behaviour)
+        changes = Changes(without, later, taken.tolist(), kind)
+        return counterfactuals(self.predictor, requests, index, self.items, changes, context=one)
+
+    def drift(
+        self,
+        users: Any = None,
+        *,
+        by: str = "user",
+        column: str | None = None,
+        options: DriftOptions | None = None,
+        on_unknown: Literal["raise", "skip"] = "raise",
+    ) -> Watched:
+        """Whose interests moved, when, and where to: the detections over the whole log.
+
+        Args:
+            users: ids; None for all users of the run.
+            by: user; catalogue; or a user column, whose values are cohorts. column: an item column by whose
+                values interests are named (default: the first with few; else the nearest items).
+
+        run.drift(["u1"]).detections
+        """
+        asked.check_on_unknown(on_unknown, users=False)
+        if users is not None and by != "user":
+            raise InputError(f"drift by {by!r} is of all users; leave users out")
+        _, index, self.notes = self._asked_users(users, on_unknown)
+        return watch(
+            self.histories,
+            self.predictor.unit_vectors(),
+            self.items,
+            self._user_table,
+            options or DriftOptions(),
+            by=by,
+            chosen=index,
+            column=column,
+        )
+
+    def half_lives(
+        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20, **options: Any
+    ) -> pl.DataFrame:
+        """What the run has learned: half-lives by head, with intervals; further options of
+        `jaxdecay.half_lives.half_lives`.
+
+        Args:
+            by: item, user, behaviour, or a column of items or users, each of whose values gets rows (default:
+                the item groups of the model). Intervals are of what all share and of the mix of users: what
+                is not known of the deviation of a single item or user is not in them.
+            of: the only ids or values; default: those with the most training events, as many as ``most``.
+        """
+        chosen = None if by is None else grouping(self.path, by, of, most=most)
+        return half_lives(self.path, grouping=chosen, **options)
+
+    def effective_memory(
+        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20
+    ) -> pl.DataFrame:
+        """How far back lies what a head goes by: head, group, events, days_50, days_90, the ages behind which
+        lie 50 and 90 % of the weight. ``by``, ``of`` and ``most`` as in `half_lives`."""
+        chosen = None if by is None else grouping(self.path, by, of, most=most)
+        return effective_memory(self.path, grouping=chosen)
