@@ -23,8 +23,8 @@ from jaxdecay.intervals import kept
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.recommend import load
 from jaxdecay.spreads import Spread, Whose, spreads
-from jaxdecay.train import TrainOptions, init_params
 from jaxdecay.tradeoff import diversity_tradeoff
+from jaxdecay.train import TrainOptions, init_params
 from jaxdecay.trained import Run
 from jaxdecay.watch import Watched
 

@@ -4,7 +4,6 @@ everybody, and the policy.
 Everything that is chosen is chosen on validation (`jaxdecay.strategies.fit_strategies`).
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,17 @@ from jaxdecay.assembly import load_predictor
 from jaxdecay.data.requests import requests, sample
 from jaxdecay.evaluate import Rules, evaluate, rules
 from jaxdecay.strategies import NAMES, Mixture, Strategies, asked_weights, fit_strategies
+from jaxdecay.trained import Run
 
 _FEW = 1200  # validation requests that the two ways to mix are compared by
 METRIC = "ndcg@10"
 
 
-def strategies(run: str | Path, *, max_requests: int = 2000, seed: int = 0) -> dict[str, Any]:
+def strategies(run: Run, *, max_requests: int = 2000, seed: int = 0) -> dict[str, Any]:
     """NDCG@10 on test, with 95 % intervals over users, of every strategy, the mixture and the policy; paired
     differences from the policy; mean log-likelihood on validation, there also of logarithms mixed instead of
     probabilities."""
-    predictor = load_predictor(run)
+    predictor = load_predictor(run.path)
     fitted = fit_strategies(predictor, seed=seed)
     histories = predictor.histories
     made, applied = Strategies(predictor, fitted), rules(histories)
@@ -44,7 +44,6 @@ def strategies(run: str | Path, *, max_requests: int = 2000, seed: int = 0) -> d
         row["validation_log_likelihood"] = fitted.log_likelihood.get(system.name)
         rows.append(row)
     return {
-        "run": str(run),
         "requests": len(asked),
         "rows": rows,
         "mixture": fitted.mixture,
