@@ -304,7 +304,7 @@ def test_by_the_command_line(say: Callable[..., Said], path: Path) -> None:
 
 def test_the_section_of_the_benchmark(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(section, "fit_strategies", lambda predictor, seed: load_strategies(path))
-    found = section.strategies(path, max_requests=20)
+    found = section.strategies(load(path), max_requests=20)
     assert [row["strategy"] for row in found["rows"]] == [*NAMES, "policy", "mixture"]
     assert all(row["low"] <= row["ndcg@10"] <= row["high"] for row in found["rows"])
     ways = found["ways_to_mix"]
