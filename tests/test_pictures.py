@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from shown import judged
 from toys import DAY, any_rank  # noqa: F401 - a fixture for every test here
 
-from jaxdecay import half_lives, pictures
+from jaxdecay import half_lives, insight, pictures
 from jaxdecay.commands.pictures import Plot
 from jaxdecay.curves import Events, mean_kernels
 from jaxdecay.findings import Findings
@@ -149,7 +149,7 @@ def test_half_lives_are_drawn_with_the_intervals_that_were_kept(
     assert words is None
     assert plain["low"].is_null().all()
     bounds = plain.with_columns(low=pl.col("half_life_days") / 2, high=pl.col("half_life_days") * 2)
-    monkeypatch.setattr(half_lives, "half_lives", lambda *args, **options: bounds)  # refits take their time
+    monkeypatch.setattr(insight, "half_lives", lambda *args, **options: bounds)  # refits take their time
     assert say("half-lives", copy, "--bootstrap 0 --json").status == 0
     assert Findings(copy).half_lives[1] is None
     assert say("half-lives", copy, "--bootstrap 4 --json").status == 0

@@ -216,7 +216,9 @@ def test_unknown_ids_of_a_run_with_hashes_are_told_of_them(run: Run, monkeypatch
         run.recommend("nobody", k=2, at=END)
     run.recommend("nobody", k=2, at=END, on_unknown="popular")
     assert re.search(hint, run.notes[0])
-    with pytest.raises(InputError, match="item 'i99': never seen in the log of this run; leave"):
+    with pytest.raises(
+        InputError, match=r"item 'i99': never seen in the log of this run \(the nearest is 'i\d9'\); leave"
+    ):
         run.similar("i99")
 
 
@@ -419,7 +421,8 @@ def test_relative_times_are_asked_after_each_users_last_event() -> None:
         (lambda run: run.recommend("u01", where="genre ="), "item columns item_id, genre, price"),
         (
             lambda run: run.similar("i99"),
-            "item 'i99': never seen in the log of this run; leave them out, or say on_unknown='skip'$",
+            r"item 'i99': never seen in the log of this run \(the nearest is 'i\d9'\); "
+            "leave them out, or say on_unknown='skip'$",
         ),
         (
             lambda run: inspect.unwrap(Run.similar)(run, "i99", on_unknown="popular"),
