@@ -35,8 +35,8 @@ class PageHinkley(NamedTuple):
 
 
 class Cusum(NamedTuple):
-    """Sum of standardised errors beyond a slack, never below 0; mean and deviation are running ones, of the
-    errors that were no alarm yet."""
+    """Sum of standardised errors beyond a slack, never below 0; mean and deviation are those of a user's
+    first errors."""
 
     count: Array
     mean: Array

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdecay.data.gather import Reference
 from jaxdecay.errors import InputError
 from jaxdecay.history import History
 from jaxdecay.predict import Case
@@ -38,10 +39,21 @@ def without(case: Case, events: np.ndarray) -> Case:
     return found._replace(history=_padded(found.history._replace(**moved)))
 
 
-def later(case: Case, seconds: int) -> Case:
-    """The request made so many seconds later, nothing having happened since."""
-    asked = case.asked._replace(at=case.asked.at + np.int32(seconds))
-    return Case(case.history, asked, case.at + seconds)
+def later(case: Case, seconds: int, reference: Reference) -> Case:
+    """The request made so many seconds later, nothing having happened since. ``reference``: what the model's
+    times are measured from. Raises InputError for a time that they cannot reach."""
+    at = case.at + seconds
+    return Case(case.history, case.asked._replace(at=reference.seconds(at)[:, None]), at)
+
+
+def at_last_event(case: Case) -> Case:
+    """The request made at the time of the last event, as a model is asked that the request time is withheld
+    from; unchanged without an event."""
+    mask, time = np.asarray(case.history.mask), np.asarray(case.history.time)
+    last = np.where(mask, time, np.iinfo(np.int32).min).max(axis=1, keepdims=True)
+    asked = np.where(mask.any(axis=1, keepdims=True), last, case.asked.at)
+    moved = asked.astype(np.int64) - case.asked.at
+    return Case(case.history, case.asked._replace(at=asked.astype(np.int32)), case.at + moved[:, 0])
 
 
 def having(case: Case, item: int, behaviour: int, weight: float = 1.0) -> Case:

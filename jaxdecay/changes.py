@@ -78,10 +78,15 @@ def by_items(vectors: np.ndarray, names: list[Any]) -> Namer:
         pointed = np.asarray(streams.vectors)[np.asarray(streams.item)[rows]]
         length = np.maximum(np.linalg.norm(pointed, axis=1), 1e-30)
         own = pointed @ direction / length > _TOWARDS
-        rise, fall = (np.argsort(-sign * near, kind="stable")[:_NEAREST] for sign in (1, -1))
-        return Change([names[one] for one in rise], [names[one] for one in fall], own)
+        rise, fall = (_nearest(names, sign * near) for sign in (1, -1))
+        return Change(rise, fall, own if rise else None)
 
     return namer
+
+
+def _nearest(names: list[Any], near: np.ndarray) -> list[Any]:
+    first = np.argsort(-near, kind="stable")[:_NEAREST]
+    return [names[one] for one in first if near[one] > _TOWARDS]
 
 
 def _called(drift: Drift, streams: Streams, event: int, own: np.ndarray | None) -> str:

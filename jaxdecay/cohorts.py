@@ -1,8 +1,9 @@
 """Streams to watch for drift: of users, of cohorts of them, of the whole catalogue.
 
-Cohorts and the catalogue have too many events to watch one by one, and those of one day are not independent
-of each other: all of a day count as one event, which points at their mean. So a stream of days differs from
-day to day by more than chance picks, and drift is judged against that.
+What was no choice (`jaxdecay.data.histories.Histories.chosen`) says nothing. Cohorts and the catalogue have
+too many events to watch one by one, and those of one day are not independent of each other: all of a day
+count as one event, which points at their mean. So a stream of days differs from day to day by more than
+chance picks, and drift is judged against that.
 """
 
 from typing import NamedTuple
@@ -26,9 +27,12 @@ class Pooled(NamedTuple):
 
 
 def of_users(histories: Histories, vectors: np.ndarray) -> Streams:
-    """A stream for each user. ``vectors`` (V, D): of items."""
+    """A stream for each user. ``vectors`` (V, D): of items. Events that were no choice
+    (`Histories.chosen`) are of an item more, of which nothing is known."""
+    item = np.where(histories.chosen, np.asarray(histories.item), len(vectors))
+    unknown = np.zeros((1, vectors.shape[1]), vectors.dtype)
     return Streams(
-        np.asarray(histories.offsets), np.asarray(histories.time), np.asarray(histories.item), vectors
+        np.asarray(histories.offsets), np.asarray(histories.time), item, np.concatenate([vectors, unknown])
     )
 
 
@@ -49,7 +53,7 @@ def pooled(
     item, time = np.asarray(histories.item), np.asarray(histories.time)
     known = vectors.any(axis=1)
     of = cohort[histories.user()]
-    kept = (of >= 0) & known[item]
+    kept = (of >= 0) & known[item] & histories.chosen
     of, item, day = of[kept], item[kept], time[kept] // _DAY
     rows, row, counted = np.unique(
         np.stack([of, day], axis=1), axis=0, return_inverse=True, return_counts=True

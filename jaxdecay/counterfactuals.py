@@ -55,10 +55,16 @@ def counterfactuals(
             )
         name = items["item_id"][int(np.asarray(case.history.item)[0, places[number - 1]])]
         told.append((f"without event {number} ({name})", cases.without(case, places[number - 1 : number])))
+    if changes.later and not predictor.uses_time:
+        raise InputError("later: this run does not read the time of the request, so nothing would change")
     for duration in changes.later:
-        told.append((f"{duration} later", cases.later(case, round(days(duration) * _DAY))))
+        told.append(
+            (f"{duration} later", cases.later(case, round(days(duration) * _DAY), predictor.reference))
+        )
     for other in changes.having:
         told.append((f"having {items['item_id'][other]}", cases.having(case, other, changes.behaviour)))
+    if not predictor.uses_time:
+        told = [(name, cases.at_last_event(one)) for name, one in told]
     rows = [_judged(predictor, one, item) for _, one in told]
     return pl.DataFrame(
         {

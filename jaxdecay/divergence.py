@@ -12,8 +12,8 @@ of the rates. $\sigma^2$ is the variance of an event's vector about its mean, al
 user's own events say, shrunk to what is said in general. Without drift $z$ is about 1, however many events
 there are and however unevenly they lie; a raw cosine between the two is far from 1 for whoever has few.
 
-The difference does not change while a user is away (both means stay where they are), and neither does $z$ but
-for what its uncertainty loses. One user, no batch axis: use `jax.vmap`.
+Nothing of this changes while a user is away: both means stay where they are, and so does $z$. One user, no
+batch axis: use `jax.vmap`.
 """
 
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float
 
 from jaxdecay.scan import decay_scan
 
+_TINY = 1e-12  # of a variance: where everybody points at one thing
 _LEAST = 1e-3  # of the variance's factor: with less, fast and slow are means of the same events
 
 
@@ -125,7 +126,10 @@ def after_each(
     fast, slow = paces.rate[0], paces.rate[1]
     rates = jnp.stack([fast, slow, 2 * fast, 2 * slow, fast + slow, slow])
     faded = decay_scan(rates, gap, numbers)
-    return _standardised(paces, sums, faded[:, :2], faded[:, 2:5], faded[:, 5])
+    found = _standardised(paces, sums, faded[:, :2], faded[:, 2:5], faded[:, 5])
+    # What has faded beyond float32 tells nothing: at padding the statistic is that of the event before.
+    last = jax.lax.cummax(jnp.where(mask, jnp.arange(count), -1))
+    return jnp.where(last >= 0, found[last], 0.0)
 
 
 def _pairs(x: Float[Array, "... 2"]) -> Float[Array, "... 3"]:
@@ -143,11 +147,12 @@ def _standardised(
     there = weights > 0
     total = jnp.where(there, weights, 1.0)
     fast, slow = jnp.moveaxis(vectors / total[..., None], -2, 0)
-    shares = products / _pairs(total)
+    shares = jnp.where(there.all(-1)[..., None], products / _pairs(total), 1.0)
     spread = shares[..., 0] + shares[..., 1] - 2.0 * shares[..., 2]
     # A sample variance times the events behind it, and what is said in general times those that it counts as.
     own = jnp.maximum(energy / total[..., 1] - (slow * slow).sum(-1), 0.0)
     behind = 1.0 / jnp.where(there[..., 1], shares[..., 1], 1.0)
     variance = (paces.evidence * paces.variance + behind * own) / (paces.evidence + behind - 1.0)
     apart = ((fast - slow) ** 2).sum(-1)
-    return jnp.where(there.all(-1), apart / (variance * jnp.maximum(spread, _LEAST)), 0.0)
+    chance = jnp.maximum(variance, _TINY) * jnp.maximum(spread, _LEAST)
+    return jnp.where(there.all(-1), apart / chance, 0.0)

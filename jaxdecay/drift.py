@@ -10,7 +10,7 @@ leaves no order that could drift.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ class DriftOptions:
 
     fast: str | None = None
     """Half-life of what counts as lately, such as 4d; by default the time in which a typical user has 4
-    events (of cohorts and catalogue: 4 days)."""
+    events (of cohorts and the catalogue: days with events)."""
     slow: str | None = None
     """Half-life of what lately is compared with; by default that of 40 events."""
     false_alarms: float = 0.05
@@ -53,6 +53,8 @@ class DriftOptions:
     """Of the shuffle that the threshold is chosen by."""
 
     def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise InputError(f"method={self.method!r}: give one of {', '.join(get_args(Method))}")
         if not 0 < self.false_alarms < 1:
             raise InputError(f"false_alarms={self.false_alarms}: give a share between 0 and 1")
 
@@ -275,7 +277,8 @@ def _threshold(streams: Streams, paces: Paces, options: DriftOptions) -> float:
     by more than chance."""
     strict = _quantile(streams, paces, options, 1 - _CLEARLY)
     kept = np.flatnonzero(_largest(streams, statistics(streams, paces, options)) <= strict)
-    return _quantile(streams.take(kept), paces, options, 1 - options.false_alarms) if len(kept) else strict
+    calm = streams.take(kept) if len(kept) else streams
+    return _quantile(calm, paces, options, 1 - options.false_alarms)
 
 
 def _quantile(streams: Streams, paces: Paces, options: DriftOptions, share: float) -> float:

@@ -1,12 +1,12 @@
 r"""Why an item stands where it stands: a score taken apart into what each past event adds.
 
-Scores are log-probabilities, and sums of heads. Without an encoder the interest $q$ that the similarity head
-reads is itself a sum over events, so that a score is taken apart exactly: its length (the soft norm) and its
-read weights are held as they are. What an event adds is told against what it adds to all items on average,
-$q_j^\top (v_i - \sum_k p_k v_k)$ with their probabilities $p$: an event that speaks for everything speaks
-for nothing. These are the derivatives of the log-probability, its normaliser included, and the rest of the
-normaliser is a row of its own. The revisit head's part is shared among the events of that very item as their
-counts are.
+Scores are sums of heads: log-probabilities, and what the revisit head adds to them for items that come back.
+Without an encoder the interest $q$ that the similarity head reads is itself a sum over events, so that a
+score is taken apart exactly: its length (the soft norm) and its read weights are held as they are. What an
+event adds is told against what it adds to all items on average, $q_j^\top (v_i - \sum_k p_k v_k)$ with their
+probabilities $p$: an event that speaks for everything speaks for nothing. These are the derivatives of the
+log-probability before anything comes back, its normaliser included, and the rest of the normaliser is a row
+of its own. The revisit head's part is shared among the events of that very item as their counts are.
 
 With an encoder events are left out one by one (as if they had never been, everything computed again), and
 what is not accounted for so is said.
@@ -161,7 +161,8 @@ def _left_out(predictor: Predictor, case: Case, item: int, score: float, places:
     for begin in range(0, len(places), _AT_ONCE):
         some = places[begin : begin + _AT_ONCE]
         filled = np.append(some, np.repeat(some[-1:], _AT_ONCE - len(some)))  # one shape to compile
-        judged = predictor.judge(cases.without(case, filled))
+        left = cases.without(case, filled)
+        judged = predictor.judge(left if predictor.uses_time else cases.at_last_event(left))
         without[begin : begin + len(some)] = _score(judged, item)[: len(some)]
     yield "all", "event", {"contribution": score - without}
     yield "all", "not attributed", {"contribution": score - (score - without).sum()}

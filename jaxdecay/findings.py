@@ -149,6 +149,8 @@ class Findings:
             raise InputError(f"item column {self.column!r}: {perhaps}there are {listed(there) or 'none'}")
         column = self.column or next((name for name in there if _few(items[name])), None)
         texts = items["item_id"].cast(pl.String)
+        if column is not None and items[column].dtype.is_nested():
+            raise InputError(f"item column {column!r} holds {items[column].dtype}; give one of single values")
         if column is not None:
             texts = items[column].cast(pl.String).fill_null(f"no {column}")
         elif "title" in there:
@@ -192,4 +194,7 @@ class Findings:
 
 
 def _few(column: pl.Series) -> bool:
-    return column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean) and 2 <= column.n_unique() <= _FEW
+    return (
+        column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+        and 2 <= column.drop_nulls().n_unique() <= _FEW
+    )

@@ -22,6 +22,8 @@ def grouping(run: Path, by: str, of: Sequence[Any] | None = None, *, most: int =
     ``of``: the only items, users or values; by default those with the most events, as many as ``most``.
     Raises InputError for a column that is not there, an unknown id or value, and where nothing is grouped.
     """
+    if most < 1:
+        raise InputError(f"most={most}: give a whole number from 1")
     histories = Histories.load(run / "histories")
     train = np.asarray(histories.part) == 0
     item, user = np.asarray(histories.item)[train], histories.user()[train]
@@ -45,6 +47,9 @@ def grouping(run: Path, by: str, of: Sequence[Any] | None = None, *, most: int =
         given = ids.as_ids(list(of), names.alias(f"{by}_id") if by in ("item", "user") else names)
         chosen = ids.find(given, names)
         ids.refuse_unknown(given, chosen, f"give one such as {names[0]!r}", known=names)
+    if of is not None and (events[chosen] == 0).any():
+        without = names[int(chosen[events[chosen] == 0][0])]
+        raise InputError(f"{by} {without!r} has no training event, and so no half-life; leave it out")
     chosen = chosen[events[chosen] > 0]
     place = np.full(len(names) + 1, -1)  # the last is that of no group
     place[chosen] = np.arange(len(chosen))
@@ -57,6 +62,8 @@ def _column(
     """The values of a column and which of them each event has, -1 for none."""
     for kind, row in (("item", item), ("user", user)):
         if by in tables[kind].columns and by not in ("index", f"{kind}_id"):
+            if tables[kind][by].dtype.is_nested():
+                raise InputError(f"by {by!r}: holds {tables[kind][by].dtype}; give one of single values")
             values = tables[kind][by].cast(pl.String, strict=False)
             names = values.drop_nulls().unique().sort()
             code = values.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)

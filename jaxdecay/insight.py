@@ -7,6 +7,7 @@ import polars as pl
 
 from jaxdecay import asked
 from jaxdecay.counterfactuals import Changes, counterfactuals
+from jaxdecay.curves import Grouping
 from jaxdecay.drift import DriftOptions
 from jaxdecay.errors import InputError
 from jaxdecay.explain import Explanation, explain
@@ -80,7 +81,14 @@ class Insight(Loaded):
         asked.check_on_unknown(on_unknown, users=False)
         if users is not None and by != "user":
             raise InputError(f"drift by {by!r} is of all users; leave users out")
-        _, index, self.notes = self._asked_users(users, on_unknown)
+        names, index, notes = self._asked_users(users, on_unknown)
+        few = self.histories.lengths()[index] < 2
+        if users is not None and few.any():
+            words = f"user {names.filter(pl.Series(few))[0]!r}" if few.sum() == 1 else f"{few.sum()} users"
+            if few.all():
+                raise InputError(f"{words}: fewer than two events, nothing could drift; ask for others")
+            notes = (*notes, f"{words}: fewer than two events, not watched")
+        self.notes = notes
         return watch(
             self.histories,
             self.predictor.unit_vectors(),
@@ -104,7 +112,7 @@ class Insight(Loaded):
                 is not known of the deviation of a single item or user is not in them.
             of: the only ids or values; default: those with the most training events, as many as ``most``.
         """
-        chosen = None if by is None else grouping(self.path, by, of, most=most)
+        chosen = self._grouping(by, of, most)
         return half_lives(self.path, grouping=chosen, **options)
 
     def effective_memory(
@@ -112,5 +120,10 @@ class Insight(Loaded):
     ) -> pl.DataFrame:
         """How far back lies what a head goes by: head, group, events, days_50, days_90, the ages behind which
         lie 50 and 90 % of the weight. ``by``, ``of`` and ``most`` as in `half_lives`."""
-        chosen = None if by is None else grouping(self.path, by, of, most=most)
+        chosen = self._grouping(by, of, most)
         return effective_memory(self.path, grouping=chosen)
+
+    def _grouping(self, by: str | None, of: Sequence[Any] | None, most: int) -> Grouping | None:
+        if by is None and of is not None:
+            raise InputError("of names values of by, which is not given; give by, such as item")
+        return None if by is None else grouping(self.path, by, of, most=most)

@@ -40,6 +40,7 @@ def check_kind(kind: str) -> None:
 
 
 def _half_lives(found: Findings, whom: Whom) -> Axes:
+    _refuse_still(bool(len(found.half_lives[0])))
     return plots.plot_half_lives(plots.half_lives_frame(found.half_lives[0]))
 
 

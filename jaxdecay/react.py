@@ -1,8 +1,8 @@
 """Lists that react to drift: a detection raises how much of what came lately is read.
 
-What a user reads is moved by `jaxdecay.divergence.raised`, whose logits are those of the user's own read
-weights: a model with these weights serves the request. Nothing is trained anew, and whoever has not moved
-keeps what the run has learned.
+The read logits of curves no slower than the fast half-life of the drift rise by `jaxdecay.divergence.rise`,
+which is smooth: half of the strength at the threshold, and 2 % of it where nothing drifts at all. A model
+with these logits serves the request. Nothing is trained anew.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import numpy as np
 from jaxdecay import cohorts, drift
 from jaxdecay.data.requests import Requests
 from jaxdecay.divergence import rise
+from jaxdecay.durations import show_days
 from jaxdecay.errors import InputError
 from jaxdecay.interest import Bank
 from jaxdecay.model import Interest
@@ -41,6 +42,14 @@ class Reacting:
             users=max(predictor.histories.users, predictor.model.spec.users),
         )
         self._model = Interest(spec)
+        self._fast = {head: self._fast_curves(head) for head in self._heads}
+        if not any(fast.any() for fast in self._fast.values()):
+            fast = show_days(self._calibrated.half_lives[0])
+            raise InputError(f"react: this run has no half-life of {fast} or less to raise; leave it out")
+        # New users have a row of their own here: known to this model are all.
+        histories = predictor.histories
+        counts = {**histories.config["counts"], "known_users": histories.users}
+        self._histories = histories.replace(config={**histories.config, "counts": counts})
 
     def serve(self, requests: Requests) -> tuple[Predictor, np.ndarray]:
         """The predictor of these requests, and (R,) bool, whose drift is above the threshold."""
@@ -52,12 +61,13 @@ class Reacting:
         params = dict(self._predictor.params)
         for head in self._heads:
             decay = params[head]["decay"]
-            params[head] = {**params[head], "decay": {**decay, "user_read": self._moved(head, decay, move)}}
+            read = self._table(decay, len(self._fast[head])) + move[:, None] * self._fast[head][None]
+            params[head] = {**params[head], "decay": {**decay, "user_read": read}}
         predictor = self._predictor
         moved = Predictor(
             self._model,
             jax.tree.map(jnp.asarray, params),
-            predictor.histories,
+            self._histories,
             predictor.catalogue,
             predictor.reference,
             name=predictor.name,
@@ -78,9 +88,16 @@ class Reacting:
         z[some] = found[streams.offsets[:-1][place] + last]
         return z
 
-    def _moved(self, head: str, decay: dict, move: np.ndarray) -> np.ndarray:
-        """(U, C) read logits, those of fast curves moved."""
-        spec = self._model.spec
+    def _table(self, decay: dict, curves: int) -> np.ndarray:
+        """(U, C) read logits as learned; 0 of new users."""
+        table = np.zeros((self._model.spec.users, curves), np.float32)
+        if "user_read" in decay:
+            table[: len(decay["user_read"])] = decay["user_read"]
+        return table
+
+    def _fast_curves(self, head: str) -> np.ndarray:
+        """(C,) bool."""
+        spec, decay = self._model.spec, self._predictor.params[head]["decay"]
         bank = Bank(
             spec.similarity_half_lives if head == "similarity" else spec.revisit_half_lives,
             spec.revisit_periods if head == "revisit" else (),
@@ -88,11 +105,7 @@ class Reacting:
         half_lives, envelopes, _ = (
             np.asarray(x) for x in bank.apply({"params": _paces(decay)}, method=Bank.paces)
         )
-        fast = np.concatenate([[np.inf], half_lives, envelopes]) <= self._calibrated.half_lives[0]
-        table = np.zeros((spec.users, len(fast)), np.float32)
-        if "user_read" in decay:
-            table[: len(decay["user_read"])] = decay["user_read"]
-        return table + move[:, None] * fast[None]
+        return np.concatenate([[np.inf], half_lives, envelopes]) <= self._calibrated.half_lives[0]
 
 
 def _paces(decay: dict) -> dict:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxdecay import cohorts
+from jaxdecay import cohorts, ids
 from jaxdecay.changes import by_items, by_kind, changes
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.refusals import listed, nearest
@@ -30,6 +30,8 @@ class Watched(NamedTuple):
     streams: Streams
     owners: pl.Series
     """(S,) whose the streams are."""
+    relative: bool
+    """Whether times count from each user's first event."""
 
     @property
     def alarmed(self) -> int:
@@ -38,8 +40,8 @@ class Watched(NamedTuple):
 
     def statistic(self, owner: Any) -> pl.DataFrame:
         """The statistic after each event of a user (or cohort): timestamp, statistic."""
-        place = self.owners.index_of(owner) if owner in self.owners else None
-        if place is None:
+        place = int(ids.find(ids.typed(pl.Series([owner]), self.owners), self.owners)[0])
+        if place < 0:
             raise InputError(f"{self.owners.name} {owner!r} was not watched; ask for one who was")
         rows = slice(*self.streams.offsets[place : place + 2].tolist())
         return pl.DataFrame({"timestamp": self.streams.time[rows], "statistic": self.drift.statistic[rows]})
@@ -68,6 +70,7 @@ def watch(
     kind, names = _kinds(items, column)
     if by == "user":
         among = cohorts.of_users(histories, vectors)
+        kind = None if kind is None else np.append(kind, -1)
         chosen = np.arange(histories.users) if chosen is None else chosen
         streams, share, owners = among.take(chosen), kind, users["user_id"].gather(chosen)
     else:
@@ -83,14 +86,15 @@ def watch(
         namer = by_kind(share, names)
     frame = changes(found, streams, namer)
     told = frame.select(owners.gather(frame["stream"]).alias(owners.name), pl.exclude("stream", "event"))
-    return Watched(told.sort("timestamp", maintain_order=True), found.watched, found, streams, owners)
+    told = told.sort("timestamp", maintain_order=True)
+    return Watched(told, found.watched, found, streams, owners, histories.clock == "relative")
 
 
 def _kinds(items: pl.DataFrame, column: str | None) -> tuple[np.ndarray | None, list[Any]]:
     """(V,) which value of a column each item has, -1 for none, and the values; None: by the nearest items."""
     text = [name for name, kind in items.schema.items() if kind == pl.String and name != "item_id"]
     if column is None:
-        few = (name for name in text if 1 < items[name].n_unique() <= _KINDS)
+        few = (name for name in text if 1 < items[name].drop_nulls().n_unique() <= _KINDS)
         column = next(few, None)
         if column is None:
             return None, []
@@ -98,6 +102,8 @@ def _kinds(items: pl.DataFrame, column: str | None) -> tuple[np.ndarray | None, 
         near = nearest(column, items.columns)
         perhaps = f"; perhaps {near!r}" if near else ""
         raise InputError(f"no item column {column!r}: there are {listed(items.columns[1:])}{perhaps}")
+    if items[column].dtype.is_nested():
+        raise InputError(f"item column {column!r} holds {items[column].dtype}; give one of single values")
     values = items[column].cast(pl.String, strict=False)
     names = values.drop_nulls().unique().sort()
     if not 1 < len(names) <= _MOST_KINDS:

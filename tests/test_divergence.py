@@ -97,6 +97,19 @@ def test_padding_changes_nothing() -> None:
     np.testing.assert_allclose(padded[15:], plain[-1], rtol=1e-4)
 
 
+def test_a_long_pause_before_what_is_unknown_leaves_it_as_it_was() -> None:
+    gap, vectors, writes = history(4, 12)
+    gap = np.append(gap, [4_000.0, 1.0])
+    mask = np.append(np.ones(12, bool), [False, True])
+    vectors, writes = (np.concatenate([x, np.ones((2, x.shape[1]))]) for x in (vectors, writes))
+    found = all_at_once(gap, vectors, writes, mask)
+    assert found[12] == found[11] > 0
+    assert found[13] == pytest.approx(0, abs=1e-3)  # all but the last has faded beyond reach
+    same = all_at_once(gap, np.ones((14, WIDTH)), np.ones((14, 2)), np.ones(14, bool))
+    assert np.isfinite(same).all()
+    assert (same < 1e-3).all()
+
+
 @pytest.mark.parametrize("median_gap", [0.01, 0.5, 5.0])
 def test_without_drift_it_is_about_one_however_events_lie(median_gap: float) -> None:
     random = np.random.default_rng(3)

@@ -211,6 +211,22 @@ def test_users_cohorts_and_the_catalogue_are_called_by_name() -> None:
             seen(**options)
 
 
+def test_what_was_no_choice_says_nothing() -> None:
+    histories = log(2)
+    shown = np.arange(60) % 3 == 0
+    histories = histories.replace(label=np.where(shown, 0.0, 1.0).astype(np.float32))
+    found = detect(cohorts.of_users(histories, VECTORS))
+    item = np.where(shown, (np.asarray(histories.item) + 1) % KINDS, histories.item).astype(np.int32)
+    other = detect(cohorts.of_users(histories.replace(item=item), VECTORS))
+    np.testing.assert_allclose(found.statistic, other.statistic)
+    assert found.threshold == other.threshold
+    days = [
+        cohorts.pooled(one, np.zeros(2, int), VECTORS).streams
+        for one in (histories, histories.replace(item=item))
+    ]
+    np.testing.assert_allclose(days[0].vectors, days[1].vectors)
+
+
 def test_what_cannot_be_watched_is_refused() -> None:
     with pytest.raises(InputError, match="give a share between 0 and 1"):
         DriftOptions(false_alarms=0.0)

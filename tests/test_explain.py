@@ -107,7 +107,7 @@ def test_a_case_without_an_event_is_that_of_a_log_without_it(system: Predictor) 
 def test_later_and_having_are_what_a_later_log_says(system: Predictor) -> None:
     requests = one(system, 18)
     case = system.case(requests, room=1)
-    found = sum(system.judge(cases.later(case, 30 * toys.DAY)).values())
+    found = sum(system.judge(cases.later(case, 30 * toys.DAY, system.reference)).values())
     expected = system.scores(dataclasses.replace(requests, at=requests.at + 30 * toys.DAY))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

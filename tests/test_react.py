@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import toys
@@ -13,8 +14,10 @@ from tiny import DAY, START
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.assembly import predictor
+from jaxdecay.divergence import rise
 from jaxdecay.drift import statistics
 from jaxdecay.errors import InputError
+from jaxdecay.model import Interest
 from jaxdecay.predict import Predictor
 from jaxdecay.react import Reacting
 from jaxdecay.recommend import load
@@ -46,6 +49,7 @@ def test_the_drift_of_a_request_is_that_of_what_it_sees(reacting: Reacting, syst
 def test_reads_of_fast_curves_are_raised(reacting: Reacting, system: Predictor) -> None:
     requests = ask(system.histories, EVENTS)
     reacting._calibrated = reacting._calibrated._replace(threshold=1e-9, half_lives=(3.0, 30.0))
+    reacting._fast = {head: reacting._fast_curves(head) for head in reacting._heads}
     served, alarmed = reacting.serve(requests)
     assert alarmed.all()
     expected = jax.tree.map(np.array, system.params)
@@ -61,13 +65,38 @@ def test_reads_of_fast_curves_are_raised(reacting: Reacting, system: Predictor) 
     assert np.abs(served.scores(requests) - system.scores(requests)).max() > 1e-3
 
 
+def test_new_users_are_raised_each_by_their_own_drift(system: Predictor) -> None:
+    made = system.histories
+    counts = {**made.config["counts"], "known_users": 2}
+    histories = made.replace(config={**made.config, "counts": counts})
+    spec: Any = dataclasses.replace(system.model.spec, users=2)
+    params = jax.tree.map(np.array, system.params)
+    for head in ("similarity", "revisit"):
+        params[head]["decay"]["user_read"] = params[head]["decay"]["user_read"][:2]
+    params = jax.tree.map(jnp.asarray, params)
+    fewer = Predictor(Interest(spec), params, histories, system.catalogue, system.reference)
+    reacting = Reacting(fewer, 2.0)
+    reacting._calibrated = reacting._calibrated._replace(threshold=1e-9)
+    requests = ask(histories, np.array([45, 55, 64]))  # of users 2, 3 and 4, all new
+    assert requests.user.tolist() == [2, 3, 4]
+    served, alarmed = reacting.serve(requests)
+    assert alarmed.all()
+    moved = np.abs(served.scores(requests) - fewer.scores(requests)).max(axis=1)
+    assert (moved > 1e-3).all()
+    alone = reacting.serve(requests.take(np.array([1])))[0].scores(requests)
+    np.testing.assert_allclose(alone[[0, 2]], fewer.scores(requests)[[0, 2]], atol=1e-5)
+
+
 def test_who_has_not_moved_keeps_what_was_learned(reacting: Reacting, system: Predictor) -> None:
     requests = ask(system.histories, EVENTS)
     reacting._calibrated = reacting._calibrated._replace(threshold=1e9)
     served, alarmed = reacting.serve(requests)
     assert not alarmed.any()
     # 2 % of the strength is left where nothing drifts at all.
-    np.testing.assert_allclose(served.scores(requests), system.scores(requests), atol=0.2)
+    alike = Reacting(system, 2.0 * float(rise(jnp.float32(0.0), 1.0, 1.0)))
+    alike._calibrated = alike._calibrated._replace(threshold=1e-9)
+    expected = alike.serve(requests)[0].scores(requests)
+    np.testing.assert_allclose(served.scores(requests), expected, atol=1e-5)
 
 
 def test_lists_say_for_how_many_they_react(tiny_run: Path) -> None:

@@ -42,6 +42,8 @@ class Explain(Command):
     """The request so much later, such as 30d, nothing having happened since."""
     having: tuple[str, ...] = ()
     """Items that had been taken right before the request, each alone."""
+    behaviour: str | None = None
+    """How they had been taken; by default as in most events."""
     context: tuple[str, ...] = ()
     """NAME=VALUE of context columns at that moment, such as device=phone; those not given are missing."""
     most: int = 10
@@ -59,10 +61,11 @@ class Explain(Command):
         otherwise = run.what_if(
             self.user,
             self.item,
-            found.at if self.at is None else self.at,
+            self.at,
             without=self.without,
             later=self.later,
             having=self.having,
+            behaviour=self.behaviour,
             context=context,
         )
         return Reasons(found, otherwise)
@@ -152,16 +155,18 @@ class Drift(Command):
     def show(self, result: Watched) -> None:
         fast, slow = (show_days(days) for days in result.drift.half_lives)
         whose = "users" if self.by == "user" else "streams"
+        adwin = self.options.method == "adwin"
+        chance = "" if adwin else f"; by chance {self.options.false_alarms:.1%} would be"
+        above = "" if adwin else f"; alarm above {result.drift.threshold:.3g}"
         print(
-            f"{result.alarmed} of {result.watched} {whose} ever alarmed; by chance "
-            f"{self.options.false_alarms:.1%} would be. Lately is a half-life of {fast}, before is one of "
-            f"{slow}; alarm above {result.drift.threshold:.3g}.\n"
+            f"{result.alarmed} of {result.watched} {whose} ever alarmed{chance}. Lately is a half-life of "
+            f"{fast}, before is one of {slow}{above}.\n"
         )
         strongest = result.detections.sort("statistic", descending=True).head(self.most)
         rows = [
             (
                 next(iter(one.values())),
-                iso(one["timestamp"])[:10],
+                show_days(one["timestamp"] / 86_400) if result.relative else iso(one["timestamp"])[:10],
                 one["statistic"],
                 one["change"],
                 ", ".join(one["rising"][:3]),
