@@ -27,6 +27,7 @@ from jaxdecay.predict import Case, Context, Predictor
 _DAY = 86_400.0
 _AT_ONCE = 64  # cases
 _FEW = 3  # reasons in a sentence
+_SAID = 0.005  # share of what speaks for an item from which on it is one: others would be told as 0 %
 
 _OF_EVENTS = {
     "event": pl.UInt32,
@@ -214,7 +215,9 @@ def _sentence(explanation: Explanation) -> str:
     )
     total = gathered["contribution"].sum()
     reasons = []
-    for row in gathered.head(_FEW).iter_rows(named=True):
+    share = pl.col("contribution") / pl.col("contribution").sum()
+    worth = (share >= _SAID) | (pl.int_range(pl.len()) == 0)
+    for row in gathered.filter(worth).head(_FEW).iter_rows(named=True):
         times = "once" if row["len"] == 1 else f"{row['len']} times"
         when = f"{times}, {'last ' if row['len'] > 1 else ''}{_ago(row['age_days'])}"
         how = f"{row['behaviour']} " if row["behaviour"] and row["len"] == 1 else ""

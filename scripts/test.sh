@@ -20,5 +20,6 @@ bin=$environment/bin
 notebooks=()
 if [ $# -eq 0 ] && compgen -G 'notebooks/*.ipynb' >/dev/null; then
   notebooks=(--nbmake tests jaxdecay notebooks)
+  export JAXDECAY_NOTEBOOKS=small  # on simulated logs, also where real ones lie in ../shared
 fi
 exec "$bin/python" -m pytest -q -n "${WORKERS:-auto}" --dist loadfile ${notebooks[@]+"${notebooks[@]}"} "$@"

@@ -161,6 +161,30 @@ def test_reasons_in_words(system: Predictor) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("contributions", "said"),
+    [
+        ((996.0, 4.0), "a, because of b (once, 3.0 d ago: 100%) and 1 more."),
+        ((994.0, 6.0), "a, because of b (once, 3.0 d ago: 99%); c (once, 4.0 d ago: 1%)."),
+        ((1.0,) * 300, "a, because of b (once, 3.0 d ago: 0%) and 299 more."),
+    ],
+)
+def test_what_is_told_as_nothing_is_no_reason(contributions: tuple[float, ...], said: str) -> None:
+    names = ["b", "c", *(f"d{number}" for number in range(len(contributions) - 2))]
+    rows = pl.DataFrame(
+        {
+            "source": "event",
+            "event": range(1, len(names) + 1),
+            "item_id": names,
+            "behaviour": pl.Series([None] * len(names), dtype=pl.String),
+            "timestamp": 0,
+            "age_days": [3.0 + place for place in range(len(names))],
+            "contribution": contributions,
+        }
+    )
+    assert Explanation("u", "a", None, 0.0, rows, True).sentence() == said
+
+
 def test_nobody_has_no_reasons(system: Predictor) -> None:
     requests = dataclasses.replace(one(system, 19), user=np.array([-1], np.int32), history_end=np.array([0]))
     requests = dataclasses.replace(requests, history_end=np.array([int(system.histories.offsets[-1])]))

@@ -209,6 +209,23 @@ def test_the_strongest_reason_is_named_once_and_what_takes_away_is_hollow() -> N
     assert DRAWN["contributions"]().get_ylim()[0] < 0
 
 
+def test_reasons_that_stand_together_are_named_below_each_other() -> None:
+    """As what one basket holds: names written over each other could not be read."""
+    basket = pl.DataFrame(
+        {"head": "similarity", "name": ["bread bin", "kitchen scales", "coat rack", "far"],
+         "age_days": [9.8, 9.8, 9.8, 200.0], "weight": [0.37, 0.37, 0.36, 0.1],
+         "contribution": [3.0, 2.0, 1.0, 0.1]}
+    )  # fmt: skip
+    ax = plots.plot_weights(basket)
+    figure = ax.get_figure()
+    assert figure is not None
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert [text.get_text() for text in ax.texts] == basket["name"].to_list()[:3]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert boxes[0].y0 > boxes[1].y0 > boxes[2].y0
+
+
 def test_the_plain_list_stands_out_of_a_trade_off() -> None:
     ax = DRAWN["trade_off"]()
     [square] = [line for line in ax.lines if line.get_marker() == "s"]

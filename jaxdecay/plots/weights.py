@@ -11,6 +11,7 @@ from jaxdecay.plots.paper import Axes
 
 _LEAST = 1 / 1440  # days: the youngest age that is drawn as it is
 _NAMED = 3
+_TOGETHER = 0.1  # of the picture's width and height: names would overlap
 
 
 def weights_frame(rows: pl.DataFrame, titles: Mapping[Any, str] | None = None) -> pl.DataFrame:
@@ -62,13 +63,20 @@ def plot_weights(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def _name_the_strongest(ax: Axes, frame: pl.DataFrame, age: np.ndarray, height: str) -> None:
-    """Each name once, beside the event of that name that adds the most."""
+    """Each name once, beside the event of that name that adds the most; below each other where such events
+    stand together, as those of one basket do."""
     ranked = frame.with_row_index("row").sort("contribution", descending=True)
     best = ranked.unique("name", keep="first", maintain_order=True)
+    span = np.log(max(age.max(initial=1.0) / age.min(initial=1.0), 1.001))
+    tall = np.abs(frame[height].fill_null(0).to_numpy()).max(initial=1e-12)
+    beside: list[np.ndarray] = []
     for row in best.filter(pl.col("contribution") > 0).head(_NAMED)["row"]:
         name, y = paper.short(frame["name"][row]), frame[height][row]
-        right = np.log(age[row] / age.min()) > 0.6 * np.log(max(age.max() / age.min(), 1.001))
+        place = np.array([np.log(age[row]) / span, y / tall])
+        above = sum(bool((np.abs(place - other) < _TOGETHER).all()) for other in beside)
+        beside.append(place)
+        right = np.log(age[row] / age.min()) > 0.6 * span
         ax.annotate(
-            name, (age[row], y), textcoords="offset points", xytext=(-7 if right else 7, 4),
+            name, (age[row], y), textcoords="offset points", xytext=(-7 if right else 7, 4 - 11 * above),
             ha="right" if right else "left", fontsize=9,
         )  # fmt: skip
