@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from decisions import drift, explanations, steering, strategies
+from decisions import drift, explanations, page, steering, strategies
 
 from jaxdecay.recommend import load
 
@@ -26,6 +26,7 @@ SECTIONS = {
     "cost": steering.cost,
     "explanations": explanations.explanations,
     "strategies": strategies.strategies,
+    "page": page.page,
 }
 DRIFT = {"drawn": drift.drawn, "simulated": drift.simulated, "cost": drift.cost}
 
