@@ -206,7 +206,7 @@ class HalfLives(Command):
                 seed=self.seed,
                 report=progress,
             )
-        if self.by is None and found["low"].is_not_null().any():
+        if self.bootstrap and self.by is None and found["low"].is_not_null().any():
             keep(self.run, found, bootstrap=self.bootstrap, seed=self.seed)
         return found
 
