@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxdecay.drift import Drift, Streams, means, weights
+from jaxdecay.drift import Drift
+from jaxdecay.streams import Streams, means, weights
 
 _DAY = 86_400.0
 _MOVED = 0.1  # share of a kind that rises or falls

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdecay.data.histories import Histories
-from jaxdecay.drift import Streams
 from jaxdecay.errors import InputError
+from jaxdecay.streams import Streams
 
 _DAY = 86_400
 _BLOCK = 1 << 18  # events whose vectors are summed at once

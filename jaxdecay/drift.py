@@ -22,6 +22,7 @@ from jaxdecay.divergence import Paces
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
 from jaxdecay.kernels import LN2
+from jaxdecay.streams import Streams, means, weights
 
 _DAY = 86_400.0
 _PLACES = 1 << 17  # padded events in one call
@@ -57,31 +58,6 @@ class DriftOptions:
             raise InputError(f"method={self.method!r}: give one of {', '.join(get_args(Method))}")
         if not 0 < self.false_alarms < 1:
             raise InputError(f"false_alarms={self.false_alarms}: give a share between 0 and 1")
-
-
-class Streams(NamedTuple):
-    """S streams of events, in order of time within each, and what each event points at."""
-
-    offsets: np.ndarray
-    """(S+1,) int64: events of stream s are ``offsets[s] : offsets[s + 1]``."""
-    time: np.ndarray
-    """(E,) int64 seconds."""
-    item: np.ndarray
-    """(E,) rows of ``vectors``."""
-    vectors: np.ndarray
-    """(V, D); 0 for an item of which nothing is known, whose events are passed over."""
-
-    @property
-    def stream(self) -> np.ndarray:
-        """(E,) which stream each event is of."""
-        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-    def take(self, chosen: np.ndarray) -> "Streams":
-        """Some of the streams, by index, in this order."""
-        length = np.diff(self.offsets)[chosen]
-        offsets = np.concatenate([[0], np.cumsum(length)])
-        rows = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], length) + np.arange(offsets[-1])
-        return Streams(offsets, np.asarray(self.time)[rows], np.asarray(self.item)[rows], self.vectors)
 
 
 class Drift(NamedTuple):
@@ -206,14 +182,6 @@ def _watch(
     return jax.vmap(one)(gap, item, mask)
 
 
-def means(streams: Streams, event: int, half_lives: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """(D,) each: what a stream pointed at lately and before, as of an event of it."""
-    rows, (fast, slow) = weights(streams, event, half_lives)
-    pointed = np.asarray(streams.vectors)[np.asarray(streams.item)[rows]]
-    there = pointed.any(axis=1)
-    return tuple((one * there) @ pointed / max((one * there).sum(), 1e-30) for one in (fast, slow))  # type: ignore[return-value]
-
-
 def onset(streams: Streams, event: int, half_lives: tuple[float, float]) -> int:
     r"""The event with which a change found at ``event`` most probably began: the split of the stream's events
     of three slow half-lives whose two means lie furthest apart for their numbers, $n_1 n_2 / (n_1 + n_2)\,
@@ -227,16 +195,6 @@ def onset(streams: Streams, event: int, half_lives: tuple[float, float]) -> int:
     gain = (before * after)[:, 0] * np.square(apart).sum(axis=1)
     late = slow[first - rows.start + 1 :] >= 0.5
     return first + 1 + int(np.argmax(np.where(late, gain, -1.0))) if len(gain) else event
-
-
-def weights(
-    streams: Streams, event: int, half_lives: tuple[float, float]
-) -> tuple[slice, tuple[np.ndarray, np.ndarray]]:
-    """The rows of a stream up to an event of it, and what is left of each, fast and slow."""
-    stream = int(np.searchsorted(streams.offsets, event, side="right")) - 1
-    rows = slice(int(streams.offsets[stream]), event + 1)
-    age = (streams.time[event] - np.asarray(streams.time)[rows]) / _DAY
-    return rows, (np.exp2(-age / half_lives[0]), np.exp2(-age / half_lives[1]))
 
 
 def _distance(one: np.ndarray, two: np.ndarray) -> float:

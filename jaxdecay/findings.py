@@ -11,9 +11,9 @@ import polars as pl
 
 from jaxdecay import asked, ids, runs
 from jaxdecay.assembly import assemble, load_model, load_predictor
+from jaxdecay.columns import coded, few_valued
 from jaxdecay.curves import Curve, mean_kernels
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, nearest
 from jaxdecay.data.requests import requests
 from jaxdecay.drift import Drift, DriftOptions
 from jaxdecay.errors import InputError
@@ -29,7 +29,6 @@ from jaxdecay.trained import Run
 from jaxdecay.watch import Watched
 
 _REQUESTS = 2_000
-_FEW = 64  # values of a column by which interests are called
 _LONG = 60  # characters of a title
 
 
@@ -46,7 +45,7 @@ class Kinds(NamedTuple):
 class Findings:
     """A run and what was found in it.
 
-    ``column``: the item column by which interests are called; by default the first with 2 to 64 different
+    ``column``: the item column by which interests are called; by default the first of words with few
     values. ``seed``: of every draw.
     """
 
@@ -142,22 +141,17 @@ class Findings:
     def kinds(self) -> Kinds:
         """Raises InputError when there is no such column."""
         items = self.run.items
-        there = [name for name in items.columns if name not in ("index", "item_id")]
-        if self.column is not None and self.column not in there:
-            near = nearest(self.column, there)
-            perhaps = f"perhaps {near!r}; " if near else ""
-            raise InputError(f"item column {self.column!r}: {perhaps}there are {listed(there) or 'none'}")
-        column = self.column or next((name for name in there if _few(items[name])), None)
-        texts = items["item_id"].cast(pl.String)
-        if column is not None and items[column].dtype.is_nested():
-            raise InputError(f"item column {column!r} holds {items[column].dtype}; give one of single values")
+        column = self.column or few_valued(items)
         if column is not None:
-            texts = items[column].cast(pl.String).fill_null(f"no {column}")
-        elif "title" in there:
+            names, of = coded(items, column, f"item column {column!r}")
+            without = [f"no {column}"] if (of < 0).any() else []
+            return Kinds(column, np.where(of < 0, len(names), of), [*names, *without])
+        texts = items["item_id"].cast(pl.String)
+        if "title" in items.columns:
             texts = items["title"].cast(pl.String).fill_null(texts)
         names = texts.unique(maintain_order=True)
         of = texts.replace_strict(names, np.arange(len(names)), return_dtype=pl.Int64)
-        return Kinds(column, of.to_numpy(), names.to_list())
+        return Kinds(None, of.to_numpy(), names.to_list())
 
     @functools.cached_property
     def titles(self) -> dict[Any, str]:
@@ -191,10 +185,3 @@ class Findings:
         return explain(
             self.run.predictor, request, item, self.run.items, behaviours, user=named, context=context
         )
-
-
-def _few(column: pl.Series) -> bool:
-    return (
-        column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
-        and 2 <= column.drop_nulls().n_unique() <= _FEW
-    )

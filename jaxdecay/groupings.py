@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from jaxdecay import ids
+from jaxdecay.columns import coded, columns_of
 from jaxdecay.curves import Grouping
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, nearest
 from jaxdecay.errors import InputError
 
 _MOST = 1000  # groups
@@ -60,19 +60,7 @@ def _column(
     by: str, tables: dict[str, pl.DataFrame], item: np.ndarray, user: np.ndarray
 ) -> tuple[pl.Series, np.ndarray]:
     """The values of a column and which of them each event has, -1 for none."""
-    for kind, row in (("item", item), ("user", user)):
-        if by in tables[kind].columns and by not in ("index", f"{kind}_id"):
-            if tables[kind][by].dtype.is_nested():
-                raise InputError(f"by {by!r}: holds {tables[kind][by].dtype}; give one of single values")
-            values = tables[kind][by].cast(pl.String, strict=False)
-            names = values.drop_nulls().unique().sort()
-            code = values.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
-            return names, code.to_numpy()[row]
-    columns = [name for table in tables.values() for name in table.columns if name not in _OWN]
-    there = ["item", "user", "behaviour", *columns]
-    near = nearest(by, there)
-    perhaps = f"; perhaps {near!r}" if near else ""
-    raise InputError(f"by {by!r}: give {listed(there)}{perhaps}")
-
-
-_OWN = ("index", "item_id", "user_id")
+    kind, row = ("user", user) if by in columns_of(tables["user"]) else ("item", item)
+    more = ("item", "user", "behaviour", *columns_of(tables["user"]))
+    names, of = coded(tables[kind], by, f"by {by!r}", more=more)
+    return pl.Series(by, names, dtype=pl.String), of[row]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdecay import plots
-from jaxdecay.data.refusals import nearest
+from jaxdecay.data.refusals import perhaps
 from jaxdecay.errors import InputError
 from jaxdecay.findings import Findings
 from jaxdecay.plots import Axes
@@ -34,9 +34,7 @@ def draw(kind: str, found: Findings, whom: Whom = Whom()) -> Axes:
 def check_kind(kind: str) -> None:
     """Raises InputError unless there is such a picture, with the nearest that there is."""
     if kind not in KINDS:
-        near = nearest(kind, list(KINDS))
-        perhaps = f"perhaps {near}; " if near else ""
-        raise InputError(f"there is no picture {kind!r}; {perhaps}there are {', '.join(KINDS)}")
+        raise InputError(f"there is no picture {kind!r}: {perhaps(kind, list(KINDS))}")
 
 
 def _half_lives(found: Findings, whom: Whom) -> Axes:

@@ -1,24 +1,22 @@
 """Scores of every item for requests, by a trained model: the whole past of each user, faded to the request
 time."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
+from jaxdecay import scoring
 from jaxdecay.data.catalogue import Catalogue, counted_live, first_seen, known_before
 from jaxdecay.data.gather import Reference, Rows, gather
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, withheld
-from jaxdecay.heads.revisit import with_excitation
 from jaxdecay.heads.similarity import Pieces
 from jaxdecay.history import History, Items
 from jaxdecay.history import Requests as Asked
-from jaxdecay.model import Interest, Written
-from jaxdecay.scorer import Scorer
+from jaxdecay.model import Interest
 
 _PLACES = 1 << 17  # padded events in one call
 _SCORES = 1 << 22  # scores in one call
@@ -104,7 +102,7 @@ class Predictor:
         self.items = jax.tree.map(jnp.asarray, items_of(histories, model))
         self._came = first_seen(histories) if counted_live(histories) else None
         # Popularity differs from request to request: that of one point of time stands in for it.
-        self._fixed = _catalogue_scorer(model, params, self.items, catalogue.shares[:, :1])
+        self._fixed = scoring.catalogue_scorer(model, params, self.items, catalogue.shares[:, :1])
 
     @property
     def uses_time(self) -> bool:
@@ -131,7 +129,7 @@ class Predictor:
         result = np.empty((len(requests), self.histories.items), np.float32)
         for members, _, kernel, base, history, _ in self._calls(requests, context):
             there = self._there(requests.at[members], len(base))
-            final = _total(self.model, self.params, base, there, kernel, history.item)[0]
+            final = scoring.total(self.model, self.params, base, there, kernel, history.item)[0]
             result[members] = np.asarray(final)[: len(members)]
         return result
 
@@ -181,7 +179,7 @@ class Predictor:
         Raises InputError with an encoder (`jaxdecay.heads.similarity.Similarity.pieces`).
         """
         scorer, written = self._fixed
-        found = _pieces(self.model, self.params, case.history, case.asked, self.items, written)
+        found = scoring.pieces(self.model, self.params, case.history, case.asked, self.items, written)
         pieces, counts = jax.tree.map(np.asarray, found)
         one = Pieces(
             pieces.kernel[:, 0],
@@ -196,7 +194,7 @@ class Predictor:
         self, at: np.ndarray, query: Array, kernel: Array, base: Array, history: History, popularity: Any
     ) -> dict[str, np.ndarray]:
         there = self._there(at, len(base))
-        total, probable = _total(self.model, self.params, base, there, kernel, history.item)
+        total, probable = scoring.total(self.model, self.params, base, there, kernel, history.item)
         scorer = self._fixed[0]
         values = {
             "similarity": query @ scorer.targets.T,
@@ -227,7 +225,7 @@ class Predictor:
         for start in range(0, len(moments), size):
             some = moments[start : start + size]
             shares = self.catalogue.at(np.append(some, np.repeat(some[-1:], size - len(some))))
-            found = _trend(self.model, self.params, self.items, shares)
+            found = scoring.trend(self.model, self.params, self.items, shares)
             table[start : start + size] = np.asarray(found)[: len(some)]
         return table, which
 
@@ -256,7 +254,7 @@ class Predictor:
         self, case: Case, popularity: Float[np.ndarray, "b v"]
     ) -> tuple[Array, Array, Array, History, np.ndarray]:
         scorer, written = self._fixed
-        query, kernel, base = _serve(
+        query, kernel, base = scoring.serve(
             self.model, self.params, case.history, case.asked, self.items, written, scorer, popularity
         )
         return query, kernel, base, case.history, popularity
@@ -291,66 +289,3 @@ class Predictor:
             padded[1][:, None],
         )
         return Case(history, asked, at)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _catalogue_scorer(model: Interest, params: dict, items: Items, shares: Array) -> tuple[Scorer, Written]:
-    found: Any = model.apply({"params": params}, items, shares, method=Interest.scorer)
-    return found
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _trend(model: Interest, params: dict, items: Items, shares: Float[Array, "r m v"]) -> Float[Array, "m v"]:
-    """The popularity of every item at M moments."""
-    scorer, _ = _catalogue_scorer(model, params, items, shares)
-    return scorer.popularity
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _serve(
-    model: Interest,
-    params: dict,
-    history: History,
-    asked: Asked,
-    items: Items,
-    written: Written,
-    scorer: Scorer,
-    popularity: Float[Array, "b v"],
-) -> tuple[Float[Array, "b d"], Float[Array, "b n"], Float[Array, "b v"]]:
-    """The query, what is left of each past event, and every item's base score, for one request a row."""
-
-    def one(history: History, asked: Asked) -> Any:
-        return model.apply({"params": params}, history, asked, items, written, method=Interest.serve)
-
-    query, kernel = jax.vmap(one)(history, asked)
-    base = query[:, 0] @ scorer.targets.T + scorer.bias[None] + popularity
-    return query[:, 0], kernel[:, 0], base
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _pieces(
-    model: Interest, params: dict, history: History, asked: Asked, items: Items, written: Written
-) -> tuple[Pieces, Float[Array, "b 1 n"]]:
-    def one(history: History, asked: Asked) -> Any:
-        return model.apply({"params": params}, history, asked, items, written, method=Interest.pieces)
-
-    return jax.vmap(one)(history, asked)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _total(
-    model: Interest,
-    params: dict,
-    base: Float[Array, "b v"],
-    there: Bool[Array, "b v"] | None,
-    kernel: Float[Array, "b n"],
-    item: Int[Array, "b n"],
-) -> tuple[Float[Array, "b v"], Float[Array, "b v"]]:
-    """Log-intensities, which are base log-probabilities with the excitation of each user's own items added;
-    and the base log-probabilities among the items that are there (of the others: what they would be)."""
-    base -= jax.nn.logsumexp(base, axis=1, keepdims=True, where=there)
-    if not model.spec.revisit:
-        return base, base
-    counts = jax.vmap(lambda k, i: jnp.zeros(base.shape[1], k.dtype).at[i].add(k))(kernel, item)
-    excitation: Any = model.apply({"params": params}, jnp.maximum(counts, 0.0), method=Interest.excitation)
-    return jnp.where(counts > 0, with_excitation(base, excitation), base), base

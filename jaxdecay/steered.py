@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from jaxdecay import explore, exposure, serving
+from jaxdecay.columns import coded
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, nearest
+from jaxdecay.data.refusals import listed, perhaps
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
 from jaxdecay.pools import candidates, fitting
@@ -195,25 +196,12 @@ def grouped(
     """(V,) int32 code of each item's group by a column, -1 where it has no value; and (V,) bool, which items
     have one of ``values``, or None for no values. Raises InputError for a column or value that is not there.
     """
-    there = [name for name in items.columns if name not in ("index", "item_id")]
-    if column not in there:
-        perhaps = nearest(column, there)
-        words = f"there are {listed(there, 40)}" if there else "the log has none"
-        near = f", perhaps {perhaps!r}" if perhaps else ""
-        raise InputError(f"group={column!r} is no item column of this run{near}; {words}")
-    if items[column].dtype.is_nested():
-        raise InputError(f"group={column!r}: holds {items[column].dtype}; give a column of single values")
-    names = items[column].cast(pl.String)
-    known = names.drop_nulls().unique(maintain_order=True)
-    codes = names.replace_strict(known, np.arange(len(known)), default=-1, return_dtype=pl.Int32).to_numpy()
+    names, of = coded(items, column, f"group={column!r}")
     for value in values:
-        if value not in known:
-            perhaps = nearest(value, known.to_list())
-            raise InputError(
-                f"exposed {value!r}: no item has it in column {column!r}"
-                f"{f', perhaps {perhaps!r}' if perhaps else ''}; there are {listed(known)}"
-            )
-    return codes, names.is_in(list(values)).fill_null(False).to_numpy() if values else None
+        if value not in names:
+            raise InputError(f"exposed {value!r}, column {column!r}: {perhaps(value, names)}")
+    chosen = np.isin(of, [names.index(value) for value in values]) if values else None
+    return of.astype(np.int32), chosen
 
 
 def _scores_of(items: np.ndarray, scores: np.ndarray) -> np.ndarray:

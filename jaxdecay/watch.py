@@ -7,12 +7,12 @@ import polars as pl
 
 from jaxdecay import cohorts, ids
 from jaxdecay.changes import by_items, by_kind, changes
+from jaxdecay.columns import coded, few_valued
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, nearest
-from jaxdecay.drift import Drift, DriftOptions, Streams, detect
+from jaxdecay.drift import Drift, DriftOptions, detect
 from jaxdecay.errors import InputError
+from jaxdecay.streams import Streams
 
-_KINDS = 100  # values of a column that names interests unasked
 _MOST_KINDS = 10_000
 
 
@@ -64,7 +64,7 @@ def watch(
         vectors: (V, D) of items, of length 1, or 0 where nothing is known.
         items, users: the tables of the histories, in the order of indices.
         chosen: indices of users (default: all), with ``by`` user alone.
-        column: of ``items``, by whose values interests are named; default: the first of text with at most 100
+        column: of ``items``, by whose values interests are named; default: the first of words with few
             values, or else the nearest items.
     """
     kind, names = _kinds(items, column)
@@ -92,36 +92,18 @@ def watch(
 
 def _kinds(items: pl.DataFrame, column: str | None) -> tuple[np.ndarray | None, list[Any]]:
     """(V,) which value of a column each item has, -1 for none, and the values; None: by the nearest items."""
-    text = [name for name, kind in items.schema.items() if kind == pl.String and name != "item_id"]
+    column = column or few_valued(items)
     if column is None:
-        few = (name for name in text if 1 < items[name].drop_nulls().n_unique() <= _KINDS)
-        column = next(few, None)
-        if column is None:
-            return None, []
-    if column not in items.columns:
-        near = nearest(column, items.columns)
-        perhaps = f"; perhaps {near!r}" if near else ""
-        raise InputError(f"no item column {column!r}: there are {listed(items.columns[1:])}{perhaps}")
-    if items[column].dtype.is_nested():
-        raise InputError(f"item column {column!r} holds {items[column].dtype}; give one of single values")
-    values = items[column].cast(pl.String, strict=False)
-    names = values.drop_nulls().unique().sort()
+        return None, []
+    names, of = coded(items, column, f"item column {column!r}")
     if not 1 < len(names) <= _MOST_KINDS:
         raise InputError(f"item column {column!r} has {len(names)} values; give one of 2 to {_MOST_KINDS}")
-    kind = values.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
-    return kind.to_numpy(), names.to_list()
+    return of, names
 
 
 def _cohorts(users: pl.DataFrame, by: str) -> tuple[np.ndarray, pl.Series]:
     """(U,) cohort of each user, -1 for none, and what they are called."""
     if by == "catalogue":
         return np.zeros(len(users), np.int64), pl.Series("catalogue", ["catalogue"])
-    columns = [name for name in users.columns if name not in ("index", "user_id")]
-    if by not in columns:
-        there = ["user", "catalogue", *columns]
-        near = nearest(by, there)
-        perhaps = f"; perhaps {near!r}" if near else ""
-        raise InputError(f"drift by {by!r}: give {listed(there)}{perhaps}")
-    names = users[by].drop_nulls().unique().sort()
-    index = users[by].replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
-    return index.to_numpy(), names
+    names, of = coded(users, by, f"drift by {by!r}", more=("user", "catalogue"))
+    return of, pl.Series(by, names, dtype=pl.String)

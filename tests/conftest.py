@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # In the environment rather than in jax.config, so that the processes which tests start have them too.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -18,6 +19,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 import hypothesis
 import jax
 import pytest
+
+if TYPE_CHECKING:
+    from lines import Said
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
@@ -63,3 +67,19 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tiny") / "run"
     with jax.numpy_rank_promotion("allow"):  # banks broadcast over any rank of ages
         return fit(tiny_events(), out, model=model, train=train, items=tiny_items(), users=tiny_users()).path
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> "Callable[..., Said]":
+    """Runs a command line in this process (`tests/lines.py`)."""
+    from lines import sayer
+
+    return sayer(capsys)
+
+
+@pytest.fixture
+def refused(say: "Callable[..., Said]") -> Callable[..., str]:
+    """The one line of a command that is refused."""
+    from lines import refuser
+
+    return refuser(say)

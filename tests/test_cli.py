@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
-from lines import Said, refuser, sayer
+from lines import Said
 from tiny import ITEMS, START, tiny_events, tiny_items, tiny_users
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
@@ -26,17 +26,6 @@ from jaxdecay.data.prepare import prepare
 from jaxdecay.predict import Context
 from jaxdecay.progress import Progress
 from jaxdecay.recommend import load
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return sayer(capsys)
-
-
-@pytest.fixture
-def refused(say: Callable[..., Said]) -> Callable[..., str]:
-    return refuser(say)
-
 
 SMALL = "--features 4 --modes 2 --epochs 1 --settle-epochs 0 --batch-targets 256 --window 16"
 SYSTEMS = [

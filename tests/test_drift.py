@@ -9,8 +9,9 @@ from jaxdecay import cohorts
 from jaxdecay.alarms import adwin
 from jaxdecay.changes import by_items, by_kind, changes
 from jaxdecay.data.histories import Histories
-from jaxdecay.drift import Drift, DriftOptions, Streams, detect, onset
+from jaxdecay.drift import Drift, DriftOptions, detect, onset
 from jaxdecay.errors import InputError
+from jaxdecay.streams import Streams
 from jaxdecay.watch import watch
 
 DAY = 86_400
@@ -204,8 +205,8 @@ def test_users_cohorts_and_the_catalogue_are_called_by_name() -> None:
     assert seen(by="catalogue").owners.to_list() == ["catalogue"]
     assert set(seen(column="item_id").detections["rising"].explode().drop_nulls()) <= set("abcdef")
     for options, words in (
-        ({"by": "lamd"}, "drift by 'lamd': give user, catalogue, land; perhaps 'land'"),
-        ({"column": "gendre"}, "no item column 'gendre': .*; perhaps 'genre'"),
+        ({"by": "lamd"}, "drift by 'lamd': there are user, catalogue, land; perhaps 'land'"),
+        ({"column": "gendre"}, "item column 'gendre': there are .*; perhaps 'genre'"),
     ):
         with pytest.raises(InputError, match=words):
             seen(**options)

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import text_model
 from language_folders import BERT, QWEN3, tensors_of, write_folder
-from lines import Said, refuser, sayer
+from lines import Said
 from safetensors.numpy import load_file
 from tiny import tiny_events, tiny_items
 
@@ -37,16 +37,6 @@ TEXTS = [
     "\U0001f4a1 \u7ea2\u706f",
     "blue " * 90,
 ]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return sayer(capsys)
-
-
-@pytest.fixture
-def refused(say: Callable[..., Said]) -> Callable[..., str]:
-    return refuser(say)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 import toys
 from decisions import strategies as section
-from lines import Said, refuser, sayer
+from lines import Said, refuser
 from tiny import DAY, ITEMS, START, tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
@@ -47,11 +47,6 @@ OTHERS = [NAMES.index("collaborative"), NAMES.index("popularity")]
 """Strategies by what others do now; the three others go by what the user did."""
 TRAINED, VALIDATED = 16, 5  # of each user's events
 END = START + 61 * DAY
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return sayer(capsys)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -235,7 +230,7 @@ def test_a_run_without_a_policy_says_what_to_do(tiny_run: Path) -> None:
     line = f"{tiny_run}: no strategies have been fitted yet; run jaxdecay policy {tiny_run}"
     with pytest.raises(InputError, match=re.escape(line)):
         run.recommend("u01", at=END, strategy="content")
-    with pytest.raises(InputError, match="perhaps content"):
+    with pytest.raises(InputError, match="perhaps 'content'"):
         run.recommend("u01", at=END, strategy="contents")
 
 
@@ -299,7 +294,7 @@ def test_by_the_command_line(say: Callable[..., Said], path: Path) -> None:
     message = "--strategy 'content=x': give NAME=WEIGHT, such as content=0.7"
     assert refused("recommend", path, words, "content=x") == message
     assert "content is given twice" in refused("recommend", path, words, "content=1 content=2")
-    assert "perhaps policy" in refused("recommend", path, words, "polcy")
+    assert "perhaps 'policy'" in refused("recommend", path, words, "polcy")
 
 
 def test_the_section_of_the_benchmark(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

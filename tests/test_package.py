@@ -25,13 +25,13 @@ FLOORS = (
     "losses metrics rank pools lists bootstrap priors",
     "data",
     "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
-    " predict frozen finetune"
+    " scoring predict frozen finetune"
     " evaluate outcomes groups figures results protocol assess presets policy"
     " curves spreads embed influence half_lives intervals refit tune crossvalidate baselines distributed"
     " layout privacy",
-    "ids listed moments asked serving parts generations arrivals update steering exposure rerank explore"
-    " groupings cases explain counterfactuals drift changes cohorts watch strategies react steered"
-    " loaded insight trained recommend tradeoff",
+    "ids columns listed moments asked serving parts generations arrivals update steering exposure rerank"
+    " explore groupings cases explain counterfactuals streams drift changes cohorts watch strategies react"
+    " steered loaded insight trained recommend tradeoff",
     "cli commands settings progress serve plots findings pictures page report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

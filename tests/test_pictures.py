@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from lines import Said, refuser, sayer
+from lines import Said
 from polars.testing import assert_frame_equal
 from shown import judged
 from toys import DAY, any_rank  # noqa: F401 - a fixture for every test here
@@ -22,16 +22,6 @@ from jaxdecay.pictures import Whom
 
 OF_SOMEBODY = {"weights": Whom("u03", "i04"), "trajectory": Whom("u03"), "drift": Whom("u03")}
 LACKING = {"ablation": "'without decay' was not evaluated"}
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return sayer(capsys)
-
-
-@pytest.fixture
-def refused(say: Callable[..., Said]) -> Callable[..., str]:
-    return refuser(say)
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +59,9 @@ def test_a_picture_is_written_where_asked(say: Callable[..., Said], run: Path, t
     [
         (
             "plot halflives RUN",
-            r"there is no picture 'halflives'; perhaps half-lives; there are half-lives, ",
+            r"there is no picture 'halflives': there are half-lives, .*; perhaps 'half-lives'",
         ),
-        ("plot zzz RUN", r"there is no picture 'zzz'; there are half-lives, spread,"),
+        ("plot zzz RUN", r"there is no picture 'zzz': there are half-lives, spread,"),
         ("plot metrics RUN --out a.gif", r"a\.gif: pictures end in"),
         ("plot drift RUN", r"drift: of which user\? give --user, such as --user u\d\d, who has most events"),
         (
@@ -80,7 +70,7 @@ def test_a_picture_is_written_where_asked(say: Callable[..., Said], run: Path, t
         ),
         (
             "plot trajectory RUN --user u01 --column gener",
-            r"item column 'gener': perhaps 'genre'; there are ",
+            r"item column 'gener': there are .*; perhaps 'genre'",
         ),
         (
             "plot weights RUN --user u01",
@@ -120,7 +110,7 @@ def test_interests_are_called_by_a_column_by_titles_or_by_ids(
     kinds = found.kinds
     assert (kinds.column, kinds.names) == (
         "genre",
-        found.run.items["genre"].unique(maintain_order=True).to_list(),
+        sorted(found.run.items["genre"].unique()),
     )
     assert [kinds.names[kind] for kind in kinds.of] == found.run.items["genre"].to_list()
     titled = Findings(run, column="title").kinds

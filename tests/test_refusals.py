@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from lines import Said, refuser, sayer
+from lines import Said
 from tiny import tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
@@ -18,16 +18,6 @@ from jaxdecay.data.refusals import in_table, refuse_values
 from jaxdecay.errors import InputError
 from jaxdecay.protocol import Protocol
 from jaxdecay.results import Report
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return sayer(capsys)
-
-
-@pytest.fixture
-def refused(say: Callable[..., Said]) -> Callable[..., str]:
-    return refuser(say)
 
 
 @pytest.fixture

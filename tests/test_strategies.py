@@ -259,8 +259,8 @@ def test_with_relative_clocks_everybody_is_as_when_last_seen(system: Predictor) 
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("contnet", "strategy 'contnet' is not known; perhaps content; there are content, "),
-        ("polcy", "perhaps policy"),
+        ("contnet", "strategy 'contnet' is not known; there are content, .*; perhaps 'content'"),
+        ("polcy", "perhaps 'policy'"),
         ({"policy": 1.0}, "strategy 'policy' is not known"),
         ({"model": -1.0}, "strategy model=-1.0: give a weight of 0 or more"),
         ({"model": float("nan")}, "strategy model=nan: give a weight"),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from lines import Said, refuser, sayer
+from lines import Said
 from tiny import DAY, START, tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
@@ -23,16 +23,6 @@ FIRST = int(tiny_events()["timestamp"].min()) + 1  # pyrefly: ignore[bad-argumen
 @pytest.fixture(scope="module")
 def run(tiny_run: Path) -> Run:
     return load(tiny_run)
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    return sayer(capsys)
-
-
-@pytest.fixture
-def refused(say: Callable[..., Said]) -> Callable[..., str]:
-    return refuser(say)
 
 
 def test_reasons_add_up_to_the_score_of_the_list(run: Run) -> None:
@@ -93,7 +83,7 @@ def test_what_would_be_otherwise(run: Run) -> None:
             "behaviour 'steal' is not known; there are buy, view",
         ),
         (lambda run: run.drift("u01", by="country"), "drift by 'country' is of all users; leave users out"),
-        (lambda run: run.drift(column="gender"), "no item column 'gender': .*; perhaps 'genre'"),
+        (lambda run: run.drift(column="gender"), "item column 'gender': there are .*; perhaps 'genre'"),
     ],
 )
 def test_what_cannot_be_said_is_refused(run: Run, ask: Callable[[Run], Any], words: str) -> None:

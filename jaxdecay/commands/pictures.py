@@ -15,7 +15,7 @@ class Shown(Command):
     """What both show a run by."""
 
     column: str | None = None
-    """Item column by which interests are called; by default the first with 2 to 64 different values, else
+    """Item column by which interests are called; by default the first of words with 2 to 100 values, else
     items themselves."""
     seed: int = 0
     """Of every draw."""

@@ -85,6 +85,18 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def perhaps(name: str, names: Sequence[str]) -> str:
+    """``there are a, b; perhaps 'b'``: what there is instead of a name, the nearest where one is near.
+
+    >>> perhaps("genre", ["index", "genres"])
+    "there are index, genres; perhaps 'genres'"
+    >>> perhaps("genre", [])
+    'there are none'
+    """
+    near = nearest(name, names)
+    return f"there are {listed(names, 40) or 'none'}" + (f"; perhaps {near!r}" if near is not None else "")
+
+
 def refuse_where(mask: pl.Series, where: str, fault: str, remedy: str) -> None:
     """Raise InputError "``where`` ``fault`` (rows ...); ``remedy``." if ``mask`` (n,) is true anywhere."""
     if mask.any():

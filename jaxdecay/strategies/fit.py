@@ -24,6 +24,7 @@ from jaxdecay.evaluate import Rules, chunks
 from jaxdecay.policy import Learned, fit
 from jaxdecay.predict import Predictor
 from jaxdecay.strategies.scores import NAMES, PERSONAL, Fitted, Strategies, log_shares, log_softmax
+from jaxdecay.streams import Streams
 
 _SCORES = 5e7  # of one strategy, held at once
 _FEWEST = 300  # requests, however large the catalogue
@@ -222,7 +223,7 @@ def _paces(predictor: Predictor) -> tuple[float, float, float, float]:
     """Of the divergence, from the training part alone."""
     histories = predictor.histories
     rows = np.flatnonzero(histories.part == 0)
-    trained = drift.Streams(
+    trained = Streams(
         np.searchsorted(rows, histories.offsets),
         np.asarray(histories.time)[rows],
         np.asarray(histories.item)[rows],

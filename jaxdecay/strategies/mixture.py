@@ -15,7 +15,6 @@ Three paths:
 - warm: as asked.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from jaxdecay.data.histories import Histories
+from jaxdecay.data.refusals import perhaps
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import Rules
@@ -58,9 +58,7 @@ def asked_weights(strategy: Any) -> np.ndarray | None:
 
 def _check_name(name: str, more: tuple[str, ...] = ()) -> None:
     if name not in (known := (*NAMES, *more)):
-        near = difflib.get_close_matches(str(name), known, n=1)
-        perhaps = f"perhaps {near[0]}; " if near else ""
-        raise InputError(f"strategy {name!r} is not known; {perhaps}there are {', '.join(known)}")
+        raise InputError(f"strategy {name!r} is not known; {perhaps(str(name), known)}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,9 @@ import polars as pl
 from jaxdecay import divergence, state
 from jaxdecay.data.simulate import SimulateOptions, simulate
 from jaxdecay.divergence import Paces
-from jaxdecay.drift import DriftOptions, Streams, detect, statistics
+from jaxdecay.drift import DriftOptions, detect, statistics
 from jaxdecay.modes import Modes
+from jaxdecay.streams import Streams
 
 _USERS, _EVENTS, _WIDTH = 400, 240, 32
 _WARM, _CHANGE = 60, 120  # events: nothing counts before the first, drift begins at the second

@@ -1,0 +1,52 @@
+"""Columns of items or of users as what tells them apart: the values of one, and which of them each row
+has."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from jaxdecay.data.refusals import perhaps
+from jaxdecay.errors import InputError
+
+FEW = 100
+"""Different values of a column of words that is taken unasked."""
+_OWN = ("index", "item_id", "user_id")
+
+
+class Coded(NamedTuple):
+    """A column of n rows."""
+
+    names: list[str]
+    """Its different values as text, sorted."""
+    of: np.ndarray
+    """(n,) int64, the place of each row's value among them; -1 where there is none."""
+
+
+def columns_of(table: pl.DataFrame) -> list[str]:
+    """Those that were given, besides index and id."""
+    return [name for name in table.columns if name not in _OWN]
+
+
+def coded(table: pl.DataFrame, column: str, said: str, *, more: Sequence[str] = ()) -> Coded:
+    """A column of the table. ``said`` opens messages; ``more``: what else could have been named.
+
+    Raises InputError, with the nearest name, for a column that is not there, and for one of lists.
+    """
+    there = columns_of(table)
+    if column not in there:
+        raise InputError(f"{said}: {perhaps(column, [*more, *there])}")
+    if table[column].dtype.is_nested():
+        raise InputError(f"{said}: holds {table[column].dtype}; give a column of single values")
+    values = table[column].cast(pl.String, strict=False)
+    names = values.drop_nulls().unique().sort()
+    code = values.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
+    return Coded(names.to_list(), code.to_numpy())
+
+
+def few_valued(table: pl.DataFrame) -> str | None:
+    """The first column of words with 2 to `FEW` different values, or None."""
+    words = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+    there = (name for name in columns_of(table) if table[name].dtype in words)
+    return next((name for name in there if 2 <= table[name].drop_nulls().n_unique() <= FEW), None)
