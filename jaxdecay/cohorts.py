@@ -51,7 +51,7 @@ def pooled(
     if histories.clock == "relative":
         raise InputError("the log's times are relative: its users have no day in common; ask by user")
     item, time = np.asarray(histories.item), np.asarray(histories.time)
-    known = vectors.any(axis=1)
+    known = np.any(vectors, axis=1)
     of = cohort[histories.user()]
     kept = (of >= 0) & known[item] & histories.chosen
     of, item, day = of[kept], item[kept], time[kept] // _DAY

@@ -141,7 +141,7 @@ def statistics(streams: Streams, paces: Paces, options: DriftOptions = DriftOpti
         np.asarray(streams.item),
         np.asarray(streams.time),
     )
-    known = np.asarray(streams.vectors).any(axis=1)
+    known = np.any(np.asarray(streams.vectors), axis=1)
     for size in np.unique(places[length > 0]):
         members = np.flatnonzero((places == size) & (length > 0))
         rows = int(max(1, min(_PLACES // size, 1 << int(np.ceil(np.log2(len(members)))))))
@@ -219,7 +219,7 @@ def _half_lives(streams: Streams, options: DriftOptions) -> tuple[float, float]:
 def _variance(streams: Streams) -> float:
     """Of an event's vector about the mean of its stream's, all dimensions together, pooled over streams."""
     vectors, item, stream = np.asarray(streams.vectors), np.asarray(streams.item), streams.stream
-    known = vectors.any(axis=1)[item]
+    known = np.any(vectors, axis=1)[item]
     item, stream = item[known], stream[known]
     count = np.bincount(stream, minlength=len(streams.offsets) - 1)
     total = np.zeros((len(count), vectors.shape[1]))

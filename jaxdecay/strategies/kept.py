@@ -34,7 +34,7 @@ def save_strategies(run: Path, fitted: Fitted) -> None:
         "paces": fitted.paces,
         **{name: getattr(fitted, name) for name in _PLAIN},
         "policy": policy,
-        "factors": zlib.crc32(np.ascontiguousarray(fitted.factors)),
+        "factors": zlib.crc32(fitted.factors.tobytes()),
     }
     partial = run / (ARRAYS + ".partial")
     try:
@@ -70,7 +70,7 @@ def load_strategies(run: Path) -> Fitted:
 def _fitted(config: dict[str, Any], arrays: Path) -> Fitted:
     with arrays.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         factors = stored["factors"]
-    if zlib.crc32(np.ascontiguousarray(factors)) != config["factors"]:
+    if zlib.crc32(factors.tobytes()) != config["factors"]:
         raise ValueError(arrays)
     half_lives = {name: np.inf if days is None else days for name, days in config["half_lives"].items()}
     policy = Learned(**{name: np.asarray(array) for name, array in config["policy"].items()})

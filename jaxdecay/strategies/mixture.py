@@ -96,7 +96,7 @@ class Mixture:
     def scores(self, requests: Requests, context: Context | None = None) -> np.ndarray:
         """(R, V) float32 log-probabilities; -inf for an item that is no candidate."""
         weights = self.weights(requests)
-        used = tuple(name for name, some in zip(NAMES, weights.any(axis=0), strict=True) if some)
+        used = tuple(name for name, some in zip(NAMES, np.any(weights, axis=0), strict=True) if some)
         found = self.strategies.log_probabilities(requests, used, self.rules.excluded(requests), context)
         with np.errstate(divide="ignore"):  # no weight at all
             logs = np.log(weights).astype(np.float32)
