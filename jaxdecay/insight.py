@@ -5,16 +5,17 @@ from typing import Any, Literal
 
 import polars as pl
 
-from jaxdecay import asked
+from jaxdecay import asked, cohorts
 from jaxdecay.counterfactuals import Changes, counterfactuals
 from jaxdecay.curves import Grouping
-from jaxdecay.drift import DriftOptions
+from jaxdecay.drift import DriftOptions, calibrate
 from jaxdecay.errors import InputError
 from jaxdecay.explain import Explanation, explain
 from jaxdecay.groupings import grouping
 from jaxdecay.half_lives import effective_memory, half_lives
 from jaxdecay.loaded import Loaded
 from jaxdecay.moments import At
+from jaxdecay.monitor import Monitor
 from jaxdecay.watch import Watched, watch
 
 
@@ -99,6 +100,18 @@ class Insight(Loaded):
             chosen=index,
             column=column,
         )
+
+    def monitor(self, options: DriftOptions | None = None) -> Monitor:
+        """Watches users for drift as their events arrive, judged by what the users of the run do. Items go by
+        their index in `items`.
+
+        monitor = run.monitor(); watching = monitor.update(monitor.init(), at, item)
+        """
+        options = options or DriftOptions()
+        if options.method != "divergence":
+            raise InputError(f"a monitor goes by the divergence, not {options.method}; leave the method out")
+        vectors = self.predictor.unit_vectors()
+        return Monitor(vectors, calibrate(cohorts.of_users(self.histories, vectors), options))
 
     def half_lives(
         self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20, **options: Any

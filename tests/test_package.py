@@ -21,7 +21,8 @@ FLOORS = (
     "errors durations files memory",
     "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
     " attention divergence alarms history",
-    "interest state state_numpy fading deviations gate encoders language tally scorer heads spec model",
+    "interest state state_numpy divergence_numpy fading deviations gate encoders language tally scorer heads"
+    " spec model",
     "losses metrics rank pools lists bootstrap priors",
     "data",
     "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
@@ -30,8 +31,8 @@ FLOORS = (
     " curves spreads embed influence half_lives intervals refit tune crossvalidate baselines distributed"
     " layout privacy",
     "ids columns listed moments asked serving parts generations arrivals update steering exposure rerank"
-    " explore groupings cases explain counterfactuals streams drift changes cohorts watch strategies react"
-    " steered loaded insight trained recommend tradeoff",
+    " explore groupings cases explain counterfactuals streams drift monitor changes cohorts watch strategies"
+    " react steered loaded insight trained recommend tradeoff",
     "cli commands settings progress serve plots findings pictures page report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -106,6 +106,19 @@ def test_drift_of_a_run_by_id(run: Run) -> None:
     assert {*everybody.detections["rising"].explode().drop_nulls()} <= {"jazz", "rock"}
 
 
+def test_a_monitor_of_a_run_says_of_a_user_what_the_log_says(run: Run) -> None:
+    options = DriftOptions(false_alarms=0.5)
+    expected, monitor = run.drift(["u03"], options=options), run.monitor(options)
+    assert monitor.threshold == expected.drift.threshold
+    events, watching = expected.streams, monitor.init()
+    for at, item, z in zip(events.time, events.item, expected.statistic("u03")["statistic"], strict=True):
+        if item < len(run.items):  # others were no choice
+            watching = monitor.update(watching, at, item)
+        assert watching.statistic == pytest.approx(z, rel=1e-3, abs=1e-3)
+    with pytest.raises(InputError, match="a monitor goes by the divergence, not cusum; leave the method out"):
+        run.monitor(DriftOptions(method="cusum"))
+
+
 def test_on_the_command_line(
     say: Callable[..., Said], refused: Callable[..., str], tiny_run: Path, tmp_path: Path
 ) -> None:
