@@ -1,12 +1,18 @@
 r"""Why an item stands where it stands: a score taken apart into what each past event adds.
 
 Scores are sums of heads: log-probabilities, and what the revisit head adds to them for items that come back.
-Without an encoder the interest $q$ that the similarity head reads is itself a sum over events, so that a
-score is taken apart exactly: its length (the soft norm) and its read weights are held as they are. What an
-event adds is told against what it adds to all items on average, $q_j^\top (v_i - \sum_k p_k v_k)$ with their
-probabilities $p$: an event that speaks for everything speaks for nothing. These are the derivatives of the
-log-probability before anything comes back, its normaliser included, and the rest of the normaliser is a row
-of its own. The revisit head's part is shared among the events of that very item as their counts are.
+Without an encoder the interest that the similarity head reads is itself a sum over events, $q = s \sum_j
+x_j$, $s$ the temperature over its softened length $\ell$, so that a score is taken apart exactly, the read
+weights held as they are. What an event adds is told against what it adds to all items on average, $r = v_i -
+\sum_k p_k v_k$ with their probabilities $p$ (an event that speaks for everything speaks for nothing), and
+without what the others would add in its stead, since the length is bounded:
+
+$$ c_j = s\, x_j^\top \left( r - \frac{(r^\top \bar x)\, \bar x}{\ell^2} \right), \qquad
+   \bar x = \sum_k x_k. $$
+
+These are the derivatives of the log-probability before anything comes back, in the direction of each event.
+What all of them speak for together, whichever is left out, is a row of its own (length), and so is the rest
+of the normaliser. The revisit head's part is shared among the events of that very item as their counts are.
 
 With an encoder events are left out one by one (as if they had never been, everything computed again), and
 what is not accounted for so is said.
@@ -53,7 +59,8 @@ class Explanation:
     """What adds up to the score, the latest event first, then what is no event:
 
     - head: similarity, revisit, bias, popularity, normaliser; ``all`` where events are left out one by one;
-    - source: event, or user, context, calendar, item, catalogue, and "not attributed";
+    - source: event, or user, context, calendar, length (what events and these speak for together, whichever
+      is left out), item, catalogue, and "not attributed";
     - of an event: its number (1 is the latest), item_id, behaviour, timestamp (seconds), age_days, weight
       (what is left of it), similarity (cosine between what it wrote and the item);
     - contribution.
@@ -139,22 +146,25 @@ def _taken_apart(
     usual = predictor.expected(case) @ targets
     target, scale = targets[item], pieces.scale[0, 0]
     written, kernel = pieces.written[0, places], pieces.kernel[0, places]
+    interest = kernel @ written + sum(part[0] for part in pieces.beside.values())
+    held = (target - usual) @ interest
+    apart = target - usual - held / pieces.length[0, 0] ** 2 * interest
     lengths = np.linalg.norm(written, axis=1) * np.linalg.norm(target)
     yield "similarity", "event", {
         "weight": kernel * pieces.values[0, places],
         "similarity": written @ target / np.maximum(lengths, 1e-12),
-        "contribution": scale * kernel * (written @ (target - usual)),
+        "contribution": scale * kernel * (written @ apart),
     }  # fmt: skip
     for source, part in pieces.beside.items():
-        yield "similarity", source, {"contribution": scale * (part[0] @ (target - usual))}
-    moved = scale * (kernel @ written + sum(part[0] for part in pieces.beside.values())) @ usual
+        yield "similarity", source, {"contribution": scale * (part[0] @ apart)}
+    yield "similarity", "length", {"contribution": scale * (target - usual - apart) @ interest}
     if predictor.model.spec.revisit:
         own = np.where(np.asarray(case.history.item)[0, places] == item, np.maximum(counts[0, places], 0), 0)
         share = own / own.sum() if own.sum() > 0 else own
         yield "revisit", "event", {"weight": own, "contribution": parts["revisit"] * share}
     yield "bias", "item", {"contribution": parts["bias"]}
     yield "popularity", "catalogue", {"contribution": parts["popularity"]}
-    yield "normaliser", "catalogue", {"contribution": parts["normaliser"] + moved}
+    yield "normaliser", "catalogue", {"contribution": parts["normaliser"] + scale * (usual @ interest)}
 
 
 def _left_out(predictor: Predictor, case: Case, item: int, score: float, places: np.ndarray) -> _Frames:

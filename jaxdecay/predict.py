@@ -187,6 +187,7 @@ class Predictor:
             pieces.written,
             {name: part[:, 0] for name, part in pieces.beside.items()},
             pieces.scale[:, 0],
+            pieces.length[:, 0],
         )
         return one, counts[:, 0], np.asarray(scorer.targets)
 

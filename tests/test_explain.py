@@ -67,6 +67,29 @@ def test_rows_are_the_events_of_the_history_the_latest_first(system: Predictor) 
     assert (revisited["contribution"].to_numpy()[~own] == 0).all()
 
 
+def test_contributions_are_the_slopes_of_the_score_in_each_event(system: Predictor) -> None:
+    """Against the score before anything comes back, with an event written a little weaker or stronger."""
+    requests = one(system, 19)
+    case = system.case(requests)
+    places = np.flatnonzero(np.asarray(case.history.mask)[0])[::-1]
+    small, item = 1e-2, 4
+
+    def base(place: int, by: float) -> float:
+        weight = np.array(case.history.weight)
+        weight[0, place] *= 1 + by
+        parts = system.judge(case._replace(history=case.history._replace(weight=weight)))
+        return sum(
+            float(parts[name][0, min(item, parts[name].shape[1] - 1)])
+            for name in ("similarity", "normaliser")
+        )
+
+    own = (pl.col("head") == "similarity") & (pl.col("source") == "event")
+    found = told(system, requests, item).rows.filter(own)["contribution"].to_numpy()
+    slopes = [(base(place, small) - base(place, -small)) / (2 * small) for place in places]
+    assert np.abs(slopes).max() > 0.01
+    np.testing.assert_allclose(found, slopes, atol=1e-3 * np.abs(slopes).max() + 1e-4)
+
+
 def shortened(histories: Histories, event: int) -> Histories:
     """The log without an event."""
     arrays = histories.arrays()

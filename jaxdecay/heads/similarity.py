@@ -47,6 +47,8 @@ class Pieces(NamedTuple):
     beside: dict[str, Float[Array, "r d"]]
     """The user's columns, those of the request, and the calendar."""
     scale: Float[Array, "r 1"]
+    length: Float[Array, "r 1"]
+    """Softened length of the sum, by which the scale divides."""
 
 
 class Similarity(nn.Module):
@@ -195,7 +197,7 @@ class Similarity(nn.Module):
             kernel = readout.kernel(self.decay.basis(), writes, reads, ages)
         beside = self._beside(history, requests)
         query = jnp.matmul(kernel, written, precision=EXACT) + sum(beside.values())
-        return Pieces(kernel, values, written, beside, self._scale(query))
+        return Pieces(kernel, values, written, beside, self._scale(query), self._length(query))
 
     def _beside(self, history: History, requests: Requests) -> dict[str, Float[Array, "r d"]]:
         """What is in the query besides events."""
@@ -208,8 +210,10 @@ class Similarity(nn.Module):
 
     def _scale(self, query: Float[Array, "r d"]) -> Float[Array, "r 1"]:
         """By what a query is multiplied: the temperature over its softened length."""
-        length = jnp.sqrt(jnp.square(query).sum(-1, keepdims=True) + jnp.exp(2.0 * self.log_softness))
-        return jnp.exp(self.log_temperature) / length
+        return jnp.exp(self.log_temperature) / self._length(query)
+
+    def _length(self, query: Float[Array, "r d"]) -> Float[Array, "r 1"]:
+        return jnp.sqrt(jnp.square(query).sum(-1, keepdims=True) + jnp.exp(2.0 * self.log_softness))
 
     def _encoded(
         self, history: History, written: Float[Array, "n d"], told: Places, skipped: int, training: bool
