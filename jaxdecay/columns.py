@@ -30,13 +30,12 @@ def columns_of(table: pl.DataFrame) -> list[str]:
 
 
 def coded(table: pl.DataFrame, column: str, said: str, *, more: Sequence[str] = ()) -> Coded:
-    """A column of the table. ``said`` opens messages; ``more``: what else could have been named.
+    """A column of the table; that of ids, too. ``said`` opens messages; ``more``: what else could have been named.
 
     Raises InputError, with the nearest name, for a column that is not there, and for one of lists.
     """
-    there = columns_of(table)
-    if column not in there:
-        raise InputError(f"{said}: {perhaps(column, [*more, *there])}")
+    if column == "index" or column not in table.columns:
+        raise InputError(f"{said}: {perhaps(column, [*more, *columns_of(table)])}")
     if table[column].dtype.is_nested():
         raise InputError(f"{said}: holds {table[column].dtype}; give a column of single values")
     values = table[column].cast(pl.String, strict=False)

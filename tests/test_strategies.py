@@ -259,7 +259,10 @@ def test_with_relative_clocks_everybody_is_as_when_last_seen(system: Predictor) 
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("contnet", "strategy 'contnet' is not known; there are content, .*; perhaps 'content'"),
+        (
+            "contnet",
+            "strategy 'contnet' is not known; there are content, collaborative, factorisation, model",
+        ),
         ("polcy", "perhaps 'policy'"),
         ({"policy": 1.0}, "strategy 'policy' is not known"),
         ({"model": -1.0}, "strategy model=-1.0: give a weight of 0 or more"),
