@@ -30,7 +30,8 @@ def columns_of(table: pl.DataFrame) -> list[str]:
 
 
 def coded(table: pl.DataFrame, column: str, said: str, *, more: Sequence[str] = ()) -> Coded:
-    """A column of the table; that of ids, too. ``said`` opens messages; ``more``: what else could have been named.
+    """A column of the table; that of ids, too. ``said`` opens messages; ``more``: what
+    else could have been named.
 
     Raises InputError, with the nearest name, for a column that is not there, and for one of lists.
     """
