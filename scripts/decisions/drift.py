@@ -80,8 +80,9 @@ def simulated(users: int = 500) -> list[dict[str, Any]]:
 
 
 def cost(users: int = 4096, *, modes: int = 8, width: int = 64, rounds: int = 15) -> dict[str, Any]:
-    """Microseconds an event of updating a bank's state in JAX, for many users at once, alone and with the
-    statistic of two of its modes; medians of rounds that take turns."""
+    """Microseconds an event of updating a bank's state in JAX, for many users at once: alone, with what
+    drift is judged by kept beside two of its modes, and with the statistic read after every event, too;
+    medians of rounds that take turns, and how many times the first the others are."""
     random = np.random.default_rng(1)
     rates = jnp.asarray(np.log(2) / np.geomspace(0.1, 400, modes), jnp.float32)
     bank = Modes(rates)
@@ -89,22 +90,25 @@ def cost(users: int = 4096, *, modes: int = 8, width: int = 64, rounds: int = 15
     states = jax.vmap(lambda _: state.init(bank, width))(jnp.arange(users))
     spreads = jax.vmap(lambda _: divergence.init())(jnp.arange(users))
     events = jnp.asarray(random.normal(size=(users, width)), jnp.float32)
+    squares = jnp.square(events).sum(-1)  # of an item's vector: known beforehand
     writes = jnp.full((users, modes), 1 / modes)
+    at = jnp.full(users, 3600, jnp.int32)
 
-    def alone(one: state.State, at: Any, write: Any, event: Any) -> state.State:
+    def alone(one: state.State, spread: Any, at: Any, write: Any, event: Any, square: Any) -> Any:
         return state.update(bank, one, at, write, event)
 
-    def watched(one: state.State, spread: Any, at: Any, write: Any, event: Any) -> Any:
-        moved = alone(one, at, write, event)
+    def kept(one: state.State, spread: Any, at: Any, write: Any, event: Any, square: Any) -> Any:
+        moved = state.update(bank, one, at, write, event)
         gap = (moved.time - one.time) / _DAY
-        spread = divergence.update(paces, spread, gap, (event * event).sum(), write[3::3])
+        return moved, divergence.update(paces, spread, gap, square, write[3::3])
+
+    def read(*given: Any) -> Any:
+        moved, spread = kept(*given)
         return moved, spread, divergence.statistic(paces, moved.value[0, 3::3], spread)
 
-    at = jnp.full(users, 3600, jnp.int32)
-    plain, more = jax.jit(jax.vmap(alone)), jax.jit(jax.vmap(watched))
     calls = {
-        "update": partial(plain, states, at, writes, events),
-        "update_and_drift": partial(more, states, spreads, at, writes, events),
+        name: partial(jax.jit(jax.vmap(call)), states, spreads, at, writes, events, squares)
+        for name, call in (("update", alone), ("and_kept", kept), ("and_read", read))
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -115,8 +119,14 @@ def cost(users: int = 4096, *, modes: int = 8, width: int = 64, rounds: int = 15
                 jax.block_until_ready(call())
             seconds[name].append((time.perf_counter() - begin) / 20)
     each = {name: 1e6 * middle.median(all_of) / users for name, all_of in seconds.items()}
-    ratios = [b / a for a, b in zip(seconds["update"], seconds["update_and_drift"], strict=True)]
-    return {"microseconds": each, "ratio": middle.median(ratios), "ratios": [min(ratios), max(ratios)]}
+    times = {
+        name: sorted(b / a for a, b in zip(seconds["update"], seconds[name], strict=True))
+        for name in ("and_kept", "and_read")
+    }
+    return {
+        "microseconds": each,
+        "times": {name: [middle.median(all_of), all_of[0], all_of[-1]] for name, all_of in times.items()},
+    }
 
 
 def _sequences(random: np.random.Generator, kind: str) -> Streams:
