@@ -45,7 +45,32 @@ def drawn() -> dict[str, Any]:
             there = hit.any(1) & ~early
             delay = float(np.median(hit.argmax(1)[there])) if there.any() else None
             report.setdefault(kind, {})[method] = {"found": float(there.mean()), "delay_events": delay}
+    report["as_shipped"] = _as_shipped(random)
     return report
+
+
+def _as_shipped(random: np.random.Generator) -> dict[str, Any]:
+    """Half-lives and threshold as `detect` chooses them, of 400 calm sequences and 100 of partial drift
+    together. Alarms of the first 60 events count here, too."""
+    calm, moved = _sequences(random, "none"), _sequences(random, "partial").take(np.arange(_USERS // 4))
+    streams = Streams(
+        np.concatenate([calm.offsets, moved.offsets[1:] + calm.offsets[-1]]),
+        np.concatenate([calm.time, moved.time]),
+        np.concatenate([calm.item, moved.item + len(calm.vectors)]),
+        np.concatenate([calm.vectors, moved.vectors]),
+    )
+    found = detect(streams)
+    rows = found.detections.with_columns(place=pl.col("event") % _EVENTS)
+    others = rows.filter(pl.col("stream") < _USERS)["stream"].n_unique()
+    after = rows.filter(pl.col("stream") >= _USERS, pl.col("place") >= _CHANGE)
+    first = after.group_by("stream").agg(pl.col("place").min())["place"]
+    return {
+        "alarmed_without_drift": others / _USERS,
+        "found": len(first) / (len(streams.offsets) - 1 - _USERS),
+        "delay_events": float(np.median(first.to_numpy())) - _CHANGE,
+        "threshold": found.threshold,
+        "half_lives": found.half_lives,
+    }
 
 
 def simulated(users: int = 500) -> list[dict[str, Any]]:
