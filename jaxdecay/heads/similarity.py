@@ -18,10 +18,10 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdecay import readout
-from jaxdecay.encoders import FeedForward, Places, Stack, latest, places
+from jaxdecay.encoders import Carry, FeedForward, Places, Stack, latest, places
 from jaxdecay.errors import InputError
 from jaxdecay.heads.features import Columns
 from jaxdecay.heads.fusion import Fusion
@@ -219,13 +219,28 @@ class Similarity(nn.Module):
         self, history: History, written: Float[Array, "n d"], told: Places, skipped: int, training: bool
     ) -> Float[Array, "n d"]:
         """What each event writes, by the encoder from row ``skipped`` on; nothing where it does not count."""
-        if self.kind is not None:
-            written += self.kind[history.behaviour]
-        if self.event_hours is not None:
-            written += calendar(history.time) @ self.event_hours
-        own = jnp.where(told.mask[:, None], written, 0.0)
+        own = self._told(written, history.behaviour, told)
         encoded = self.encoder(own, told, skip=skipped, training=training)
         return jnp.where(told.mask[:, None], encoded, 0.0)
+
+    def step(
+        self, carry: Carry, written: Float[Array, " d"], behaviour: Int[Array, ""], place: Places
+    ) -> tuple[Carry, Float[Array, " d"]]:
+        """The same for one more event, in turn (`jaxdecay.encoders.Stack.step`)."""
+        told = Places(*(field[None] for field in place))
+        own = self._told(written[None], behaviour[None], told)
+        carry, encoded = self.encoder.step(carry, own[0], place)
+        return carry, jnp.where(place.mask, encoded, 0.0)
+
+    def _told(
+        self, written: Float[Array, "n d"], behaviour: Int[Array, " n"], told: Places
+    ) -> Float[Array, "n d"]:
+        """What the encoder reads of each event."""
+        if self.kind is not None:
+            written += self.kind[behaviour]
+        if self.event_hours is not None:
+            written += calendar(told.time) @ self.event_hours
+        return jnp.where(told.mask[:, None], written, 0.0)
 
     def _in_context(self, vectors: Float[Array, "n d"], where: History | Requests) -> Float[Array, "n d"]:
         return vectors + self.context_columns(where.context_categorical, where.context_numeric)

@@ -1,0 +1,7 @@
+"""The streaming face of a trained model: a small state for each user, which every event moves on, and which
+gives at any moment the scores that the model gives to the whole history.
+
+`weights` are the arrays that a trained model comes down to; `interest`, `counts` and `trends` hold what is
+left of a user's events, of the events of each item of a user's own, and of everybody's; `live` puts them
+together. NumPy alone, but for encoders (`encoding`) and for taking the arrays out of a run (`taken`).
+"""

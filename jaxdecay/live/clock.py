@@ -1,0 +1,36 @@
+"""What time makes of events, in NumPy and float64: how the curves of a bank fade, and the calendar."""
+
+import numpy as np
+
+from jaxdecay.live.weights import Bank
+
+DAY, WEEK = 86_400, 604_800
+
+
+def faded(bank: Bank, age: np.ndarray) -> np.ndarray:
+    """(..., C) every curve at the ages (...), in seconds."""
+    days = np.asarray(age, np.float64)[..., None] / DAY
+    left = np.exp(-bank.rate * days)
+    if bank.sharpness:
+        wave = 0.5 + 0.5 * np.cos(2 * np.pi * (days / bank.period % 1.0))
+        left[..., -len(bank.sharpness) :] *= wave ** np.array(bank.sharpness)
+    return left
+
+
+def calendar(at: int) -> np.ndarray:
+    """(8,) as `jaxdecay.heads.similarity.calendar`."""
+    angle = [2 * np.pi * overtone * (at % length) / length for length in (DAY, WEEK) for overtone in (1, 2)]
+    return np.stack([np.sin(angle), np.cos(angle)], axis=1).ravel().astype(np.float32)
+
+
+def read_weights(bank: Bank, user: int, known: int, mass: np.ndarray | None) -> np.ndarray:
+    """(C,) float32 how a user reads, of whom the first ``known`` have a way of their own; ``mass``: how many
+    events each mode still holds."""
+    logits = np.zeros(len(bank.rate), np.float32)
+    if bank.reads is not None and user < min(known, len(bank.reads)):
+        logits = bank.reads[user]
+    if bank.adaptive is not None:
+        assert mass is not None
+        logits = logits + np.log1p(np.maximum(mass, 0.0)).astype(np.float32) @ bank.adaptive
+    shares = np.exp(logits - logits.max())
+    return shares * np.float32(len(shares) / shares.sum())

@@ -1,0 +1,158 @@
+r"""What is left of the events of each item of a user's own: the revisit head's counts.
+
+An item's latest events are kept as they came, a few bytes each, and read by their curves at exact ages. Once
+there are more than eight of them the older ones are added up into one state of the item's modes
+(`jaxdecay.basis`): so a state is bounded however often an item comes back, and hardly anything is larger than
+its events. Both are sums over events: one may be late, one may be taken out again.
+"""
+
+import bisect
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdecay.kernels.waves import harmonics
+from jaxdecay.live import clock
+from jaxdecay.live.weights import Bank, Revisit
+
+_FEW = 8  # events of an item that are kept as they came; beyond, half of them are added up
+Kept = tuple[int, float, int]
+"""When (seconds since the origin), with what strength, and of which behaviour."""
+
+
+class Own(NamedTuple):
+    """One item's events."""
+
+    kept: tuple[Kept, ...]
+    """The latest, in order of time."""
+    folded: np.ndarray | None
+    """(M,) complex64 the others, in modes, at the time of the latest of them."""
+    time: int
+    """When that was."""
+
+
+class Counts(NamedTuple):
+    """Of all items of a user."""
+
+    own: dict[int, Own]
+    """By item; never changed in place."""
+    last: Kept | None
+    """The latest event of positive weight: its time, its item in place of the strength, and 0."""
+
+
+class Modes(NamedTuple):
+    """The M exponentials that a bank's curves are sums of."""
+
+    curve: np.ndarray
+    """(M,) which curve each is of."""
+    share: np.ndarray
+    """(M,) float64 and what part of it."""
+    exponent: np.ndarray
+    """(M,) complex128 per day."""
+
+    @classmethod
+    def of(cls, bank: Bank) -> "Modes":
+        plain = len(bank.rate) - len(bank.sharpness)
+        curve, share, turn = list(range(plain)), [1.0] * plain, [0.0] * plain
+        for rhythm, sharpness in enumerate(bank.sharpness):
+            parts = harmonics(sharpness)
+            curve += [plain + rhythm] * len(parts)
+            share += parts.tolist()
+            turn += [2 * np.pi * order / bank.period[rhythm] for order in range(len(parts))]
+        of = np.array(curve)
+        return cls(of, np.array(share), -bank.rate[of] + 1j * np.array(turn))
+
+    def turned(self, seconds: int) -> np.ndarray:
+        """(M,) complex128 by what each has faded and turned after so long."""
+        return np.exp(self.exponent * (seconds / clock.DAY))
+
+
+def init() -> Counts:
+    """Before any event."""
+    return Counts({}, None)
+
+
+def update(
+    revisit: Revisit, modes: Modes, state: Counts, item: int, at: int, behaviour: int, weight: float
+) -> Counts:
+    """The counts after an event of an item, by index; it may be late. A weight that is not positive counts
+    nothing."""
+    if weight <= 0:
+        return state
+    amount = float(revisit.strength[item, behaviour]) * weight
+    before = state.own.get(item, Own((), None, 0))
+    kept = list(before.kept)
+    bisect.insort(kept, (at, amount, behaviour))
+    after = Own(tuple(kept), before.folded, before.time)
+    if len(kept) > _FEW:
+        after = _folded(revisit, modes, item, after)
+    own = dict(state.own)
+    own[item] = after
+    last = state.last if state.last is not None and state.last[0] > at else (at, float(item), 0)
+    return Counts(own, last)
+
+
+def forget(
+    revisit: Revisit, modes: Modes, state: Counts, item: int, at: int, behaviour: int, weight: float
+) -> Counts:
+    """The counts without an event that has been counted, given as it was. Satiation goes by the latest event
+    that is left: replay the history where that was this one."""
+    amount = float(revisit.strength[item, behaviour]) * weight
+    before = state.own[item]
+    if (at, amount, behaviour) in before.kept:
+        kept = list(before.kept)
+        kept.remove((at, amount, behaviour))
+        after = before._replace(kept=tuple(kept))
+    else:
+        assert before.folded is not None
+        left = _written(revisit, modes, item, behaviour, amount) * modes.turned(before.time - at)
+        after = before._replace(folded=before.folded - left.astype(np.complex64))
+    return state._replace(own={**state.own, item: after})
+
+
+def read(
+    revisit: Revisit, modes: Modes, state: Counts, at: int, reads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) items of the user's own and (n,) float64 their faded counts at ``at``, satiation included; ``reads``
+    (C,) the user's read weights."""
+    items = np.fromiter(state.own, np.int64, len(state.own))
+    if not len(items):
+        return items, np.zeros(0)
+    places, events = [], []
+    found = np.zeros(len(items))
+    spread = reads[modes.curve].astype(np.float64)
+    for place, (item, own) in enumerate(state.own.items()):
+        for time, amount, behaviour in own.kept:
+            events.append((time, amount, item, behaviour))
+            places.append(place)
+        if own.folded is not None:
+            found[place] = (own.folded * modes.turned(max(at - own.time, 0)) * spread).real.sum()
+    if events:
+        table = np.array(events, np.float64)
+        age = np.maximum(at - table[:, 0], 0.0)
+        writes = revisit.bank.writes[table[:, 2].astype(np.int64), table[:, 3].astype(np.int64)]
+        left = table[:, 1] * ((clock.faded(revisit.bank, age) * writes) @ reads.astype(np.float64))
+        found += np.bincount(places, left, len(items))
+    if revisit.satiation and state.last is not None:
+        time, item, _ = state.last
+        idle = max(at - time, 0) / clock.DAY
+        fading = revisit.satiation * (1.0 if revisit.recovery == np.inf else 2 ** (-idle / revisit.recovery))
+        found[items == int(item)] *= np.exp(-fading)
+    return items, found
+
+
+def _folded(revisit: Revisit, modes: Modes, item: int, own: Own) -> Own:
+    """The older half of the kept events added up."""
+    older, newer = own.kept[: _FEW // 2], own.kept[_FEW // 2 :]
+    time = max(own.time, older[-1][0]) if own.folded is not None else older[-1][0]
+    value = np.zeros(len(modes.curve), np.complex128)
+    if own.folded is not None:
+        value += own.folded * modes.turned(time - own.time)
+    for at, amount, behaviour in older:
+        value += _written(revisit, modes, item, behaviour, amount) * modes.turned(time - at)
+    return Own(newer, value.astype(np.complex64), time)
+
+
+def _written(revisit: Revisit, modes: Modes, item: int, behaviour: int, amount: float) -> np.ndarray:
+    """(M,) float64 what an event leaves in the modes."""
+    return amount * revisit.bank.writes[item, behaviour][modes.curve] * modes.share

@@ -1,0 +1,168 @@
+"""A trained model, live: states of users that every event moves on, and scores at any moment.
+
+    live = Live.of(run.predictor)
+    state = live.update(live.init(), event)       # and live.trends.add(item, at) for everybody
+    live.scores(state, user, at)                  # as the model scores the whole history
+
+States are values: an update gives a new one. The catalogue's trends are one thing for all, and change.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxdecay.data.histories import Histories
+from jaxdecay.live import clock, counts, interest
+from jaxdecay.live.counts import Counts, Modes
+from jaxdecay.live.encoding import Encoding
+from jaxdecay.live.interest import Event, Interest
+from jaxdecay.live.taken import weights_of
+from jaxdecay.live.trends import Trends
+from jaxdecay.live.weights import Weights
+from jaxdecay.predict import Predictor
+
+_NOTHING = np.zeros(0)
+
+
+class UserState(NamedTuple):
+    """What is left of one user's events in all heads."""
+
+    interest: Interest
+    counts: Counts
+    mass: np.ndarray | None
+    """(C,) faded number of events in the revisit head's bank, where its reads are adaptive."""
+    time: int
+    """Seconds since the origin: the latest event."""
+    events: int
+
+
+class Live:
+    """What every state is moved on and read with."""
+
+    def __init__(self, weights: Weights, encoding: Encoding | None, trends: Trends) -> None:
+        self.weights, self.encoding, self.trends = weights, encoding, trends
+        bank = weights.similarity.bank
+        self._rate = np.zeros(0, np.float32) if bank is None else bank.rate.astype(np.float32)
+        self._modes = Modes.of(weights.revisit.bank) if weights.revisit else None
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> "Live":
+        """Of a trained model, and the catalogue's counts of all events of its histories. Raises InputError
+        for an encoder that does not stream."""
+        encoded = predictor.model.spec.encoder.blocks > 0
+        weights = weights_of(predictor)
+        return cls(weights, Encoding(predictor) if encoded else None, _trends(predictor, weights))
+
+    @property
+    def linear(self) -> bool:
+        """Whether an event may be late, or forgotten, without replaying its user's history: where each
+        writes for itself alone."""
+        return self.encoding is None and self.weights.similarity.bank is not None
+
+    def init(self) -> UserState:
+        """Before any event."""
+        revisit = self.weights.revisit
+        adaptive = revisit is not None and revisit.bank.adaptive is not None
+        mass = np.zeros(len(revisit.bank.rate)) if adaptive else None
+        return UserState(interest.init(self.weights.similarity, self.encoding), counts.init(), mass, 0, 0)
+
+    def update(self, state: UserState, event: Event) -> UserState:
+        """The state after an event. Where the model is not `linear`, events come in the order of time."""
+        similarity, revisit = self.weights.similarity, self.weights.revisit
+        moved = interest.update(similarity, self._rate, self.encoding, state.interest, event)
+        own, mass = state.counts, state.mass
+        if revisit is not None:
+            assert self._modes is not None
+            own = counts.update(
+                revisit, self._modes, own, event.item, event.at, event.behaviour, event.weight
+            )
+            if mass is not None:
+                since = (event.at - state.time) / clock.DAY
+                rate = revisit.bank.rate
+                mass = mass * np.exp(-rate * max(since, 0.0)) + np.exp(-rate * max(-since, 0.0))
+        return UserState(moved, own, mass, max(state.time, event.at), state.events + 1)
+
+    def replay(self, events: Iterable[Event]) -> UserState:
+        """The state after these events, in the order of time."""
+        state = self.init()
+        for event in events:
+            state = self.update(state, event)
+        return state
+
+    def scores(
+        self,
+        state: UserState,
+        user: int,
+        at: int,
+        codes: np.ndarray = _NOTHING,
+        numbers: np.ndarray = _NOTHING,
+    ) -> np.ndarray:
+        """(V,) float32 scores of all items for a user, by index (one beyond those of training reads as the
+        average does), at ``at`` (seconds since the origin), in a context."""
+        weights, when = self.weights, at
+        if not weights.similarity.timed and state.events:
+            when = state.time
+        query = interest.query(
+            weights.similarity, self._rate, self.encoding, state.interest, when,
+            user=user, known=weights.known_users, codes=codes, numbers=numbers,
+        )  # fmt: skip
+        base = weights.targets @ query + weights.bias
+        moment = when + weights.origin
+        if weights.popularity is not None:
+            base += self.trends.scores(weights.popularity, moment)
+        there = slice(None)
+        if weights.entering and (known := self.trends.came < moment).any():
+            there = known
+        base -= np.float32(_log_of_sum(base[there]))
+        return base if weights.revisit is None else self._excited(base, state, user, when)
+
+    def _excited(self, base: np.ndarray, state: UserState, user: int, at: int) -> np.ndarray:
+        """With what comes back, in place."""
+        revisit = self.weights.revisit
+        assert revisit is not None
+        assert self._modes is not None
+        held = state.mass
+        if held is not None:
+            held = held * np.exp(-revisit.bank.rate * max(at - state.time, 0) / clock.DAY)
+        reads = clock.read_weights(revisit.bank, user, self.weights.known_users, held)
+        items, found = counts.read(revisit, self._modes, state.counts, at, reads)
+        some = found > 1e-30
+        items, found = items[some], found[some]
+        base[items] = np.logaddexp(base[items], np.float32(revisit.level) + np.log(found))
+        return base
+
+
+def events_of(histories: Histories, user: int, weights: Weights) -> list[Event]:
+    """A user's events as the model reads them, in the order of the log."""
+    rows = slice(int(histories.offsets[user]), int(histories.offsets[user + 1]))
+    weight = np.asarray(histories.weight[rows], np.float32) / np.float32(weights.weight)
+    if weights.silent_zero:
+        weight = np.where(np.asarray(histories.label[rows]) == 0, np.minimum(weight, np.float32(0)), weight)
+    columns = (
+        np.asarray(histories.item[rows]).tolist(),
+        (np.asarray(histories.time[rows], np.int64) - weights.origin).tolist(),
+        np.asarray(histories.behaviour[rows]).tolist(),
+        weight.tolist(),
+        np.asarray(histories.context_categorical[rows]),
+        np.asarray(histories.context_numeric[rows]),
+    )
+    return [Event(*row) for row in zip(*columns, strict=True)]
+
+
+def _log_of_sum(x: np.ndarray) -> float:
+    most = float(x.max())
+    return most + float(np.log(np.exp(x - most).sum(dtype=np.float64)))
+
+
+def _trends(predictor: Predictor, weights: Weights) -> Trends:
+    histories = predictor.histories
+    relative = histories.clock == "relative"
+    rates = np.zeros(0) if weights.popularity is None else weights.popularity.rates * (not relative)
+    trends = Trends(rates, histories.items)
+    order = np.argsort(np.asarray(histories.time), kind="stable")
+    chosen = histories.chosen
+    item, time = np.asarray(histories.item)[order].tolist(), np.asarray(histories.time)[order].tolist()
+    for one, at, counted in zip(item, time, chosen[order].tolist(), strict=True):
+        trends.add(one, at, chosen=counted)
+    return trends

@@ -1,0 +1,74 @@
+"""What everybody takes: the catalogue's counts at several half-lives, moved on by every event, and since when
+each item has been there."""
+
+import numpy as np
+
+from jaxdecay.live.weights import Popularity
+
+_NEVER = np.iinfo(np.int64).max
+_MOST = 500.0  # halvings by which counts are inflated before they are brought back
+
+
+class Trends:
+    """Counts of V items at R half-lives. Shares at a moment are of the events strictly before it.
+
+    Counts grow instead of fading: an event at a time t adds $2^{(t - t_0)/h}$, so that it costs a few
+    additions whatever the number of items; once in 500 half-lives all are brought back.
+    """
+
+    def __init__(self, rates: np.ndarray, items: int) -> None:
+        """``rates`` (R,): halvings per second; 0 never fades."""
+        self.rates = np.asarray(rates, np.float64)
+        self.counts = np.zeros((len(rates), items))
+        self.came = np.full(items, _NEVER)
+        """(V,) int64 seconds: when each item was first seen; the largest int64 for never."""
+        self._base = self._last = 0
+        self._latest: list[int] = []  # items of the latest second, which nothing at it sees yet
+        self._totals = np.zeros(len(rates))
+
+    def add(self, item: int, at: int, *, chosen: bool = True) -> None:
+        """Counts an event at ``at`` (seconds), which may be late; one that was no ``chosen`` item only tells
+        that the item is there."""
+        self.came[item] = min(self.came[item], at)
+        if not chosen:
+            return
+        if at > self._last:
+            self._settle()
+            self._last = at
+        if at == self._last:
+            self._latest.append(item)
+        else:
+            self._count(item, at)
+
+    def shares(self, at: int) -> np.ndarray:
+        """(R, V) float32 at a moment, not before the latest event (earlier counts as then); 0 where there is
+        nothing."""
+        if at > self._last:
+            self._settle()
+        return (self.counts / np.maximum(self._totals, 1e-300)[:, None]).astype(np.float32)
+
+    def scores(self, popularity: Popularity, at: int) -> np.ndarray:
+        """(V,) float32 what popularity adds to the score of each item (`jaxdecay.heads.popularity`)."""
+        mixed = np.einsum("vr,rv->v", popularity.mixture, self.shares(at))
+        mixed += popularity.floor / np.float32(len(popularity.floor))
+        return popularity.exponent * np.log(mixed)
+
+    def _settle(self) -> None:
+        for item in self._latest:
+            self._count(item, self._last)
+        self._latest = []
+
+    def _count(self, item: int, at: int) -> None:
+        if not self._totals.any():
+            self._base = at
+        inflated = self.rates * (at - self._base)
+        if inflated.max(initial=0.0) > _MOST:
+            back = np.exp2(-inflated)
+            self.counts *= back[:, None]
+            self._totals *= back
+            self.counts[self.counts < 1e-250] = 0.0  # arithmetic on denormal numbers is very slow
+            self._base, inflated = at, np.zeros_like(inflated)
+        # Shares outlast a pause of any length: where all has faded away, the last events are all there is.
+        added = np.exp2(inflated)
+        self.counts[:, item] += added
+        self._totals += added
