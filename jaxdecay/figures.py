@@ -191,8 +191,8 @@ def _concentration(
     k: Sequence[int],
     seed: int,
 ) -> list[Whole]:
-    """Coverage and Gini of all lists together, and of those of each group of users: of the items that are
-    a candidate of anybody.
+    """Coverage and Gini of all lists together, and of those of each group of users, among the items that
+    were a candidate of any request.
 
     A draw of users repeats some and so covers less than all of them: percentiles would miss the value
     itself. The interval is therefore the value ± 1.96 standard deviations of the replicates, and users are

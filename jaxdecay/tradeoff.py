@@ -34,7 +34,7 @@ def diversity_tradeoff(
     Candidates are those of its evaluation (`jaxdecay.evaluate.rules`). ``diversity`` and ``pool`` as in
     `Steering`. Raises InputError for what that refuses, a k below 2, and no requests.
     """
-    Steering(trade_off=0.0, diversity=diversity, pool=pool)
+    Steering(trade_off=0.0, diversity=diversity, pool=pool)  # refused beside relevance alone
     for value in trade_offs:
         Steering(trade_off=value)
     if k < 2 or not len(requests):

@@ -264,6 +264,12 @@ def test_the_command_line(say: Callable[..., Said], tiny_run: Path) -> None:
     assert "note: explored by thompson, seed 4" in said.err
     refused = refuser(say)
     assert "trade_off=3: give a number from 0 to 1" in refused(f"{words} --trade-off 3").replace("-", "_")
-    for option in ("diversity dpp", "pool 200", "temperature 1", "over each", "cap 2", "group genre"):
-        name = option.partition(" ")[0]
-        assert name in refused(f"{words} --{option}")
+    for option, line in (
+        ("diversity dpp", "relevance alone counts"),
+        ("pool 200", "no list is chosen from a pool"),
+        ("temperature 1", "nothing is drawn by it"),
+        ("over each", "is about a share of the exposure"),
+        ("cap 2", "counts items by a group"),
+        ("group genre", "bounds nothing by itself"),
+    ):
+        assert line in refused(f"{words} --{option}")

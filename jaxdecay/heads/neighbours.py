@@ -66,10 +66,10 @@ def interests_in_time(
     vectors: np.ndarray,
     moments: np.ndarray,
 ) -> Iterator[np.ndarray]:
-    """Yields the unit interests (n, D) of n users at each moment, of their events strictly before it, in one
-    pass over the events and n M D numbers.
+    """Yields the unit interests (n, D) of n users at each moment, of their events strictly before it.
 
-    ``time`` (E,), of each user ascending, and ``moments`` (m,), ascending: int64 seconds on one clock.
+    One pass over the events, and n M D multiplications a moment; n M D float32 are kept. ``time`` (E,), of
+    each user ascending, and ``moments`` (m,), ascending: int64 seconds on one clock.
     """
     user = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     order = np.argsort(time, kind="stable")
@@ -83,9 +83,10 @@ def interests_in_time(
             own = np.append(first, len(new))
             last = time[new[own[1:] - 1]]
             left = kernel.faded((np.repeat(last, np.diff(own)) - time[new]) / _DAY)
-            added = [_table(own, item[new], one, len(vectors)) @ vectors for one in left]
             since = kernel.faded((last - latest[who]) / _DAY)
-            state[who] = state[who] * since.T[..., None] + np.stack(added, axis=1)
+            for mode, one in enumerate(left):
+                added = _table(own, item[new], one, len(vectors)) @ vectors
+                state[who, mode] = state[who, mode] * since[mode, :, None] + added
             latest[who] = last
         # Before a user's first event the state is 0, and so is what is read of it.
         since = kernel.faded(np.maximum(moment - latest, 0) / _DAY)
