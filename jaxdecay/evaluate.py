@@ -6,8 +6,7 @@ rules:
 - Candidates: under a global-time split the items first seen strictly before the request; otherwise, or where
   ``every_item`` asks for it, all items. A target that is no candidate is a miss for everyone.
 - The user's visible history is removed from the ranking (a repeat is then a miss) unless repeats make up
-more than 5 %
-  of the training part, or ``exclude_history`` says otherwise.
+  more than 5 % of the training part, or ``exclude_history`` says otherwise.
 - Ties count as the mean rank.
 - A system is asked twice, once with the request time and once with the time of the user's last event instead
   ("withheld"), unless it ignores the time. What may be recommended follows the true request time in both.

@@ -3,6 +3,7 @@
 NumPy only. Every mean over requests becomes sums of each user; the intervals come from drawing users.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ _DRAWN_AT_ONCE = 50
 
 Column = tuple[str, str, np.ndarray, np.ndarray | None]
 """Group, metric, (R,) values (NaN for none), (R,) weights (None for 1)."""
+Whole = tuple[str, str, float, float, float]
+"""Group, metric, value, low, high."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,8 @@ class Summary:
     """(M,)"""
     drawn: np.ndarray
     """(B, M)"""
-    whole: list[tuple[str, float, float, float]]
-    """Metric, value, low, high of all lists together and of labelled pairs; these have no paired
-    replicates.
-    """
+    whole: list[Whole]
+    """Of all lists together and of labelled pairs; these have no paired replicates."""
 
     def figures(self, system: str, time: Time) -> Iterator[Figure]:
         """All of them, named."""
@@ -43,8 +44,8 @@ class Summary:
         for (group, metric), *numbers in zip(self.keys, self.values, low, high, strict=True):
             value, bottom, top = (float(number) for number in numbers)
             yield Figure(system, metric, value, bottom, top, time, group)
-        for metric, value, bottom, top in self.whole:
-            yield Figure(system, metric, value, bottom, top, time)
+        for group, metric, value, bottom, top in self.whole:
+            yield Figure(system, metric, value, bottom, top, time, group)
 
 
 def summarise(
@@ -61,9 +62,11 @@ def summarise(
     by_user = bootstrap.by_user(table.requests.user)
     cohorts = groups.by_user(table.requests, histories)
     trained = np.bincount(histories.item[histories.part == 0], minlength=histories.items)
+    first = table.requests.target_offsets[:-1]
+    rows = {"all": np.ones(len(first), bool)} | {name: mask[first] for name, mask in cohorts.items()}
     columns = [
         *_rank_columns(outcome, table, histories, cohorts, k, labels, trained),
-        *_list_columns(outcome, table, histories, cohorts, k, trained),
+        *_list_columns(outcome, rows, histories, k, trained),
         *_age_columns(outcome, table, k),
     ]
     sums = [by_user.sums(values[:, None], None if w is None else w[:, None]) for _, _, values, w in columns]
@@ -71,9 +74,9 @@ def summarise(
         np.concatenate([one.total for one in sums], axis=1),
         np.concatenate([one.weight for one in sums], axis=1),
     )
-    whole = _concentration(outcome, by_user, histories, k, seed)
+    whole = _concentration(outcome, by_user, rows, histories, k, seed)
     if labels is not None:
-        whole += _labelled(outcome, by_user, labels, replicates, seed)
+        whole += _labelled(outcome, by_user, rows, labels, replicates, seed)
     return Summary(
         keys=[(group, metric) for group, metric, _, _ in columns],
         values=joined.means(),
@@ -147,14 +150,11 @@ def _rank_columns(
 
 def _list_columns(
     outcome: Outcome,
-    table: Table,
+    rows: Mapping[str, np.ndarray],
     histories: Histories,
-    cohorts: Mapping[str, np.ndarray],
     k: Sequence[int],
     trained: np.ndarray,
 ) -> Iterator[Column]:
-    first = table.requests.target_offsets[:-1]
-    rows = {"all": np.ones(len(first), bool)} | {name: mask[first] for name, mask in cohorts.items()}
     for size in k:
         listed = outcome.listed[:, :size]
         values = {f"novelty@{size}": lists.novelty(listed, trained)}
@@ -184,9 +184,15 @@ def _age_columns(outcome: Outcome, table: Table, k: Sequence[int]) -> Iterator[C
 
 
 def _concentration(
-    outcome: Outcome, by_user: bootstrap.ByUser, histories: Histories, k: Sequence[int], seed: int
-) -> list[tuple[str, float, float, float]]:
-    """Coverage and Gini of all lists together.
+    outcome: Outcome,
+    by_user: bootstrap.ByUser,
+    rows: Mapping[str, np.ndarray],
+    histories: Histories,
+    k: Sequence[int],
+    seed: int,
+) -> list[Whole]:
+    """Coverage and Gini of all lists together, and of those of each group of users, among the items that
+    were a candidate of any request.
 
     A draw of users repeats some and so covers less than all of them: percentiles would miss the value
     itself. The interval is therefore the value ± 1.96 standard deviations of the replicates, and users are
@@ -196,26 +202,33 @@ def _concentration(
     drawn = np.concatenate(
         [block for _, block in bootstrap.draws(_LIST_GROUPS, replicates=_LIST_REPLICATES, seed=seed)], axis=1
     ).astype(np.float32)
-    found = []
-    for size in k:
-        items, group = outcome.listed[:, :size], shuffled[by_user.place]
-        exposures = lists.exposures(items, group, (_LIST_GROUPS, histories.items)).astype(np.float32)
-        exposures = exposures[:, outcome.candidates]
+    found, candidates = [], int(outcome.candidates.sum())
+    for size, (group, inside) in itertools.product(k, rows.items()):
+        items, place = outcome.listed[inside, :size], shuffled[by_user.place[inside]]
+        exposures = lists.exposures(items, place, (_LIST_GROUPS, histories.items)).astype(np.float32)
+        # Candidates that nobody of the group is given: only their number matters.
+        exposures = exposures[:, outcome.candidates & exposures.any(axis=0)]
         replicates = drawn @ exposures
         replicates = replicates[replicates.any(axis=1)]  # where there are few users a draw may hold nobody
         for name, function in (("coverage", lists.coverage), ("gini", lists.gini)):
-            value = float(function(exposures.sum(axis=0)))
-            margin = 1.96 * float(np.std(function(replicates))) if len(replicates) else np.nan
-            found.append((f"{name}@{size}", value, max(value - margin, 0.0), min(value + margin, 1.0)))
+            value = float(function(exposures.sum(axis=0), items=candidates))
+            spread = np.std(function(replicates, items=candidates)) if len(replicates) else np.nan
+            margin = 1.96 * float(spread)
+            found.append((group, f"{name}@{size}", value, max(value - margin, 0.0), min(value + margin, 1.0)))
     return found
 
 
 def _labelled(
-    outcome: Outcome, by_user: bootstrap.ByUser, labels: np.ndarray, replicates: int, seed: int
-) -> list[tuple[str, float, float, float]]:
-    """AUC over all labelled pairs and, for logits, accuracy and log loss."""
+    outcome: Outcome,
+    by_user: bootstrap.ByUser,
+    rows: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    replicates: int,
+    seed: int,
+) -> list[Whole]:
+    """AUC over all labelled pairs, and over those of each group of users; for logits, accuracy and log loss,
+    too."""
     judged = ~np.isnan(labels) & np.isfinite(outcome.score)
-    score, label = outcome.score[judged].astype(np.float64), labels[judged]
     drawn = np.concatenate(
         [block for _, block in bootstrap.draws(by_user.users, replicates=replicates, seed=seed)], axis=1
     )
@@ -223,13 +236,15 @@ def _labelled(
     if outcome.pair_logits:
         functions |= {"accuracy": metrics.accuracy, "log_loss": metrics.log_loss}
     found = []
-    for name, function in functions.items():
+    for (group, inside), name in itertools.product(rows.items(), functions):
+        some = judged & inside
+        score, label, place = outcome.score[some].astype(np.float64), labels[some], by_user.place[some]
         parts = [
-            function(score, label, where=drawn[begin : begin + _DRAWN_AT_ONCE][:, by_user.place[judged]])
+            functions[name](score, label, where=drawn[begin : begin + _DRAWN_AT_ONCE][:, place])
             for begin in range(0, replicates, _DRAWN_AT_ONCE)
         ]
         low, high = bootstrap.interval(np.concatenate(parts)[:, None])
-        found.append((name, float(function(score, label)), float(low[0]), float(high[0])))
+        found.append((group, name, float(functions[name](score, label)), float(low[0]), float(high[0])))
     return found
 
 

@@ -80,19 +80,24 @@ def exposures(items: np.ndarray, group: np.ndarray, shape: tuple[int, int]) -> n
     return np.bincount(key, minlength=shape[0] * shape[1]).reshape(shape)
 
 
-def coverage(exposures: np.ndarray) -> np.ndarray:
-    r"""Share of items that are listed at all: (..., V) exposures of the candidates to (...) values."""
-    return np.asarray(np.mean(exposures > 0, axis=-1))
+def coverage(exposures: np.ndarray, *, items: int | None = None) -> np.ndarray:
+    r"""Share of items that are listed at all: (..., V) exposures of the candidates to (...) values.
+
+    ``items``: how many candidates there are, where some that are not listed have been left out.
+    """
+    return np.asarray(np.sum(exposures > 0, axis=-1) / (items or exposures.shape[-1]))
 
 
-def gini(exposures: np.ndarray) -> np.ndarray:
+def gini(exposures: np.ndarray, *, items: int | None = None) -> np.ndarray:
     r"""How unequally items are listed: 0 when all alike, towards 1 when only one; (..., V) to (...).
 
     $$ \frac{\sum_{i=1}^{V} (2 i - V - 1)\, x_{(i)}}{V \sum_i x_i} \qquad (x_{(1)} \le x_{(2)} \le \dots) $$
+
+    ``items``: V, where some items that are not listed have been left out.
     """
     ordered = np.sort(exposures, axis=-1)
-    size = ordered.shape[-1]
-    weight = 2.0 * np.arange(1, size + 1) - size - 1
+    size = items or ordered.shape[-1]
+    weight = (2.0 * np.arange(1, size + 1) - size - 1)[size - ordered.shape[-1] :]
     return _ratio(ordered @ weight, size * ordered.sum(axis=-1))
 
 

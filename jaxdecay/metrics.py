@@ -168,7 +168,7 @@ def auc(scores: Real[Array, " pairs"], labels: Real[Array, " pairs"], *, where: 
     first = xp.searchsorted(ordered, ordered, side="left")
     last = xp.searchsorted(ordered, ordered, side="right")
     wins = xp.sum(weight * positive * (below[..., first] + below[..., last]) / 2, axis=-1)
-    pairs = xp.sum(weight * positive, axis=-1) * negatives[..., -1]
+    pairs = xp.sum(weight * positive, axis=-1) * xp.sum(weight * ~positive, axis=-1)
     return _defined(xp, wins / xp.where(pairs > 0, pairs, 1.0), pairs)
 
 

@@ -18,7 +18,7 @@ from jaxdecay.predict import Context, Predictor
 from jaxdecay.rank import top_k
 from jaxdecay.react import Reacting
 from jaxdecay.rerank import rerank
-from jaxdecay.steering import Steering
+from jaxdecay.steering import POOL, Steering
 
 
 class Steered:
@@ -84,7 +84,8 @@ class Steered:
         steering = self.steering
         if steering.explore != "temperature":
             return scores
-        return explore.perturbed(scores, asked, steering.temperature, self._seed)
+        temperature = 1.0 if steering.temperature is None else steering.temperature
+        return explore.perturbed(scores, asked, temperature, self._seed)
 
     def one_by_one(self, scores: np.ndarray, excluded: np.ndarray | None, k: int) -> np.ndarray:
         """(R, k) items of lists of which each keeps to the bounds itself, from (R, V) scores.
@@ -99,7 +100,7 @@ class Steered:
         # Where a cap leaves room for fewer than k items, no pool will fill a list.
         everything = fitting(np.arange(scores.shape[1])[None], self._group, steering.cap, self._chosen)
         full = min(k, int(everything.sum()))
-        rows, size = np.arange(len(scores)), max(steering.pool, k)
+        rows, size = np.arange(len(scores)), max(steering.pool or POOL, k)
         while len(rows):
             mask = None if excluded is None else excluded[rows]
             pool, best, whole = candidates(scores[rows], mask, size, k, self._chosen)
@@ -124,7 +125,7 @@ class Steered:
             self._vectors,
             n,
             trade_off=steering.trade_off,
-            diversity=steering.diversity,
+            diversity=steering.diversity or "mmr",
             group=self._group,
             cap=steering.cap,
             chosen=self._chosen,

@@ -10,20 +10,26 @@ Diversity = Literal["mmr", "dpp"]
 Explore = Literal["none", "temperature", "thompson"]
 Over = Literal["each", "all"]
 
+POOL = 200
+"""How many of the best candidates a list is chosen from where nothing else is said."""
 _APART = 0.01  # of two bounds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Steering:
-    """What a list is to be besides its best scores."""
+    """What a list is to be besides its best scores.
+
+    An option that would do nothing, since what it is about is not asked for, is refused.
+    """
 
     trade_off: float = 1.0
     """From 1, relevance alone, to 0, diversity alone (`jaxdecay.rerank`)."""
-    diversity: Diversity = "mmr"
-    """mmr: maximal marginal relevance, by the similarity to the items listed before. dpp: the greedy
-    determinantal point process. Both by the cosine of the learned item vectors."""
-    pool: int = 200
-    """How many of the best candidates a list is chosen from; more where they cannot keep to the bounds."""
+    diversity: Diversity | None = None
+    """mmr (the default): maximal marginal relevance, by the similarity to the items listed before. dpp: the
+    greedy determinantal point process. Both by the cosine of the learned item vectors."""
+    pool: int | None = None
+    """How many of the best candidates a list is chosen from, by default 200; more where they cannot keep to
+    the bounds."""
     group: str | None = None
     """Item column whose values are the groups that a cap or a share is about."""
     cap: int | None = None
@@ -35,14 +41,14 @@ class Steering:
     """Least share."""
     most: float = 1.0
     """Greatest share."""
-    over: Over = "each"
-    """each: in every list. all: over all lists together (in blocks of 8192 users), by the smallest bonus on
-    the scores of the group that does it."""
+    over: Over | None = None
+    """each (the default): in every list. all: over all lists together (in blocks of 8192 users), by the
+    smallest bonus on the scores of the group that does it."""
     explore: Explore = "none"
     """temperature: lists are drawn from the softmax of the scores, without replacement. thompson: how each
     user reads is drawn from what is believed of it, and scores follow."""
-    temperature: float = 1.0
-    """Of such draws: 1 draws by the model's own probabilities, near 0 come the best scores."""
+    temperature: float | None = None
+    """Of such draws: 1 (the default) draws by the model's own probabilities, near 0 come the best scores."""
     react: float = 0.0
     """By how much a detected drift of a user raises the weight of what came lately, in logits
     (`jaxdecay.react`); the notes say for how many."""
@@ -55,7 +61,7 @@ class Steering:
             ("over", get_args(Over)),
             ("explore", get_args(Explore)),
         ):
-            if (value := getattr(self, name)) not in known:
+            if (value := getattr(self, name)) not in (*known, getattr(Steering, name)):
                 raise InputError(f"{name}={value!r}: give one of {', '.join(known)}")
         for name in ("trade_off", "least", "most"):
             if not 0 <= (value := getattr(self, name)) <= 1:
@@ -68,11 +74,31 @@ class Steering:
             raise InputError(f"react={self.react:g}: give a number from 0, such as 1")
         if self.react and self.explore == "thompson":
             raise InputError("react and explore='thompson' both move how users read; give one of them")
-        if not 0 < self.temperature < float("inf"):
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise InputError(f"temperature={self.temperature:g}: give a number above 0")
+        self._check_groups()
+        self._check_use()
+
+    def _check_use(self) -> None:
+        """Raises InputError for what is said about something that is not asked for."""
         if self.seed is not None and self.explore == "none":
             raise InputError(f"seed={self.seed}: nothing is drawn; give explore, or leave the seed out")
-        self._check_groups()
+        if self.temperature is not None and self.explore != "temperature":
+            raise InputError(
+                f"temperature={self.temperature:g}: nothing is drawn by it; say explore='temperature', or "
+                "leave the temperature out"
+            )
+        if self.diversity is not None and self.trade_off == 1:
+            raise InputError(
+                f"diversity={self.diversity!r}: at trade_off=1 relevance alone counts; give a trade_off "
+                "below 1, such as 0.5, or leave diversity out"
+            )
+        chosen = self.trade_off < 1 or self.cap is not None or (self.exposed and self.over != "all")
+        if self.pool is not None and not chosen:
+            raise InputError(
+                f"pool={self.pool}: no list is chosen from a pool; give a trade_off below 1, a cap, or a "
+                "bound on the exposure in each list, or leave the pool out"
+            )
 
     def _check_groups(self) -> None:
         bounded = self.least > 0 or self.most < 1
@@ -97,8 +123,11 @@ class Steering:
             raise InputError(
                 f"group={self.group!r} bounds nothing by itself; give cap, or exposed with least"
             )
-        if self.over == "all" and not self.exposed:
-            raise InputError("over='all' is about a share of the exposure; give exposed with least or most")
+        if self.over is not None and not self.exposed:
+            raise InputError(
+                f"over={self.over!r} is about a share of the exposure; give exposed with least or most, or "
+                "leave it out"
+            )
         if self.over == "all" and (self.trade_off < 1 or self.cap is not None):
             raise InputError(
                 "over='all' goes with neither a trade_off below 1 nor a cap: a bonus moves only plain lists "

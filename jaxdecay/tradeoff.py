@@ -13,7 +13,7 @@ from jaxdecay.metrics import ndcg
 from jaxdecay.pools import candidates
 from jaxdecay.predict import Predictor
 from jaxdecay.rerank import rerank
-from jaxdecay.steering import Diversity, Steering
+from jaxdecay.steering import POOL, Diversity, Steering
 
 TRADE_OFFS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 
@@ -25,7 +25,7 @@ def diversity_tradeoff(
     *,
     k: int = 10,
     diversity: Diversity = "mmr",
-    pool: int = Steering.pool,
+    pool: int = POOL,
 ) -> pl.DataFrame:
     """A row for each trade-off: trade_off, ndcg (of the targets by their places in the list of k), distance
     (`jaxdecay.lists.distance` of the learned item vectors), both means over the requests.
@@ -34,8 +34,9 @@ def diversity_tradeoff(
     Candidates are those of its evaluation (`jaxdecay.evaluate.rules`). ``diversity`` and ``pool`` as in
     `Steering`. Raises InputError for what that refuses, a k below 2, and no requests.
     """
+    Steering(trade_off=0.0, diversity=diversity, pool=pool)  # refused beside relevance alone
     for value in trade_offs:
-        Steering(trade_off=value, diversity=diversity, pool=pool)
+        Steering(trade_off=value)
     if k < 2 or not len(requests):
         raise InputError(
             f"k={k} and {len(requests)} requests: a trade-off needs lists of 2 items or more, and requests"

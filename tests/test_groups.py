@@ -1,11 +1,12 @@
 """Groups and ages of requests."""
 
+from dataclasses import dataclass
 from math import nan
 
 import numpy as np
 import toys
 
-from jaxdecay.data.requests import requests
+from jaxdecay.data.requests import Requests, requests
 from jaxdecay.evaluate import evaluate
 from jaxdecay.groups import AGES, NO_AGE, age_bucket, by_user, padded
 from jaxdecay.listed import Listed
@@ -61,3 +62,66 @@ def test_every_metric_has_a_figure_for_every_group_of_users():
         assert hits.low <= hits.value <= hits.high
         for metric in (*RANK_METRICS, "debiased_ndcg", "novelty", "diversity"):
             assert np.isfinite(report.figure("fixed", f"{metric}@3", group=f"user:country={name}").value)
+
+
+@dataclass
+class Drawn:
+    """Scores of its own for every event of the log; they are log odds."""
+
+    table: np.ndarray
+    name: str = "drawn"
+    uses_time: bool = False
+    pair_logits: bool = True
+
+    def scores(self, requests: Requests) -> np.ndarray:
+        return self.table[requests.event]
+
+
+def test_coverage_gini_and_auc_of_every_group_of_users_as_written_out():
+    """Lists of items that had come before the request; labels of some events."""
+    histories = toys.live(toys.log((6, 2, 30, 6, 6, 9, 2, 6), held_out=2))
+    asked, random = requests(histories, 1), np.random.default_rng(3)
+    system = Drawn(random.normal(size=(histories.events, 7)).astype(np.float32))
+    labels = random.choice([0.0, 1.0, nan], len(asked))
+    report = evaluate(
+        [system], histories, asked, k=(1, 3), bootstrap=20, labels=labels, exclude_history=False
+    )
+    come = np.stack([[np.any(histories.time[histories.item == i] < at) for i in range(7)] for at in asked.at])
+    score = np.where(come, system.table[asked.event], -np.inf)
+    seen = asked.history_end - histories.offsets[asked.user]
+    country = histories.user_categorical[asked.user, 0]
+    groups = {
+        "all": seen >= 0,
+        "activity:none": seen == 0,
+        "activity:1-4": (seen >= 1) & (seen < 5),
+        "activity:5-19": (seen >= 5) & (seen < 20),
+        "activity:20-99": seen >= 20,
+        "user:country=jazz": country == 1,
+        "user:country=rock": country == 2,
+    }
+    candidates = np.flatnonzero(come.any(axis=0))
+    for group, inside in groups.items():
+        assert inside.any()
+        for k in (1, 3):
+            shown = np.zeros(7)
+            for row in np.flatnonzero(inside):
+                for item in np.argsort(-score[row], kind="stable")[:k]:
+                    shown[item] += np.isfinite(score[row, item])
+            shown = shown[candidates]
+            apart = np.mean([abs(one - other) for one in shown for other in shown])
+            found = {
+                name: report.figure("drawn", f"{name}@{k}", group=group) for name in ("coverage", "gini")
+            }
+            np.testing.assert_allclose(found["coverage"].value, np.mean(shown > 0), rtol=1e-6)
+            np.testing.assert_allclose(found["gini"].value, apart / (2 * shown.mean()), rtol=1e-6)
+            for one in found.values():
+                assert 0 <= one.low <= one.value <= one.high <= 1
+        told = {of: system.table[asked.event, asked.targets][inside & (labels == of)] for of in (0, 1)}
+        wins = [(one > other) + 0.5 * (one == other) for one in told[1] for other in told[0]]
+        auc = report.figure("drawn", "auc", group=group).value
+        np.testing.assert_allclose(auc, np.mean(wins) if wins else nan, rtol=1e-6)
+        right = [*(told[1] > 0), *(told[0] <= 0)]
+        accuracy = report.figure("drawn", "accuracy", group=group).value
+        np.testing.assert_allclose(accuracy, np.mean(right) if right else nan, rtol=1e-6)
+    kinds = {np.isnan(report.figure("drawn", "auc", group=group).value) for group in groups}
+    assert kinds == {True, False}

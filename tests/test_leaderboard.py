@@ -380,13 +380,13 @@ def test_seeds_are_averaged_draw_by_draw():
     random = np.random.default_rng(0)
     key = [("all", "ndcg@10")]
     seeds = [
-        Summary(key, random.random(1), random.random((5, 1)), [("gini@10", value, 0.0, 1.0)])
+        Summary(key, random.random(1), random.random((5, 1)), [("all", "gini@10", value, 0.0, 1.0)])
         for value in (0.25, 0.75)
     ]
     found = rows.mean(seeds)
     np.testing.assert_allclose(found.values, (seeds[0].values + seeds[1].values) / 2)
     np.testing.assert_allclose(found.drawn, (seeds[0].drawn + seeds[1].drawn) / 2)
-    assert found.whole == [("gini@10", 0.5, 0.0, 1.0)]
+    assert found.whole == [("all", "gini@10", 0.5, 0.0, 1.0)]
 
 
 def test_a_baseline_that_makes_no_sense_on_a_log_is_left_out(log, cache, board):

@@ -44,5 +44,15 @@ def test_gini_is_half_the_relative_mean_difference():
     assert gini(shown) == pytest.approx(apart / (2 * shown.mean()))
 
 
+def test_items_that_are_not_listed_may_be_left_out():
+    shown = np.array([[4.0, 0, 1, 0, 0], [0, 0, 2, 7, 0]])
+    some = shown[:, [0, 2, 3]]
+    np.testing.assert_allclose(gini(some, items=5), gini(shown), rtol=1e-12)
+    np.testing.assert_allclose(coverage(some, items=5), [2 / 5, 2 / 5], rtol=1e-12)
+    assert gini(shown)[0] != pytest.approx(gini(some)[0])
+
+
 def test_nothing_listed_has_no_gini():
     assert np.isnan(gini(np.zeros(3)))
+    assert np.isnan(gini(np.zeros(0), items=3))
+    assert coverage(np.zeros(0), items=3) == 0

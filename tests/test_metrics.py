@@ -153,6 +153,8 @@ def test_weights_may_have_further_axes_and_a_mask_is_a_weight(function):
 
 def test_auc_needs_both_kinds_and_log_loss_survives_extreme_scores():
     assert np.isnan(metrics.auc(np.array([1.0, 2.0]), np.array([1, 1])))
+    assert np.isnan(metrics.auc(np.zeros(0), np.zeros(0)))
+    assert np.isnan(metrics.auc(np.zeros(0), np.zeros(0), where=np.zeros((2, 0)))).all()
     assert np.isnan(metrics.accuracy(np.array([1.0]), np.array([1]), where=np.array([0])))
     assert metrics.log_loss(np.array([1000.0, -1000.0]), np.array([0, 0])) == pytest.approx(500)
 

@@ -1,10 +1,21 @@
 """Neighbours against sums and sorts written out."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from jaxdecay.heads.neighbours import Kernel, counts, half_life_kernel, interests, nearest
+from jaxdecay.heads import neighbours
+from jaxdecay.heads.neighbours import (
+    Kernel,
+    counts,
+    half_life_kernel,
+    interests,
+    interests_in_time,
+    nearest,
+)
 
+DAY = 86_400
 USERS, ITEMS, WIDTH = 9, 6, 4
 KERNEL = Kernel(np.array([0.0, 0.3, 2.0]), np.array([0.1, 0.6, 0.3]))
 
@@ -35,6 +46,35 @@ def test_interests_are_faded_sums_of_length_one(events: tuple) -> None:
     found = interests(starts, item, KERNEL.left(age), vectors)
     np.testing.assert_allclose(found, written_out(events), atol=1e-5)
     assert not found[-1].any()
+
+
+@pytest.mark.parametrize("times", [1, 2, 40])
+def test_in_time_each_event_is_added_once_and_only_what_came_before_is_seen(
+    events: tuple, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the sums at each moment; with ties, a moment before all events and one at an event's time."""
+    starts, item, age, vectors = events
+    time = np.concatenate([np.sort(one) for one in np.split((20 - age) * DAY, starts[1:-1])]).astype(int)
+    time[starts[1] - 1] = time[starts[1] - 2]
+    random = np.random.default_rng(1)
+    moments = np.sort(np.append(random.integers(0, 60 * DAY, times), [time.min() - 9 * DAY, time[4]]))
+    added = []
+
+    def table(starts: np.ndarray, item: np.ndarray, left: np.ndarray, items: int) -> Any:
+        added.append(len(left))
+        return whole(starts, item, left, items)
+
+    whole = neighbours._table
+    monkeypatch.setattr(neighbours, "_table", table)
+    found = list(interests_in_time(starts, item, time, KERNEL, vectors, moments))
+    assert len(found) == len(moments)
+    assert sum(added) == len(KERNEL.rates) * (time < moments[-1]).sum()
+    for table_then, at in zip(found, moments, strict=True):
+        before = time < at
+        passed = np.concatenate([[0], np.cumsum(before)])[starts]
+        then = (passed, item[before], (at - time[before]) / DAY, vectors)
+        np.testing.assert_allclose(table_then, written_out(then), atol=1e-5)
+    assert not found[0].any()
 
 
 def test_the_nearest_are_those_of_a_sort_and_never_oneself(events: tuple) -> None:

@@ -48,7 +48,11 @@ def shares(lists: pl.DataFrame, k: int = K) -> np.ndarray:
 
 def test_steering_nothing_is_the_plain_list(run: Run) -> None:
     plain = run.recommend(k=K, at=END)
-    kept: tuple[dict[str, Any], ...] = ({}, {"diversity": "dpp"}, {"group": "genre", "cap": K}, {"pool": 1})
+    kept: tuple[dict[str, Any], ...] = (
+        {},
+        {"group": "genre", "cap": K},
+        {"group": "genre", "cap": K, "pool": 1},
+    )
     for options in kept:
         assert steered(run, **options).equals(plain)
         assert run.notes == ()
@@ -60,8 +64,9 @@ def test_lists_grow_more_diverse_as_relevance_gives_way(run: Run, diversity) -> 
     vectors = run.predictor.unit_vectors()
     index = dict(zip(run.items["item_id"], run.items["index"], strict=True))
     far = []
-    for trade_off in (1.0, 0.6, 0.2):
-        lists = steered(run, trade_off=trade_off, diversity=diversity)
+    steers = [Steering(), *(Steering(trade_off=value, diversity=diversity) for value in (0.6, 0.2))]
+    for steer in steers:
+        lists = run.recommend(k=K, at=END, steer=steer)
         assert lists.group_by("user_id").len()["len"].to_list() == [K] * USERS
         assert lists.unique(["user_id", "item_id"]).height == len(lists)
         items = np.array([index[item] for item in lists["item_id"]]).reshape(-1, K)
@@ -200,7 +205,21 @@ def test_the_trade_off_is_that_of_the_lists(run: Run) -> None:
         ({"group": "genre", "least": 0.2}, "least=0.2 and most=1 are shares of items that exposed names"),
         ({"group": "genre", "exposed": ("jazz",)}, "exposed has no bound on its share"),
         ({"group": "genre", "exposed": ("jazz",), "least": 0.5, "most": 0.4}, "leave 0.01 or more between"),
-        ({"over": "all"}, "give exposed with least or most"),
+        ({"over": "all"}, "over='all' is about a share of the exposure; give exposed"),
+        ({"over": "each"}, "over='each' is about a share of the exposure; give exposed"),
+        ({"over": "each", "group": "genre", "cap": 2}, "over='each' is about"),
+        ({"diversity": "dpp"}, "diversity='dpp': at trade_off=1 relevance alone counts"),
+        ({"diversity": "mmr", "trade_off": 1.0}, "give a trade_off below 1, such as 0.5"),
+        ({"pool": 50}, "pool=50: no list is chosen from a pool; give a trade_off below 1, a cap"),
+        ({"pool": 50, "explore": "temperature"}, "pool=50: no list is chosen"),
+        (
+            {"pool": 50, "group": "genre", "exposed": ("jazz",), "least": 0.5, "over": "all"},
+            "pool=50: no list is chosen",
+        ),
+        ({"pool": 0, "trade_off": 0.5}, "pool=0: give a whole number from 1"),
+        ({"temperature": 2.0}, "temperature=2: nothing is drawn by it; say explore='temperature'"),
+        ({"temperature": 1.0, "explore": "thompson"}, "temperature=1: nothing is drawn by it"),
+        ({"exposed": ("jazz",), "least": 0.1}, "exposed counts items by a group"),
         (
             {"group": "genre", "exposed": ("jazz",), "least": 0.5, "over": "all", "cap": 2},
             "say over='each'",
@@ -210,6 +229,22 @@ def test_the_trade_off_is_that_of_the_lists(run: Run) -> None:
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], line: str) -> None:
     with pytest.raises(InputError, match=line):
         Steering(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trade_off": 0.5, "diversity": "mmr", "pool": 200},
+        {"group": "genre", "cap": 3, "pool": 200},
+        {"group": "genre", "exposed": ("jazz",), "least": 0.5, "over": "each", "pool": 200},
+        {"explore": "temperature", "temperature": 1.0, "seed": 3},
+    ],
+)
+def test_what_is_said_beside_what_uses_it_is_the_default(run: Run, options: dict[str, Any]) -> None:
+    unsaid = {
+        name: options[name] for name in options if name not in ("diversity", "pool", "over", "temperature")
+    }
+    assert steered(run, **options).equals(steered(run, **unsaid))
 
 
 def test_columns_and_values_that_are_not_there(run: Run) -> None:
@@ -229,3 +264,12 @@ def test_the_command_line(say: Callable[..., Said], tiny_run: Path) -> None:
     assert "note: explored by thompson, seed 4" in said.err
     refused = refuser(say)
     assert "trade_off=3: give a number from 0 to 1" in refused(f"{words} --trade-off 3").replace("-", "_")
+    for option, line in (
+        ("diversity dpp", "relevance alone counts"),
+        ("pool 200", "no list is chosen from a pool"),
+        ("temperature 1", "nothing is drawn by it"),
+        ("over each", "is about a share of the exposure"),
+        ("cap 2", "counts items by a group"),
+        ("group genre", "bounds nothing by itself"),
+    ):
+        assert line in refused(f"{words} --{option}")

@@ -1,7 +1,6 @@
 """Strategies: each is what it says written out in NumPy, no future moves any, and everybody is served."""
 
 import dataclasses
-import re
 from typing import Any
 
 import jax
@@ -20,6 +19,7 @@ from jaxdecay.policy import FEATURES, Learned
 from jaxdecay.predict import Predictor
 from jaxdecay.rank import top_k
 from jaxdecay.strategies import NAMES, Fitted, Mixture, Strategies, asked_weights
+from jaxdecay.strategies import collaborative as strategies_collaborative
 from jaxdecay.strategies.collaborative import Collaborative, kernel_of
 from jaxdecay.strategies.mixture import LUKEWARM
 
@@ -79,7 +79,8 @@ def content(made: Strategies, requests: Requests, row: int) -> np.ndarray:
     return np.asarray(pieces.scale[0] * (targets @ query))
 
 
-def collaborative(made: Strategies, requests: Requests, row: int) -> np.ndarray:
+def neighbours_counts(made: Strategies, requests: Requests, row: int, neighbours: int) -> np.ndarray:
+    """(7,) what the nearest do, by a pass over everybody's events."""
     log, kernel, vectors = made.histories, kernel_of(made.predictor), made.predictor.unit_vectors()
     at = requests.at[row]
 
@@ -88,15 +89,19 @@ def collaborative(made: Strategies, requests: Requests, row: int) -> np.ndarray:
         found = (left[:, None] * vectors[items]).sum(axis=0)
         return found / max(np.linalg.norm(found), 1e-12)
 
-    own, counts = interest(*past(made, requests, row)), np.zeros(7)
-    for user in range(log.users):  # fewer users than neighbours: all are
+    own, told = interest(*past(made, requests, row)), []
+    for user in set(range(log.users)) - {int(requests.user[row])}:
         rows = np.arange(log.offsets[user], log.offsets[user + 1])
         rows = rows[log.time[rows] < at]
         age = (at - log.time[rows]) / toys.DAY
-        cosine = interest(log.item[rows], age) @ own
-        if user != requests.user[row] and cosine > 0:
-            counts += cosine * np.bincount(log.item[rows], faded(age, 6.0), 7)
-    shares = popular(made, at)
+        cosine = max(float(interest(log.item[rows], age) @ own), 0.0)
+        told.append((cosine, cosine * np.bincount(log.item[rows], faded(age, 6.0), 7)))
+    told.sort(key=lambda one: -one[0])
+    return np.sum([counts for _, counts in told[:neighbours]], axis=0)
+
+
+def collaborative(made: Strategies, requests: Requests, row: int) -> np.ndarray:
+    counts, shares = neighbours_counts(made, requests, row, 100), popular(made, requests.at[row])
     mixed = counts / counts.sum() if counts.sum() > 0 else shares
     return np.log(0.98 * mixed + 0.01 * shares + 0.01 / 7)
 
@@ -226,6 +231,20 @@ def test_what_everybody_takes_backs_who_has_no_neighbours(made: Strategies) -> N
     assert np.ptp(raw) == 0
 
 
+def test_neighbours_at_many_moments_are_those_of_each(made: Strategies, monkeypatch: Any) -> None:
+    """Asked in no order, some at the same moment, and fewer than all users near."""
+    monkeypatch.setattr(strategies_collaborative, "NEIGHBOURS", 2)
+    requests = ask(made.histories, np.array([62, 19, 3, 45, 38, 66, 27, 14]))
+    requests = dataclasses.replace(requests, at=np.where(np.arange(8) % 3, requests.at, requests.at.max()))
+    assert 3 < len(np.unique(requests.at)) < 8
+    found = Collaborative(made.predictor)
+    scores = found.scores(requests, 6.0)
+    for row in range(8):
+        expected = neighbours_counts(made, requests, row, 2)
+        np.testing.assert_allclose(scores[row], expected, rtol=1e-4, atol=1e-5)
+    assert found.scores(requests.take(slice(0)), 6.0).shape == (0, 7)
+
+
 def test_with_relative_clocks_everybody_is_as_when_last_seen(system: Predictor) -> None:
     """There is no common time: others' training parts count, faded to the last event of each."""
     log = system.histories
@@ -274,7 +293,7 @@ def test_with_relative_clocks_everybody_is_as_when_last_seen(system: Predictor) 
     ],
 )
 def test_bad_strategies(strategy: Any, message: str) -> None:
-    with pytest.raises(InputError, match=re.escape(message)):
+    with pytest.raises(InputError, match=message):
         asked_weights(strategy)
 
 

@@ -10,7 +10,14 @@ from jaxdecay.baselines.counts import visible
 from jaxdecay.data.catalogue import DAY, counted_live
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
-from jaxdecay.heads.neighbours import Kernel, counts, half_life_kernel, interests, nearest
+from jaxdecay.heads.neighbours import (
+    Kernel,
+    counts,
+    half_life_kernel,
+    interests,
+    interests_in_time,
+    nearest,
+)
 from jaxdecay.interest import bounded
 from jaxdecay.predict import Predictor
 
@@ -44,6 +51,21 @@ class Others(NamedTuple):
             time = time - np.repeat(last, lengths)
         return cls(starts, np.asarray(histories.item)[rows], time, relative)
 
+    def take(self, users: np.ndarray) -> "Others":
+        """Some of them."""
+        lengths = np.diff(self.starts)[users]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        event = np.arange(starts[-1]) + np.repeat(self.starts[users] - starts[:-1], lengths)
+        return Others(starts, self.item[event], self.time[event], self.relative)
+
+    def interests(self, kernel: Kernel, vectors: np.ndarray, moments: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the unit interests (U, D) at each of the moments (m,), ascending."""
+        if len(moments) > 1:
+            yield from interests_in_time(self.starts, self.item, self.time, kernel, vectors, moments)
+            return
+        for at in moments.tolist():
+            yield interests(self.starts, self.item, self.left(kernel, at), vectors)
+
     def left(self, kernel: Kernel, at: int) -> np.ndarray:
         """(E',) float32 what is left of each event at a moment; 0 of those that are not strictly before."""
         age = (at - self.time) / DAY
@@ -70,26 +92,42 @@ class Collaborative:
         self.histories, self.vectors = predictor.histories, predictor.unit_vectors()
         self.kernel, self.others = kernel_of(predictor), Others.of(predictor.histories)
 
-    def near(self, requests: Requests) -> Iterator[tuple[np.ndarray, int, sparse.csr_array]]:
-        """For each moment that is asked about: the requests (r,), the moment, and who is near (r, U)."""
-        own, others = self._own(requests), self.others
-        moments = np.zeros(len(requests), np.int64) if others.relative else requests.at
-        for at in np.unique(moments).tolist():
-            rows = np.flatnonzero(moments == at)
-            table = interests(others.starts, others.item, others.left(self.kernel, at), self.vectors)
-            yield rows, at, nearest(own[rows], table, requests.user[rows], NEIGHBOURS)
+    def near(self, requests: Requests) -> sparse.csr_array:
+        """(R, U) who is near to each, and how near."""
+        own, (moments, stretches) = self._own(requests), self._moments(requests)
+        tables = self.others.interests(self.kernel, self.vectors, moments)
+        found = [sparse.csr_array((0, self.histories.users), dtype=np.float32)]
+        for rows, table in zip(stretches, tables, strict=True):
+            found.append(nearest(own[rows], table, requests.user[rows], NEIGHBOURS))
+        near = sparse.csr_array(sparse.vstack(found))
+        near.eliminate_zeros()
+        return sparse.csr_array(near[np.argsort(np.concatenate([*stretches, np.zeros(0, np.int64)]))])
 
-    def counts(self, at: int, near: sparse.csr_array, half_life: float) -> np.ndarray:
-        """(r, V) float32 what those who are near do at a moment, by counts of a half-life in days."""
-        left = self.others.left(half_life_kernel(half_life), at)
-        return counts(near, self.others.starts, self.others.item, left, self.histories.items)
+    def counts(self, requests: Requests, near: sparse.csr_array, half_life: float) -> np.ndarray:
+        """(R, V) float32 what those who are ``near`` (R, U) do at the time of each request, by counts of a
+        half-life in days."""
+        result = np.empty((len(requests), self.histories.items), np.float32)
+        kernel = half_life_kernel(half_life)
+        for at, rows in zip(*self._moments(requests), strict=True):
+            here = sparse.csr_array(near[rows])
+            # The events of those alone who are near to somebody now.
+            users, column = np.unique(here.indices, return_inverse=True)
+            here = sparse.csr_array((here.data, column, here.indptr), shape=(len(rows), len(users)))
+            others = self.others.take(users)
+            left = others.left(kernel, int(at))
+            result[rows] = counts(here, others.starts, others.item, left, self.histories.items)
+        return result
 
     def scores(self, requests: Requests, half_life: float) -> np.ndarray:
         """(R, V) float32 counts for every request."""
-        result = np.empty((len(requests), self.histories.items), np.float32)
-        for rows, at, near in self.near(requests):
-            result[rows] = self.counts(at, near, half_life)
-        return result
+        return self.counts(requests, self.near(requests), half_life)
+
+    def _moments(self, requests: Requests) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The different moments (m,) that are asked about, ascending, and the requests of each."""
+        asked = np.zeros(len(requests), np.int64) if self.others.relative else requests.at
+        moments, place = np.unique(asked, return_inverse=True)
+        order = np.argsort(place, kind="stable")
+        return moments, np.split(order, np.searchsorted(place[order], np.arange(len(moments))))[1:]
 
     def _own(self, requests: Requests) -> np.ndarray:
         """(R, D) unit interest of who asks, of what the request sees."""

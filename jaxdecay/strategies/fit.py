@@ -175,12 +175,10 @@ def _of_neighbours(strategies: Strategies, applied: Rules, pairs: Pairs) -> floa
         excluded = applied.excluded(asked)
         shares = strategies.shares(asked)
         row, item = pairs.row[inside] - chunk.start, pairs.item[inside]
-        counts = np.empty((len(HALF_LIVES), len(asked), strategies.histories.items), np.float32)
-        for rows, at, near in found.near(asked):
-            for place, half_life in enumerate(HALF_LIVES):
-                counts[place, rows] = found.counts(at, near, half_life)
-        for place, one in enumerate(counts):
-            total[place] += log_softmax(log_shares(one, shares), excluded)[row, item].sum()
+        near = found.near(asked)
+        for place, half_life in enumerate(HALF_LIVES):
+            counts = found.counts(asked, near, half_life)
+            total[place] += log_softmax(log_shares(counts, shares), excluded)[row, item].sum()
     return float(HALF_LIVES[int(np.argmax(total))])
 
 

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 def mean(summaries: Sequence[Summary]) -> Summary:
     """One summary of several seeds; of figures without replicates the ends of the intervals are averaged."""
     whole = [
-        (parts[0][0], *(float(np.mean(column)) for column in list(zip(*parts, strict=True))[1:]))
+        (*parts[0][:2], *(float(np.mean(column)) for column in list(zip(*parts, strict=True))[2:]))
         for parts in zip(*(one.whole for one in summaries), strict=True)
     ]
     return Summary(
