@@ -12,7 +12,7 @@ def faded(bank: Bank, age: np.ndarray) -> np.ndarray:
     days = np.asarray(age, np.float64)[..., None] / DAY
     left = np.exp(-bank.rate * days)
     if bank.sharpness:
-        wave = 0.5 + 0.5 * np.cos(2 * np.pi * (days / bank.period % 1.0))
+        wave = 0.5 + 0.5 * np.cos(bank.frequency * days)
         left[..., -len(bank.sharpness) :] *= wave ** np.array(bank.sharpness)
     return left
 

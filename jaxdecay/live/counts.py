@@ -58,7 +58,7 @@ class Modes(NamedTuple):
             parts = harmonics(sharpness)
             curve += [plain + rhythm] * len(parts)
             share += parts.tolist()
-            turn += [2 * np.pi * order / bank.period[rhythm] for order in range(len(parts))]
+            turn += [order * bank.frequency[rhythm] for order in range(len(parts))]
         of = np.array(curve)
         return cls(of, np.array(share), -bank.rate[of] + 1j * np.array(turn))
 

@@ -66,7 +66,7 @@ def _bank(bank: Any, predictor: Predictor, content: Any) -> weights.Bank | None:
     ]
     return weights.Bank(
         rate=np.array(basis.rate, np.float64),
-        period=np.array(basis.period, np.float64),
+        frequency=np.array(2 * jnp.pi / basis.period, np.float64),
         sharpness=tuple(basis.sharpness),
         writes=np.stack([_array(one) for one in writes], axis=1),
         reads=None if bank.user_read is None else _array(bank.user_read),

@@ -10,8 +10,8 @@ class Bank(NamedTuple):
 
     rate: np.ndarray
     """(C,) float64 per day; 0 never fades."""
-    period: np.ndarray
-    """(P,) float64 days."""
+    frequency: np.ndarray
+    """(P,) float64 radians per day, of float32 precision: rounded anew, they would be out of step in a year."""
     sharpness: tuple[int, ...]
     """Of each of the P rhythms."""
     writes: np.ndarray
