@@ -11,8 +11,10 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.assembly import predictor
 from jaxdecay.data.requests import Requests
-from jaxdecay.live.live import Live, events_of
-from jaxdecay.predict import Context, Predictor
+from jaxdecay.errors import InputError
+from jaxdecay.live.interest import Event
+from jaxdecay.live.live import Live, UserState, events_of
+from jaxdecay.predict import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +24,102 @@ def system() -> Predictor:
 
 
 def at_the_end(system: Predictor, seconds: int) -> Requests:
+    """By every user after the last event of all."""
     histories = system.histories
     users = np.arange(histories.users)
     at = np.full(len(users), int(histories.time.max()) + seconds)
     end = np.asarray(histories.offsets[1:])
-    return Requests(
-        users, end, at, np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int32), np.maximum(end - 1, 0)
-    )
+    none = np.zeros(len(users) + 1, np.int64)
+    return Requests(users, end, at, none, np.zeros(0, np.int32), np.maximum(end - 1, 0))
+
+
+def asked(live: Live, system: Predictor, state: UserState, requests: Requests, user: int) -> np.ndarray:
+    histories, event = system.histories, requests.event[user]
+    return live.scores(
+        state, user, int(requests.at[user]) - live.weights.origin,
+        np.asarray(histories.context_categorical[event]), np.asarray(histories.context_numeric[event]),
+    )  # fmt: skip
+
+
+def equal(system: Predictor, seconds: int) -> None:
+    requests = at_the_end(system, seconds)
+    expected, live = system.scores(requests), Live.of(system)
+    for user in range(system.histories.users):
+        state = live.replay(events_of(system.histories, user, live.weights))
+        np.testing.assert_allclose(asked(live, system, state, requests, user), expected[user], atol=1e-5)
 
 
 @pytest.mark.parametrize("seconds", [1, 40 * toys.DAY])
 def test_events_one_by_one_give_the_scores_of_the_whole_history(system: Predictor, seconds: int) -> None:
-    requests = at_the_end(system, seconds)
-    expected = system.scores(requests)
-    live = Live.of(system)
-    histories = system.histories
-    for user in range(histories.users):
-        state = live.replay(events_of(histories, user, live.weights))
-        event = requests.event[user]
-        found = live.scores(
-            state, user, int(requests.at[user]) - live.weights.origin,
-            np.asarray(histories.context_categorical[event]), np.asarray(histories.context_numeric[event]),
-        )  # fmt: skip
-        np.testing.assert_allclose(found, expected[user], atol=1e-5)
+    equal(system, seconds)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gru", "bank"])
+def test_so_do_they_through_an_encoder(kind: str) -> None:
+    histories = toys.log((9, 14))
+    spec: Any = toys.spec(histories)
+    shape = dataclasses.replace(
+        spec.encoder, kind=kind, blocks=1, half_lives=(1.0, float("inf")), steps=(4.0,)
+    )
+    made = toys.pieces(histories, dataclasses.replace(spec, encoder=shape), window=64, batch_targets=64)
+    with jax.numpy_rank_promotion("allow"):
+        system = predictor(made, toys.random_params(made))
+    equal(system, 5 * toys.DAY)
+
+
+def shuffled_and_split(events: list[Event]) -> tuple[list[Event], list[Event], list[Event]]:
+    random = np.random.default_rng(3)
+    lot = random.permutation(len(events))
+    return [events[one] for one in lot], events[::2], events[1::2]
+
+
+def test_late_events_and_two_machines_come_to_the_same(system: Predictor) -> None:
+    live, requests = Live.of(system), at_the_end(system, toys.DAY)
+    assert live.linear
+    for user in range(system.histories.users):
+        events = events_of(system.histories, user, live.weights)
+        expected = asked(live, system, live.replay(events), requests, user)
+        late, one, two = shuffled_and_split(events)
+        for state in (live.replay(late), live.merge(live.replay(one), live.replay(two))):
+            np.testing.assert_allclose(asked(live, system, state, requests, user), expected, atol=1e-5)
+            assert state.events == len(events)
+
+
+def test_a_forgotten_event_has_never_been(system: Predictor) -> None:
+    live, requests = Live.of(system), at_the_end(system, toys.DAY)
+    user = int(np.argmax(system.histories.lengths()))
+    events = events_of(system.histories, user, live.weights)
+    state = live.replay(events)
+    for place in (0, len(events) // 2):
+        found = live.forget(state, events[place])
+        expected = live.replay(events[:place] + events[place + 1 :])
+        np.testing.assert_allclose(
+            asked(live, system, found, requests, user),
+            asked(live, system, expected, requests, user),
+            atol=1e-5,
+        )
+
+
+def test_an_item_that_comes_back_often_takes_no_more_room(system: Predictor) -> None:
+    """And the sum of what it was faded from is what it is read as, however it is kept."""
+    live, requests = Live.of(system), at_the_end(system, 200 * toys.DAY)
+    first = events_of(system.histories, 0, live.weights)[0]
+    random = np.random.default_rng(0)
+    times = np.sort(random.integers(0, 100 * toys.DAY, 60)).tolist()
+    events = [first._replace(at=at, weight=1.0) for at in times]
+    state = live.replay(events)
+    own = state.counts.own[first.item]
+    assert len(own.kept) <= 8
+    assert own.folded is not None
+    expected = live.replay(events[-1:])
+    for event in events[:-1]:  # each merged in by itself
+        expected = live.merge(expected, live.replay([event]))
+    np.testing.assert_allclose(
+        asked(live, system, state, requests, 0), asked(live, system, expected, requests, 0), atol=1e-5
+    )
+    without = live.forget(state, events[3])
+    np.testing.assert_allclose(
+        asked(live, system, without, requests, 0),
+        asked(live, system, live.replay(events[:3] + events[4:]), requests, 0),
+        atol=1e-5,
+    )

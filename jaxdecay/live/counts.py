@@ -97,6 +97,8 @@ def forget(
 ) -> Counts:
     """The counts without an event that has been counted, given as it was. Satiation goes by the latest event
     that is left: replay the history where that was this one."""
+    if weight <= 0:
+        return state
     amount = float(revisit.strength[item, behaviour]) * weight
     before = state.own[item]
     if (at, amount, behaviour) in before.kept:
@@ -108,6 +110,16 @@ def forget(
         left = _written(revisit, modes, item, behaviour, amount) * modes.turned(before.time - at)
         after = before._replace(folded=before.folded - left.astype(np.complex64))
     return state._replace(own={**state.own, item: after})
+
+
+def merge(revisit: Revisit, modes: Modes, one: Counts, two: Counts) -> Counts:
+    """The counts of the events of both."""
+    own = dict(one.own)
+    for item, more in two.own.items():
+        before = own.get(item)
+        own[item] = more if before is None else _together(revisit, modes, item, before, more)
+    last = max((state.last for state in (one, two) if state.last is not None), default=None)
+    return Counts(own, last)
 
 
 def read(
@@ -139,6 +151,19 @@ def read(
         fading = revisit.satiation * (1.0 if revisit.recovery == np.inf else 2 ** (-idle / revisit.recovery))
         found[items == int(item)] *= np.exp(-fading)
     return items, found
+
+
+def _together(revisit: Revisit, modes: Modes, item: int, one: Own, two: Own) -> Own:
+    early, late = sorted((one, two), key=lambda own: own.time)
+    folded = late.folded
+    if folded is None:
+        folded, late = early.folded, early
+    elif early.folded is not None:
+        folded = (folded + early.folded * modes.turned(late.time - early.time)).astype(np.complex64)
+    both = Own(tuple(sorted(one.kept + two.kept)), folded, late.time)
+    while len(both.kept) > _FEW:
+        both = _folded(revisit, modes, item, both)
+    return both
 
 
 def _folded(revisit: Revisit, modes: Modes, item: int, own: Own) -> Own:

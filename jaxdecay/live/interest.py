@@ -53,10 +53,16 @@ def init(similarity: Similarity, encoding: Encoding | None) -> Interest:
 
 
 def update(
-    similarity: Similarity, rate: np.ndarray, encoding: Encoding | None, state: Interest, event: Event
+    similarity: Similarity,
+    rate: np.ndarray,
+    encoding: Encoding | None,
+    state: Interest,
+    event: Event,
+    sign: int = 1,
 ) -> Interest:
     """The interest after an event; ``rate``: those of the bank, float32. Events come in the order of time
-    where an encoder reads them or the last one is read; else one may be late."""
+    where an encoder reads them or the last one is read; else one may be late, and with a ``sign`` of -1 one
+    is taken out."""
     modes, mass, last, carry = state
     value = similarity.amplitude[event.behaviour] * np.float32(event.weight)
     written = similarity.vectors[event.item]
@@ -73,10 +79,25 @@ def update(
         assert modes is not None
         if mass is not None:
             since = (event.at - modes.time) / clock.DAY
-            mass = mass * np.exp(-bank.rate * max(since, 0.0)) + np.exp(-bank.rate * max(-since, 0.0))
+            mass = mass * np.exp(-bank.rate * max(since, 0.0)) + sign * np.exp(-bank.rate * max(-since, 0.0))
         weights = bank.writes[event.item, event.behaviour]
+        if sign < 0:
+            weights = -weights
         modes = state_numpy.update((rate, None), modes, event.at, weights, written)
     return Interest(modes, mass, last, carry)
+
+
+def merge(similarity: Similarity, rate: np.ndarray, early: Interest, late: Interest) -> Interest:
+    """The interest of the events of both, of a bank without an encoder."""
+    bank = similarity.bank
+    assert bank is not None
+    assert early.modes is not None
+    assert late.modes is not None
+    mass = late.mass
+    if mass is not None:
+        assert early.mass is not None
+        mass = mass + early.mass * np.exp(-bank.rate * (late.modes.time - early.modes.time) / clock.DAY)
+    return late._replace(modes=state_numpy.merge((rate, None), early.modes, late.modes), mass=mass)
 
 
 def query(

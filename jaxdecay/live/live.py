@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdecay.data.histories import Histories
+from jaxdecay.errors import InputError
 from jaxdecay.live import clock, counts, interest
 from jaxdecay.live.counts import Counts, Modes
 from jaxdecay.live.encoding import Encoding
@@ -82,6 +83,57 @@ class Live:
                 rate = revisit.bank.rate
                 mass = mass * np.exp(-rate * max(since, 0.0)) + np.exp(-rate * max(-since, 0.0))
         return UserState(moved, own, mass, max(state.time, event.at), state.events + 1)
+
+    def forget(self, state: UserState, event: Event) -> UserState:
+        """The state without an event that has been in it, given as it was. Exact by linearity; raises
+        InputError where the history without it must be replayed instead: with an encoder, and where something
+        goes by the latest event and this is the one."""
+        if (reason := self._bound(state, event)) is not None:
+            raise InputError(f"forget: {reason}; replay the history without the event")
+        moved = interest.update(self.weights.similarity, self._rate, None, state.interest, event, sign=-1)
+        own, mass = state.counts, state.mass
+        if self.weights.revisit is not None:
+            own = counts.forget(
+                self.weights.revisit, self._modes, own, event.item, event.at, event.behaviour, event.weight
+            )
+            if mass is not None:
+                age = (state.time - event.at) / clock.DAY
+                mass = mass - np.exp(-self.weights.revisit.bank.rate * age)
+        return UserState(moved, own, mass, state.time, state.events - 1)
+
+    def merge(self, one: UserState, two: UserState) -> UserState:
+        """The state of the events of both, in whatever order they came: of one user's events that two
+        machines have seen. Raises InputError where the model is not `linear`."""
+        if not self.linear:
+            raise InputError("merge: this model's states hang on the order of events; replay them together")
+        early, late = sorted((one, two), key=lambda state: state.time)
+        mass = None
+        if late.mass is not None:
+            assert early.mass is not None
+            assert self.weights.revisit is not None
+            age = (late.time - early.time) / clock.DAY
+            mass = late.mass + early.mass * np.exp(-self.weights.revisit.bank.rate * age)
+        own = late.counts
+        if self.weights.revisit is not None:
+            own = counts.merge(self.weights.revisit, self._modes, early.counts, late.counts)
+        moved = interest.merge(self.weights.similarity, self._rate, early.interest, late.interest)
+        return UserState(moved, own, mass, late.time, early.events + late.events)
+
+    def _bound(self, state: UserState, event: Event) -> str | None:
+        """Why an event cannot be taken out by itself."""
+        if not self.linear:
+            return "this model's states hang on the order of events"
+        latest = event.at >= state.time
+        if latest and not self.weights.similarity.timed:
+            return "the model is asked at the time of the latest event, which this is"
+        if (
+            self.weights.revisit is not None
+            and self.weights.revisit.satiation
+            and state.counts.last is not None
+        ):
+            if event.at >= state.counts.last[0]:
+                return "satiation goes by what was taken last, which this is"
+        return None
 
     def replay(self, events: Iterable[Event]) -> UserState:
         """The state after these events, in the order of time."""
