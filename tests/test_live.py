@@ -12,6 +12,7 @@ from toys import any_rank  # noqa: F401 - a fixture for every test here
 from jaxdecay.assembly import predictor
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
+from jaxdecay.live.codec import Codec
 from jaxdecay.live.interest import Event
 from jaxdecay.live.live import Live, UserState, events_of
 from jaxdecay.predict import Predictor
@@ -65,6 +66,34 @@ def test_so_do_they_through_an_encoder(kind: str) -> None:
     with jax.numpy_rank_promotion("allow"):
         system = predictor(made, toys.random_params(made))
     equal(system, 5 * toys.DAY)
+
+
+def same(one: Any, two: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_bytes_hold_a_state_and_nothing_else(system: Predictor) -> None:
+    live = Live.of(system)
+    codec = Codec(live)
+    same(codec.unpack(codec.pack(live.init())), live.init())
+    for user in range(system.histories.users):
+        events = events_of(system.histories, user, live.weights)
+        again = [event._replace(at=event.at + day * toys.DAY) for day in range(9) for event in events]
+        state = live.replay(again)
+        data = codec.pack(state)
+        stored = codec.unpack(data)
+        assert (stored.time, stored.events, list(stored.counts.own)) == (
+            state.time, state.events, list(state.counts.own),
+        )  # fmt: skip
+        assert codec.pack(stored) == data
+        with pytest.raises(InputError, match="damaged; replay the user's events"):
+            codec.unpack(data[:-1])
+        with pytest.raises(InputError, match="damaged"):
+            codec.unpack(data + b"x")
+        with pytest.raises(InputError, match="of format 9, this is 1; replay"):
+            codec.unpack(data[:2] + bytes([9]) + data[3:])
+        with pytest.raises(InputError, match="by another model; replay"):
+            codec.unpack(data[:3] + bytes(8) + data[11:])
 
 
 def shuffled_and_split(events: list[Event]) -> tuple[list[Event], list[Event], list[Event]]:

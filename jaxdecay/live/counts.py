@@ -125,8 +125,8 @@ def merge(revisit: Revisit, modes: Modes, one: Counts, two: Counts) -> Counts:
 def read(
     revisit: Revisit, modes: Modes, state: Counts, at: int, reads: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) items of the user's own and (n,) float64 their faded counts at ``at``, satiation included; ``reads``
-    (C,) the user's read weights."""
+    """(n,) items of the user's own and (n,) float64 their faded counts at ``at``, satiation included;
+    ``reads`` (C,) the user's read weights."""
     items = np.fromiter(state.own, np.int64, len(state.own))
     if not len(items):
         return items, np.zeros(0)

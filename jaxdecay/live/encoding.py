@@ -20,6 +20,9 @@ class Encoding:
     def __init__(self, predictor: Predictor) -> None:
         spec = predictor.model.spec
         params = predictor.params
+        of_events = ("encoder", "behaviour", "event_calendar")
+        self.params = {name: params["similarity"][name] for name in of_events if name in params["similarity"]}
+        """All that what is carried depends on."""
         self._step = functools.partial(_step, predictor.model, params)
         self._finish = functools.partial(_finish, predictor.model, params)
         self._start = jax.tree.map(np.asarray, spec.encoder.stack().start(spec.features))

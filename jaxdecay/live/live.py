@@ -45,7 +45,8 @@ class Live:
         self.weights, self.encoding, self.trends = weights, encoding, trends
         bank = weights.similarity.bank
         self._rate = np.zeros(0, np.float32) if bank is None else bank.rate.astype(np.float32)
-        self._modes = Modes.of(weights.revisit.bank) if weights.revisit else None
+        self.modes = Modes.of(weights.revisit.bank) if weights.revisit else None
+        """Of the revisit head's bank."""
 
     @classmethod
     def of(cls, predictor: Predictor) -> "Live":
@@ -74,10 +75,8 @@ class Live:
         moved = interest.update(similarity, self._rate, self.encoding, state.interest, event)
         own, mass = state.counts, state.mass
         if revisit is not None:
-            assert self._modes is not None
-            own = counts.update(
-                revisit, self._modes, own, event.item, event.at, event.behaviour, event.weight
-            )
+            assert self.modes is not None
+            own = counts.update(revisit, self.modes, own, event.item, event.at, event.behaviour, event.weight)
             if mass is not None:
                 since = (event.at - state.time) / clock.DAY
                 rate = revisit.bank.rate
@@ -94,7 +93,7 @@ class Live:
         own, mass = state.counts, state.mass
         if self.weights.revisit is not None:
             own = counts.forget(
-                self.weights.revisit, self._modes, own, event.item, event.at, event.behaviour, event.weight
+                self.weights.revisit, self.modes, own, event.item, event.at, event.behaviour, event.weight
             )
             if mass is not None:
                 age = (state.time - event.at) / clock.DAY
@@ -115,7 +114,7 @@ class Live:
             mass = late.mass + early.mass * np.exp(-self.weights.revisit.bank.rate * age)
         own = late.counts
         if self.weights.revisit is not None:
-            own = counts.merge(self.weights.revisit, self._modes, early.counts, late.counts)
+            own = counts.merge(self.weights.revisit, self.modes, early.counts, late.counts)
         moved = interest.merge(self.weights.similarity, self._rate, early.interest, late.interest)
         return UserState(moved, own, mass, late.time, early.events + late.events)
 
@@ -123,16 +122,11 @@ class Live:
         """Why an event cannot be taken out by itself."""
         if not self.linear:
             return "this model's states hang on the order of events"
-        latest = event.at >= state.time
-        if latest and not self.weights.similarity.timed:
+        if event.at >= state.time and not self.weights.similarity.timed:
             return "the model is asked at the time of the latest event, which this is"
-        if (
-            self.weights.revisit is not None
-            and self.weights.revisit.satiation
-            and state.counts.last is not None
-        ):
-            if event.at >= state.counts.last[0]:
-                return "satiation goes by what was taken last, which this is"
+        revisit, last = self.weights.revisit, state.counts.last
+        if revisit is not None and revisit.satiation and last is not None and event.at >= last[0]:
+            return "satiation goes by what was taken last, which this is"
         return None
 
     def replay(self, events: Iterable[Event]) -> UserState:
@@ -173,12 +167,12 @@ class Live:
         """With what comes back, in place."""
         revisit = self.weights.revisit
         assert revisit is not None
-        assert self._modes is not None
+        assert self.modes is not None
         held = state.mass
         if held is not None:
             held = held * np.exp(-revisit.bank.rate * max(at - state.time, 0) / clock.DAY)
         reads = clock.read_weights(revisit.bank, user, self.weights.known_users, held)
-        items, found = counts.read(revisit, self._modes, state.counts, at, reads)
+        items, found = counts.read(revisit, self.modes, state.counts, at, reads)
         some = found > 1e-30
         items, found = items[some], found[some]
         base[items] = np.logaddexp(base[items], np.float32(revisit.level) + np.log(found))

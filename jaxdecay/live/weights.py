@@ -11,7 +11,8 @@ class Bank(NamedTuple):
     rate: np.ndarray
     """(C,) float64 per day; 0 never fades."""
     frequency: np.ndarray
-    """(P,) float64 radians per day, of float32 precision: rounded anew, they would be out of step in a year."""
+    """(P,) float64 radians per day, as the model has them in float32: rounded anew, they would be out of step
+    within a year."""
     sharpness: tuple[int, ...]
     """Of each of the P rhythms."""
     writes: np.ndarray
