@@ -11,12 +11,13 @@ import polars as pl
 
 from jaxdecay import asked, ids, runs
 from jaxdecay.assembly import assemble, load_model, load_predictor
-from jaxdecay.columns import coded, few_valued
+from jaxdecay.columns import few_valued, kinds_by
 from jaxdecay.curves import Curve, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests
 from jaxdecay.drift import Drift, DriftOptions
 from jaxdecay.errors import InputError
+from jaxdecay.expect import whole
 from jaxdecay.explain import Explanation, explain
 from jaxdecay.half_lives import effective_memory
 from jaxdecay.intervals import kept
@@ -46,12 +47,16 @@ class Findings:
     """A run and what was found in it.
 
     ``column``: the item column by which interests are called; by default the first of words with few
-    values. ``seed``: of every draw.
+    values. ``seed``: of every draw. Raises InputError for a column that is not there, and for a seed that is
+    no whole number from 0.
     """
 
     def __init__(self, run: str | Path, *, column: str | None = None, seed: int = 0) -> None:
+        self.seed = whole("seed", seed)
         self.run: Run = load(run)
-        self.column, self.seed = column, seed
+        self.column = column
+        if column is not None:
+            kinds_by(self.run.items, column)  # refused before anything is worked out
 
     @property
     def histories(self) -> Histories:
@@ -139,11 +144,10 @@ class Findings:
 
     @functools.cached_property
     def kinds(self) -> Kinds:
-        """Raises InputError when there is no such column."""
         items = self.run.items
-        column = self.column or few_valued(items)
+        column = few_valued(items) if self.column is None else self.column
         if column is not None:
-            names, of = coded(items, column, f"item column {column!r}")
+            names, of = kinds_by(items, column)
             without = [f"no {column}"] if (of < 0).any() else []
             return Kinds(column, np.where(of < 0, len(names), of), [*names, *without])
         texts = items["item_id"].cast(pl.String)

@@ -19,6 +19,7 @@ from jaxdecay.assembly import Pieces, assemble, load_model
 from jaxdecay.curves import CENTURY, Curve, Events, Grouping, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
+from jaxdecay.expect import whole
 from jaxdecay.influence import influences
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.modes import first_half
@@ -49,10 +50,9 @@ def half_lives(
             negatives, where items come and go between two points, popularity's may differ by more.
         report: called with {"sweep": i, "sweeps": n} before each pass over the log.
     """
-    if bootstrap == 1 or bootstrap < 0:
-        raise InputError(
-            f"bootstrap={bootstrap}: give 0 for no intervals, or at least 2 refits (400 do well)"
-        )
+    if whole("bootstrap", bootstrap) == 1:
+        raise InputError("bootstrap=1: give 0 for no intervals, or at least 2 refits (400 do well)")
+    whole("seed", seed)
     run = Path(run)
     model, params, config = load_model(run)
     histories = Histories.load(run / "histories")

@@ -127,7 +127,7 @@ class Run(Insight):
         asked.check_on_unknown(on_unknown)
         k = asked.check_k(k, self.histories.items)
         moment = self._moment(at)
-        names, index, skipped = self._asked_users(users, on_unknown)
+        names, index, skipped = self._asked_users(users, on_unknown, popular=True)
         filters = serving.Filters(
             self._seen,
             asked.allowed_items(self.items, allow, deny, where, on_unknown, hint=self._hint("item")),
