@@ -24,17 +24,22 @@ class Whom:
 def draw(kind: str, found: Findings, whom: Whom = Whom()) -> Axes:
     """A picture of a run. ``kind``: one of `KINDS`.
 
-    Raises InputError for another kind (with the nearest), for a run that lacks what is shown, and without a
-    user or an item where the picture is one of them.
+    Raises InputError for another kind (with the nearest), for a run that lacks what is shown, without a user
+    or an item where the picture is one of them, and with one where it is not.
     """
-    check_kind(kind)
+    check_kind(kind, **vars(whom))
     return KINDS[kind](found, whom)
 
 
-def check_kind(kind: str) -> None:
-    """Raises InputError unless there is such a picture, with the nearest that there is."""
-    if kind not in KINDS:
-        raise InputError(f"there is no picture {kind!r}: {perhaps(kind, list(KINDS))}")
+def check_kind(kind: str, **options: Any) -> None:
+    """Raises InputError unless there is such a picture, with the nearest that there is, and for an option
+    that was given (is not None) and that it does not go by."""
+    kinds = list(KINDS)
+    if kind not in kinds:
+        raise InputError(f"there is no picture {kind!r}: {perhaps(kind, kinds)}")
+    for name, value in options.items():
+        if value is not None and name not in GOES_BY.get(kind, ()):
+            raise InputError(f"{name}={str(value)!r}: the picture {kind} does not go by it; leave it out")
 
 
 def _half_lives(found: Findings, whom: Whom) -> Axes:
@@ -143,6 +148,13 @@ KINDS: dict[str, Draw] = {
     "training-half-lives": _training_half_lives,
 }
 """What draws each, by name."""
+GOES_BY: dict[str, tuple[str, ...]] = {
+    "weights": ("user", "item"),
+    "trajectory": ("user", "column", "seed"),
+    "drift": ("user", "seed"),
+    "diversity": ("seed",),
+}
+"""Which options, of those that there are for some."""
 
 
 def _user(found: Findings, whom: Whom, kind: str) -> int:

@@ -186,8 +186,8 @@ class HalfLives(Command):
     item groups of the model."""
     of: tuple[str, ...] | None = None
     """The only ids or values; by default those with the most events."""
-    most: int = 20
-    """How many of these."""
+    most: int | None = None
+    """How many of these; by default 20."""
     bootstrap: int = 400
     """Refits behind the intervals; 0 gives none, at once."""
     seed: int = 0
