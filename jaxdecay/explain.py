@@ -149,7 +149,7 @@ def _taken_apart(
 ) -> _Frames:
     pieces, counts, targets = predictor.pieces(case)
     written, kernel = pieces.written[0, places], pieces.kernel[0, places]
-    events = kernel[:, None] * written
+    events = np.asarray(kernel[:, None] * written)
     lengths = np.linalg.norm(written, axis=1) * np.linalg.norm(targets[item])
     base = ("similarity", "bias", "popularity", "normaliser")
     path, score = _Path(predictor, case, pieces, targets, item), sum(parts[name] for name in base)
