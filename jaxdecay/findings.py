@@ -19,7 +19,7 @@ from jaxdecay.drift import Drift, DriftOptions
 from jaxdecay.errors import InputError
 from jaxdecay.explain import Explanation, explain
 from jaxdecay.half_lives import effective_memory
-from jaxdecay.intervals import kept
+from jaxdecay.intervals import kept, said
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.recommend import load
 from jaxdecay.spreads import Spread, Whose, spreads
@@ -89,8 +89,12 @@ class Findings:
 
     @functools.cached_property
     def half_lives(self) -> tuple[pl.DataFrame, str | None]:
-        """With the intervals that `jaxdecay half-lives` has kept, and what they are; else without (None)."""
-        return kept(self.run.path) or (self.run.half_lives(bootstrap=0), None)
+        """With the intervals that `jaxdecay half-lives` has kept, or else by Laplace, and what these are;
+        None where there are none, as where half-lives were not learned."""
+        if (there := kept(self.run.path)) is not None:
+            return there
+        found = self.run.half_lives(intervals="laplace", seed=self.seed)
+        return found, said("laplace") if found["low"].is_not_null().any() else None
 
     @functools.cached_property
     def memory(self) -> pl.DataFrame:
