@@ -101,7 +101,7 @@ def test_ablation_is_by_cohort_where_the_evaluation_has_cohorts() -> None:
         ("none", "without decay", 0.1), ("1-4", "without decay", 0.15), ("100+", "without decay", 0.3),
     ]  # fmt: skip
     ax = plots.plot_ablation(activity, by="activity")
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["first\nvisit", "1-4", "100+"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["first\nvisit", "1–4", "100+"]
     assert ax.get_xlabel() == "events of the user before the request"
     land = plots.ablation_frame(told, by="land")
     assert land.filter(system="jaxdecay")["cohort"].to_list() == ["fr-CA", "a=b"]

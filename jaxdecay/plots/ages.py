@@ -20,6 +20,7 @@ from jaxdecay.plots.paper import Axes
 _MARKERS = [("o", paper.ORANGE, "-"), ("s", paper.DARK, (0, (5, 2))), ("^", paper.BLUE, (0, (1.5, 1.2)))]
 _NUMBERS = dict.fromkeys(("value", "low", "high"), pl.Float64)
 _SAID = {"never": "never\nbefore", "none": "first\nvisit"}
+_BUCKETS = {bucket: bucket.replace("-", "–") for bucket in (*AGES, *ACTIVITY)}
 _BESIDE = 60  # characters that names side by side have room for
 
 
@@ -171,7 +172,7 @@ def _side_by_side(
         fill = "white" if style == "none" else colour
         ax.plot(x, own["value"], marker, color=fill, mec=colour, mew=1.6, ms=7, zorder=3)
         ax.plot([], [], marker, color=fill, mec=colour, mew=1.6, ms=7, label=series)
-    names = [_SAID.get(group, paper.short(group)) for group in order]
+    names = [_SAID.get(group, _BUCKETS.get(group, paper.short(group))) for group in order]
     ax.set_xticks(range(len(order)), names)
     ax.tick_params(axis="x", length=0, labelsize=8.5)
     if sum(map(len, names)) > _BESIDE:
