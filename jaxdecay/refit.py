@@ -19,7 +19,7 @@ import numpy as np
 from jaxdecay.data.batches import Batches
 from jaxdecay.model import Interest
 from jaxdecay.objective import Constants
-from jaxdecay.posterior import posterior
+from jaxdecay.posterior import Scores, posterior
 
 # Added to the information, in units of a logit or a log half-life: on the way to the centre, where steps in
 # directions that the data say nothing of run away, and for directions that nothing depends on.
@@ -52,15 +52,20 @@ def pose(
     there."""
     shared = posterior(model, params, constants, alike=batches.evidence_half_life is None)
     theta, slack = shared.start, np.eye(len(shared.start))
-    for sweep in range(1, iterations + 2):
+
+    def scored(sweep: int) -> tuple[Scores, np.ndarray]:
+        """At theta, with the information there."""
         report({"sweep": sweep, "sweeps": iterations + 1})
-        scores, roots = shared.scores(theta, batches)
-        information = roots.T @ roots + shared.precision
-        if sweep <= iterations:
-            gradient = scores.sum(0) + shared.towards_prior(theta)
-            step = np.linalg.solve(information + _DAMPING * slack, gradient)
-            theta = theta + np.clip(step, -_STRIDE, _STRIDE)
-    return Problem(shared.restore, theta, jackknifed(scores, roots, information + RIDGE * slack))
+        found = shared.scores(theta, batches)
+        return found, found.roots.T @ found.roots + shared.precision
+
+    for iteration in range(iterations):
+        scores, information = scored(iteration + 1)
+        gradient = scores.whole.sum(0) + shared.towards_prior(theta)
+        step = np.linalg.solve(information + _DAMPING * slack, gradient)
+        theta = theta + np.clip(step, -_STRIDE, _STRIDE)
+    scores, information = scored(iterations + 1)
+    return Problem(shared.restore, theta, jackknifed(*scores, information + RIDGE * slack))
 
 
 def jackknifed(scores: np.ndarray, roots: np.ndarray, information: np.ndarray) -> np.ndarray:

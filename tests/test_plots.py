@@ -240,7 +240,7 @@ def test_dots_of_a_trade_off_are_named_where_there_is_room() -> None:
          "distance": [0.1 + one for one in near]}
     )  # fmt: skip
     ax = plots.plot_trade_off(crowded)
-    figure = ax.get_figure()
+    figure = ax.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in ax.texts]

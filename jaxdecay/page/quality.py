@@ -52,7 +52,7 @@ def table_of(found: Findings) -> Section:
         table(header, rows, own=[order.index(MODEL)]),
         paragraph(". ".join(protocol_lines(found.evaluation["protocol"])) + ".", small=True),
     ]
-    shown = [
+    shown: list[tuple[str, str | None, str]] = [
         ("calibration", None, "What came next by the age of that interest, and what the model had expected."),
         ("staleness", None, "Quality by how long the user was away before the request."),
     ]

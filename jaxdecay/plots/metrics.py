@@ -81,7 +81,7 @@ def plot_trade_off(frame: pl.DataFrame, ax: Axes | None = None, *, name: str = "
         place = distance / wide, ndcg / high
         if trade_off == 1:
             ax.plot(distance, ndcg, "s", color=paper.ORANGE, ms=9, zorder=3)
-            below = {"textcoords": "offset points", "xytext": (-4, -9), "va": "top"}
+            below = {"textcoords": "offset points", "xytext": (-4, -12), "va": "top"}
             ax.annotate("relevance alone", (distance, ndcg), **below)
         elif all(abs(place[0] - x) >= _ROOM or abs(place[1] - y) >= _ROOM for x, y in named):
             ax.annotate(f"{trade_off:g}", (distance, ndcg), textcoords="offset points", xytext=(6, 5))
