@@ -31,6 +31,7 @@ from jaxdecay.train import TrainOptions
 
 _DAY = 86_400.0
 _NORMAL = 1.959964  # 97.5 % quantile
+_BEYOND = 99.0  # of the logarithm of a half-life, more than from a second to a century
 
 Intervals = Literal["bootstrap", "laplace"]
 
@@ -54,11 +55,11 @@ def half_lives(
         intervals: bootstrap takes six passes over the log; laplace one over 500 users, so that it is there in
             seconds.
         bootstrap: refits; 0 gives no intervals (null), as where half-lives were not learned or never come.
-            Half-lives are then those of the trained parameters as they are (with laplace, too), not of the
+            Then, and with laplace, half-lives are those of the trained parameters as they are, not of the
             refit that counts every user once: that one has gone five steps further, and differs by a few per
-            cent. The refit is by the full softmax, whose popularity is that of at most 512 points of time:
-            after training on negatives, where items come and go between two points, popularity's may differ
-            by more.
+            cent, or by more after training cut short. The refit is by the full softmax, whose popularity is
+            that of at most 512 points of time: after training on negatives, where items come and go between
+            two points, popularity's may differ by more.
         seed: of the draws.
         report: called with {"sweep": i, "sweeps": n} before each pass over the log.
     """
@@ -84,7 +85,7 @@ def half_lives(
     rows = []
     for curve, spread in zip(curves, spreads, strict=True):
         half = float(first_half(curve.age, curve.value))
-        bounds = [half * np.exp(sign * quantile * spread) for sign in (-1, 1)]
+        bounds = [half * np.exp(sign * min(quantile * spread, _BEYOND)) for sign in (-1, 1)]
         known = np.isfinite(half) and np.isfinite(spread)
         low, high = (_within(float(b)) if known else None for b in bounds)
         rows.append(

@@ -51,8 +51,8 @@ def cohorts(report: Mapping[str, Any]) -> list[str]:
     """By what an evaluation tells users apart: activity, and columns of users with few values."""
     groups = list(_groups(report, MODEL))
     columns = (name.removeprefix("user:").partition("=")[0] for name in groups if name.startswith("user:"))
-    activity = any(name.startswith("activity:") for name in groups)
-    return [*(["activity"] if activity else []), *dict.fromkeys(columns)]
+    activity = ("activity" for name in groups if name.startswith("activity:"))
+    return list(dict.fromkeys([*activity, *columns]))
 
 
 def ablation_frame(
@@ -67,9 +67,9 @@ def ablation_frame(
     if by is not None:
         if by not in (there := cohorts(report)):
             raise InputError(f"ablation by {by!r}: {perhaps(by, there)}; or evaluate again")
-        found = [name for name in _groups(report, MODEL) if name.startswith(f"user:{by}=")]
-        columns = {name.partition("=")[2]: name for name in found}
-        names = columns or {name: f"activity:{name}" for name in ACTIVITY}
+        of_column = [name for name in _groups(report, MODEL) if name.startswith(f"user:{by}=")]
+        names = {name.partition("=")[2]: name for name in of_column}
+        names = {name: f"activity:{name}" for name in ACTIVITY} if by == "activity" else names
     return _systems_frame(report, (MODEL, ABLATION), metric, names).rename({"group": "cohort"})
 
 
