@@ -3,8 +3,9 @@ r"""How sure the shared decay parameters are by the curvature of their log-poste
 
 The covariance is $A^{-1} (B + P)\, A^{-1}$, with the prior's precision $P$, the information $A = \sum_u r_u
 r_u^\top + P$, and $B = \sum_u s_u s_u^\top$ of what the slopes vary by (`jaxdecay.posterior.Scores`). Where
-all targets count alike, $s_u = r_u$, it is $A^{-1}$. Both sums are over users drawn at random, times what
-share of all targets is theirs.
+all targets count alike, $s_u = r_u$, it is $A^{-1}$. Both sums are over users drawn at random, over what
+share of all targets is theirs. What the prior alone holds is as unsure here as the prior says; refits all
+have the same prior, so that their intervals are narrower there.
 
 References:
     Laplace: Mémoire sur la probabilité des causes par les événements (1774). White: Maximum likelihood
