@@ -117,7 +117,7 @@ def explain(
     if exact:
         frames = _taken_apart(predictor, case, item, parts, places)
     else:
-        frames = _left_out(predictor, case, item, sum(parts.values()), places)
+        frames = _left_out(predictor, request, case, item, sum(parts.values()), places)
     told = _told(case, places, items, behaviours, predictor)
     nothing = told.clear(1)
     rows = [
@@ -215,13 +215,17 @@ class _Path:
         return np.square(sums).sum(axis=1) + self._softness
 
 
-def _left_out(predictor: Predictor, case: Case, item: int, score: float, places: np.ndarray) -> _Frames:
+def _left_out(
+    predictor: Predictor, request: Requests, case: Case, item: int, score: float, places: np.ndarray
+) -> _Frames:
     without = np.empty(len(places), np.float32)
     for begin in range(0, len(places), _AT_ONCE):
         some = places[begin : begin + _AT_ONCE]
         filled = np.append(some, np.repeat(some[-1:], _AT_ONCE - len(some)))  # one shape to compile
         left = cases.without(case, filled)
-        judged = predictor.judge(left if predictor.uses_time else cases.at_last_event(left))
+        if not predictor.uses_time:
+            left = cases.at_last_event(left, request, predictor.histories)
+        judged = predictor.judge(left)
         without[begin : begin + len(some)] = _score(judged, item)[: len(some)]
     yield "all", "event", {"contribution": score - without}
     yield "all", "not attributed", {"contribution": score - (score - without).sum()}

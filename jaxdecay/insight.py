@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from jaxdecay import asked, cohorts
+from jaxdecay import asked, cohorts, ids
 from jaxdecay.counterfactuals import Changes, counterfactuals
 from jaxdecay.curves import Grouping
 from jaxdecay.drift import DriftOptions, calibrate
@@ -30,9 +30,9 @@ class Insight(Loaded):
 
         run.explain("u1", "i9", at="2026-11-22T18:00:00Z").sentence()
         """
-        requests, index, one, names = self._one_request(user, item, at, context)
+        requests, index, one, who = self._one_request(user, item, at, context)
         behaviours = self.histories.config["behaviours"]
-        return explain(self.predictor, requests, index, self.items, behaviours, user=names[0], context=one)
+        return explain(self.predictor, requests, index, self.items, behaviours, user=who, context=one)
 
     def what_if(
         self,
@@ -56,9 +56,9 @@ class Insight(Loaded):
                 in most events.
         """
         requests, index, one, _ = self._one_request(user, item, at, context)
-        taken = asked.found(having, self.items["item_id"], "raise", hint=self._hint("item"))[1]
+        taken = [self.index("item", one) for one in ids.as_ids(having, self.items["item_id"])]
         kind = asked.behaviour_of(self.histories, behaviour)
-        changes = Changes(without, later, taken.tolist(), kind)
+        changes = Changes(without, later, taken, kind)
         return counterfactuals(self.predictor, requests, index, self.items, changes, context=one)
 
     def drift(

@@ -62,11 +62,11 @@ def test_what_would_be_otherwise(run: Run) -> None:
     [
         (
             lambda run: run.explain("u7", "i01", END),
-            r"user 'u7': never seen .* \(the nearest is 'u.*'\); leave",
+            r"user 'u7': never seen .* \(the nearest is 'u.*'\); give",
         ),
         (
             lambda run: run.explain("u07", "i1", END),
-            r"item 'i1': never seen .* \(the nearest is 'i.*'\); leave",
+            r"item 'i1': never seen .* \(the nearest is 'i.*'\); give",
         ),
         (
             lambda run: run.explain("u07", "i01", FIRST),

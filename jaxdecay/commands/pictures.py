@@ -44,6 +44,9 @@ class Plot(Shown):
     """User id, of a picture of a user."""
     item: str | None = None
     """Item id, of a picture of a score."""
+    by: str | None = None
+    """By what users are told apart in ablation: activity (their events before), or a column of users with few
+    values; by default it is by the age of the interest that came back."""
 
     def perform(self) -> dict[str, Any]:
         from jaxdecay.findings import Findings
@@ -54,7 +57,7 @@ class Plot(Shown):
         check_kind(self.kind)
         check_format(out)
         found = Findings(self.run, column=self.column, seed=self.seed)
-        return {"written": str(save(draw(self.kind, found, Whom(self.user, self.item)), out))}
+        return {"written": str(save(draw(self.kind, found, Whom(self.user, self.item, self.by)), out))}
 
 
 @dataclass(frozen=True, kw_only=True)
