@@ -72,7 +72,7 @@ def counterfactuals(
     for other in changes.having:
         told.append((f"having {items['item_id'][other]}", cases.having(case, other, changes.behaviour)))
     if not predictor.uses_time:
-        told = [(name, cases.at_last_event(one)) for name, one in told]
+        told = [(name, cases.at_last_event(one, request, predictor.histories)) for name, one in told]
     rows = [_judged(predictor, one, item) for _, one in told]
     return pl.DataFrame(
         {

@@ -76,7 +76,8 @@ def popular(made: Strategies, at: int) -> np.ndarray:
 def content(made: Strategies, requests: Requests, row: int) -> np.ndarray:
     pieces, _, targets = made.predictor.pieces(made.predictor.case(requests.take(np.array([row]))))
     query = pieces.kernel[0] @ pieces.written[0] + sum(part[0] for part in pieces.beside.values())
-    return np.asarray(pieces.scale[0] * (targets @ query))
+    scale = pieces.temperature / np.sqrt(query @ query + pieces.softness)
+    return np.asarray(scale * (targets @ query))
 
 
 def neighbours_counts(made: Strategies, requests: Requests, row: int, neighbours: int) -> np.ndarray:

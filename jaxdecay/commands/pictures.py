@@ -40,8 +40,8 @@ class Plot(Shown):
     KIND is one of half-lives, spread (of half-lives, over items and users), kernels (before and after
     training), groups (kernels by group), memory, weights (of --user and --item), trajectory and drift (of
     --user), training and training-half-lives, diversity (what it costs), and of what jaxdecay evaluate found
-    metrics, calibration, ablation and staleness. --column is of trajectory, --seed of trajectory, drift and
-    diversity.
+    metrics, calibration, ablation and staleness. --column is of trajectory, --by of ablation, --seed of
+    half-lives, trajectory, drift and diversity.
     """
 
     kind: tyro.conf.Positional[str]
@@ -54,12 +54,15 @@ class Plot(Shown):
     """User id, of a picture of a user."""
     item: str | None = None
     """Item id, of a picture of a score."""
+    by: str | None = None
+    """By what users are told apart in ablation: activity (their events before), or a column of users with few
+    values; by default it is by the age of the interest that came back."""
 
     def perform(self) -> dict[str, Any]:
         from jaxdecay.pictures import Whom, check_kind, draw
         from jaxdecay.plots import check_format, save
 
-        out, whom = self.out or Path(f"{self.kind}.png"), Whom(self.user, self.item)
+        out, whom = self.out or Path(f"{self.kind}.png"), Whom(self.user, self.item, self.by)
         check_kind(self.kind, column=self.column, seed=self.seed, **vars(whom))
         check_format(out)
         return {"written": str(save(draw(self.kind, self.found(self.run), whom), out))}

@@ -176,8 +176,8 @@ class Similar(Listing):
 
 @dataclass(frozen=True, kw_only=True)
 class HalfLives(Command):
-    """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals from a
-    bootstrap over users, and keeps them with these intervals in RUN/half_lives.json (those by item group)."""
+    """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals, and keeps
+    them with these in RUN/half_lives.json (those by item group)."""
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
@@ -188,13 +188,16 @@ class HalfLives(Command):
     """The only ids or values; by default those with the most events."""
     most: int | None = None
     """How many of these; by default 20."""
+    intervals: Literal["bootstrap", "laplace"] = "bootstrap"
+    """bootstrap: from refits over users, in six passes over the log. laplace: from the curvature of the
+    likelihood, in one over 500 users."""
     bootstrap: int = 400
     """Refits behind the intervals; 0 gives none, at once."""
     seed: int = 0
     """Of the draws."""
 
     def perform(self) -> pl.DataFrame:
-        from jaxdecay.intervals import keep
+        from jaxdecay.intervals import keep, said
         from jaxdecay.recommend import load
 
         with Progress() as progress:
@@ -202,12 +205,13 @@ class HalfLives(Command):
                 by=self.by,
                 of=self.of,
                 most=self.most,
+                intervals=self.intervals,
                 bootstrap=self.bootstrap,
                 seed=self.seed,
                 report=progress,
             )
         if self.bootstrap and self.by is None and found["low"].is_not_null().any():
-            keep(self.run, found, bootstrap=self.bootstrap, seed=self.seed)
+            keep(self.run, found, said(self.intervals, bootstrap=self.bootstrap, seed=self.seed))
         return found
 
     def plain(self, result: pl.DataFrame) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ def _example(found: Findings, user: int) -> list[Markup]:
     lines: list[object] = []
     for place, item in enumerate(listed["item_id"]):
         if place < reasons:
-            lines.append(found.explain(user, found.index("item", item)).sentence())
+            lines.append(found.run.explain(who, item, found.end).sentence())
         else:
             lines.append(found.titles.get(item) or item)
     return [
