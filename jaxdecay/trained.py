@@ -19,6 +19,7 @@ from jaxdecay.data.events import Columns
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import REPEAT_SHARE, Rules
+from jaxdecay.expect import whole
 from jaxdecay.insight import Insight
 from jaxdecay.moments import At
 from jaxdecay.steered import Steered
@@ -247,6 +248,7 @@ class Run(Insight):
 
         See `jaxdecay.strategies.fit.fit_strategies`; ``notes`` say what the policy learned from.
         """
+        whole("seed", seed)
         fitted = fit_strategies(load_predictor(self.path), seed=seed, report=report)
         save_strategies(self.path, fitted)
         self.__dict__.pop("_strategies", None)
