@@ -1,5 +1,6 @@
 """What a person may have typed for an option, checked in the same words everywhere."""
 
+import numbers
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -27,3 +28,13 @@ def several(given: Any) -> list[Any]:
     (['30d'], [1, 2], [5])
     """
     return list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one, of Python or NumPy; True is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def told(value: Any) -> str:
+    """As a message says it: numbers without what does not matter."""
+    return f"{value:g}" if is_number(value) else repr(value)

@@ -135,8 +135,13 @@ class Run(Insight):
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one, unseen = asked.context_of(self.histories, context)
+        if not isinstance(steer, Steering | None):
+            raise InputError(f"steer={steer!r}: give a Steering, such as Steering(trade_off=0.5)")
         if steer is not None and strategy is not None:
-            raise InputError("steer and strategy: lists of strategies are not steered; give one of them")
+            raise InputError(
+                "lists of a strategy are not steered (trade_off, cap, exposed, explore, react): leave out "
+                "the strategy, or what steers"
+            )
         steered = None if steer is None else Steered(steer, self.items, self.predictor, self.histories)
         mixture = None if strategy is None else self._mixture(strategy, filters)
 

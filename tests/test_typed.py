@@ -20,6 +20,7 @@ from jaxdecay.findings import Findings
 from jaxdecay.groupings import grouping
 from jaxdecay.pictures import Whom
 from jaxdecay.recommend import load
+from jaxdecay.steering import Steering
 from jaxdecay.trained import Run
 
 END = START + 61 * DAY
@@ -53,9 +54,19 @@ def idle(monkeypatch: pytest.MonkeyPatch) -> None:
 WHOLE = "give a whole number from"
 # Without their types: people have none.
 Options: Any = DriftOptions
+Steer: Any = Steering
 Opened: Any = Findings
 draw: Any = pictures.draw
 OPTIONS: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda run: Steer(trade_off="0.5"), r"trade_off='0\.5': give a number from 0 to 1"),
+    (lambda run: Steer(trade_off=None), "trade_off=None: give a number from 0 to 1"),
+    (lambda run: Steer(trade_off=0.5, pool=20.0), f"pool=20\\.0: {WHOLE} 1$"),
+    (lambda run: Steer(group="genre", cap=True), f"cap=True: {WHOLE} 1$"),
+    (lambda run: Steer(group=3, cap=1), "group=3: give the name of an item column"),
+    (lambda run: Steer(explore="temperature", temperature="1"), "temperature='1': give a number above 0"),
+    (lambda run: Steer(explore="temperature", seed=1.5), rf"seed=1\.5: {WHOLE} 0$"),
+    (lambda run: Steer(react="1"), "react='1': give a number from 0"),
+    (lambda run: run.recommend("u07", steer={"trade_off": 0.5}), "steer=.*: give a Steering, such as"),
     (lambda run: run.what_if(*ASK, without=["1"]), f"without='1': {WHOLE} 1$"),
     (lambda run: run.what_if(*ASK, without=[1.5]), rf"without=1\.5: {WHOLE} 1$"),
     (lambda run: run.what_if(*ASK, without=[None]), f"without=None: {WHOLE} 1$"),
@@ -222,3 +233,8 @@ def test_interests_go_by_a_column_of_some_values(run: Run, monkeypatch: pytest.M
     monkeypatch.setattr(Run, "items", alike)
     with pytest.raises(InputError, match="item column 'genre' has 1 values; give one of 2 to 10000"):
         Findings(run.path, column="genre")
+
+
+def test_one_value_or_a_number_stands_for_a_list_of_names(untyped: None) -> None:
+    assert Steer(group="genre", exposed="jazz", least=0.2).exposed == ("jazz",)
+    assert Steer(group="price", exposed=(9.5, "3"), least=0.2).exposed == ("9.5", "3")

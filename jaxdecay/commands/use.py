@@ -122,7 +122,8 @@ class Recommend(Listing):
     steer: Steering = field(default_factory=Steering)
     strategy: tuple[str, ...] | None = None
     """content, collaborative, factorisation, model, popularity, or policy; or several by weight, such as
-    content=0.7 popularity=0.3. All but the default, the model alone, need jaxdecay policy RUN once."""
+    model=0.7 collaborative=0.3. All but the default, the model alone, need jaxdecay policy RUN once. Lists
+    of strategies are not steered."""
     out: Path | None = None
     """Parquet file to stream the rows to, in constant memory."""
 
