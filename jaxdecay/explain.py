@@ -21,7 +21,7 @@ References:
     deep networks (integrated gradients, 2017).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,29 +96,39 @@ class Explanation:
 def explain(
     predictor: Predictor,
     request: Requests,
-    item: int,
+    chosen: Sequence[int],
     items: pl.DataFrame,
     behaviours: list[str],
     *,
     user: Any,
     context: Context | None = None,
-) -> Explanation:
-    """The score of an item for one request, taken apart.
+) -> list[Explanation]:
+    """The scores of the ``chosen`` items, by index, for one request, each taken apart.
 
     ``items`` is the table of items of the histories (``item_id``, perhaps ``title``), ``behaviours`` their
     names in order.
     """
     case = predictor.case(request, context)
-    parts = {
-        name: float(part[0, min(item, part.shape[1] - 1)]) for name, part in predictor.judge(case).items()
-    }
+    judged = predictor.judge(case)
     places = np.flatnonzero(np.asarray(case.history.mask)[0])[::-1]  # the latest first
     exact = not predictor.model.spec.encoder.blocks
-    if exact:
-        frames = _taken_apart(predictor, case, item, parts, places)
-    else:
-        frames = _left_out(predictor, request, case, item, sum(parts.values()), places)
+    without = None if exact else _without(predictor, request, case, chosen, places)
     told = _told(case, places, items, behaviours, predictor)
+    found = []
+    for place, item in enumerate(chosen):
+        parts = {name: float(part[0, min(item, part.shape[1] - 1)]) for name, part in judged.items()}
+        score = float(sum(parts.values()))
+        if without is None:
+            frames = _taken_apart(predictor, case, item, parts, places)
+        else:
+            frames = _left_out(score, without[:, place])
+        made = _rows(frames, told)
+        titles = _titles(made, items, item)
+        found.append(Explanation(user, items["item_id"][item], int(case.at[0]), score, made, exact, titles))
+    return found
+
+
+def _rows(frames: "_Frames", told: pl.DataFrame) -> pl.DataFrame:
     nothing = told.clear(1)
     rows = [
         (told if source == "event" else nothing).select(
@@ -131,13 +141,9 @@ def explain(
             ),
         )
         for head, source, numbers in frames
-        if (height := len(places) if source == "event" else 1)
+        if (height := len(told) if source == "event" else 1)
     ]
-    made = pl.concat(rows)
-    score = float(sum(parts.values()))
-    return Explanation(
-        user, items["item_id"][item], int(case.at[0]), score, made, exact, _titles(made, items, item)
-    )
+    return pl.concat(rows)
 
 
 _Frames = Iterable[tuple[str, str, dict[str, Any]]]
@@ -215,10 +221,11 @@ class _Path:
         return np.square(sums).sum(axis=1) + self._softness
 
 
-def _left_out(
-    predictor: Predictor, request: Requests, case: Case, item: int, score: float, places: np.ndarray
-) -> _Frames:
-    without = np.empty(len(places), np.float32)
+def _without(
+    predictor: Predictor, request: Requests, case: Case, chosen: Sequence[int], places: np.ndarray
+) -> np.ndarray:
+    """(n, C) the scores of the chosen items without each of the events, alone."""
+    found = np.empty((len(places), len(chosen)), np.float32)
     for begin in range(0, len(places), _AT_ONCE):
         some = places[begin : begin + _AT_ONCE]
         filled = np.append(some, np.repeat(some[-1:], _AT_ONCE - len(some)))  # one shape to compile
@@ -226,14 +233,15 @@ def _left_out(
         if not predictor.uses_time:
             left = cases.at_last_event(left, request, predictor.histories)
         judged = predictor.judge(left)
-        without[begin : begin + len(some)] = _score(judged, item)[: len(some)]
+        for place, item in enumerate(chosen):
+            one = [part[:, min(item, part.shape[1] - 1)] for part in judged.values()]
+            found[begin : begin + len(some), place] = np.sum(one, axis=0)[: len(some)]
+    return found
+
+
+def _left_out(score: float, without: np.ndarray) -> _Frames:
     yield "all", "event", {"contribution": score - without}
     yield "all", "not attributed", {"contribution": score - (score - without).sum()}
-
-
-def _score(judged: dict[str, np.ndarray], item: int) -> np.ndarray:
-    """(B,) of one item."""
-    return np.sum([part[:, min(item, part.shape[1] - 1)] for part in judged.values()], axis=0)
 
 
 def _titles(rows: pl.DataFrame, items: pl.DataFrame, item: int) -> dict[Any, str]:

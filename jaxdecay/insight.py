@@ -32,9 +32,21 @@ class Insight(Loaded):
 
         run.explain("u1", "i9", at="2026-11-22T18:00:00Z").sentence()
         """
-        requests, index, one, who = self._one_request(user, item, at, context)
+        return self.reasons(user, [item], at, context=context)[0]
+
+    def reasons(
+        self,
+        user: Any,
+        items: Sequence[Any],
+        at: At | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Explanation]:
+        """The same of several items, such as those of a list; with an encoder it costs hardly more than of
+        one."""
+        requests, chosen, one, who = self._one_request(user, items, at, context)
         behaviours = self.histories.config["behaviours"]
-        return explain(self.predictor, requests, index, self.items, behaviours, user=who, context=one)
+        return explain(self.predictor, requests, chosen, self.items, behaviours, user=who, context=one)
 
     def what_if(
         self,
@@ -58,7 +70,7 @@ class Insight(Loaded):
             having: ids of items that had been taken right before the request. behaviour: how; by default as
                 in most events.
         """
-        requests, index, one, _ = self._one_request(user, item, at, context)
+        requests, (index,), one, _ = self._one_request(user, [item], at, context)
         taken = [self.index("item", one) for one in ids.as_ids(having, self.items["item_id"])]
         kind = asked.behaviour_of(self.histories, behaviour)
         if behaviour is not None and not taken:

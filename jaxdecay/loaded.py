@@ -1,7 +1,7 @@
 """A trained run, opened: its histories, tables and model, and who and when is meant in asking it."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,11 +99,11 @@ class Loaded:
         return moment
 
     def _one_request(
-        self, user: Any, item: Any, at: At | None, context: Mapping[str, Any] | None
-    ) -> tuple[Requests, int, Context, Any]:
-        """A request of a user with a past, the index of an item, the context, and the user's id."""
+        self, user: Any, items: Sequence[Any], at: At | None, context: Mapping[str, Any] | None
+    ) -> tuple[Requests, list[int], Context, Any]:
+        """A request of a user with a past, the indices of items, the context, and the user's id."""
         moment = self._moment(at)
-        index, asked_for = self.index("user", user), self.index("item", item)
+        index, asked_for = self.index("user", user), [self.index("item", item) for item in items]
         when = None if moment.seconds is None else np.array([moment.seconds])
         requests = asked.requests_at(self.histories, np.array([index]), when)
         asked.refuse_empty(self.histories, requests, self.users[index])

@@ -32,7 +32,8 @@ def system() -> Predictor:
 
 
 def told(system: Predictor, requests: Requests, item: int) -> Explanation:
-    return explain(system, requests, item, TABLE, NAMES, user="u")
+    (found,) = explain(system, requests, [item], TABLE, NAMES, user="u")
+    return found
 
 
 def one(system: Predictor, event: int) -> Requests:
@@ -182,6 +183,15 @@ def deep() -> Predictor:
     made: Pieces = toys.pieces(histories, spec, window=64, batch_targets=64)
     with jax.numpy_rank_promotion("allow"):
         return predictor(made, toys.random_params(made))
+
+
+def test_reasons_of_several_items_are_those_of_each(system: Predictor, deep: Predictor) -> None:
+    for one_of, event in ((system, 19), (deep, 8)):
+        requests = one(one_of, event)
+        for item, both in zip((3, 0), explain(one_of, requests, [3, 0], TABLE, NAMES, user="u"), strict=True):
+            alone = told(one_of, requests, item)
+            assert (both.item, both.score) == (alone.item, alone.score)
+            assert both.rows.equals(alone.rows)
 
 
 def test_with_an_encoder_events_are_left_out_one_by_one(deep: Predictor) -> None:
