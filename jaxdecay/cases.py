@@ -42,6 +42,12 @@ def without(case: Case, events: np.ndarray) -> Case:
     return found._replace(history=_padded(found.history._replace(**moved)))
 
 
+def without_any(case: Case) -> Case:
+    """The case without any event: as if the user had never been."""
+    history = case.history
+    return case._replace(history=_padded(history._replace(mask=np.zeros_like(history.mask))))
+
+
 def later(case: Case, seconds: int, reference: Reference) -> Case:
     """The request made so many seconds later, nothing having happened since. ``reference``: what the model's
     times are measured from. Raises InputError for a time that they cannot reach."""

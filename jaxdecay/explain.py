@@ -13,8 +13,8 @@ says what others say shares with them, one that speaks for everything speaks for
 away adds nothing. Read weights are held as they are. The rest of a score is what it is without any event. The
 revisit head's part is shared among the events of that very item as their counts are.
 
-With an encoder events are left out one by one (as if they had never been, everything computed again), and
-what is not accounted for so is said.
+With an encoder events are left out one by one (as if they had never been, everything computed again). What
+the past adds beyond that is said: one event may stand in for another, or matter only beside another.
 
 References:
     Aumann, Shapley: Values of non-atomic games (1974); Sundararajan, Taly, Yan: Axiomatic attribution for
@@ -65,7 +65,8 @@ class Explanation:
     """What adds up to the score, the latest event first, then what is no event:
 
     - head: similarity, revisit, bias, popularity, normaliser; ``all`` where events are left out one by one;
-    - source: event, or user, context, calendar, item, catalogue, and "not attributed";
+    - source: event, or user, context, calendar, item, catalogue; with an encoder "without any event", and
+      "not attributed": what the past adds beyond what its events add one by one;
     - of an event: its number (1 is the latest), item_id, behaviour, timestamp (seconds), age_days, weight
       (what is left of it), similarity (cosine between what it wrote and the item);
     - contribution.
@@ -80,6 +81,12 @@ class Explanation:
         """What no row but the one of that name accounts for; 0 where the score was taken apart exactly."""
         rest = self.rows.filter(pl.col("source") == "not attributed")["contribution"]
         return float(rest.sum())
+
+    @property
+    def of_the_past(self) -> float:
+        """What the past adds to the score altogether."""
+        by = self.rows.filter(pl.col("source").is_in(["event", "not attributed"]))["contribution"]
+        return float(by.sum())
 
     def events(self) -> pl.DataFrame:
         """Each past event once, with what it adds by all heads together, the strongest first."""
@@ -121,7 +128,7 @@ def explain(
         if without is None:
             frames = _taken_apart(predictor, case, item, parts, places)
         else:
-            frames = _left_out(score, without[:, place])
+            frames = _left_out(score, *without[:, place].astype(np.float64))
         made = _rows(frames, told)
         titles = _titles(made, items, item)
         found.append(Explanation(user, items["item_id"][item], int(case.at[0]), score, made, exact, titles))
@@ -224,24 +231,30 @@ class _Path:
 def _without(
     predictor: Predictor, request: Requests, case: Case, chosen: Sequence[int], places: np.ndarray
 ) -> np.ndarray:
-    """(n, C) the scores of the chosen items without each of the events, alone."""
-    found = np.empty((len(places), len(chosen)), np.float32)
+    """(1 + n, C) the scores of the chosen items without any event, and without each of them alone."""
+    found = np.empty((1 + len(places), len(chosen)), np.float32)
+    found[0] = _of_items(predictor.judge(cases.without_any(case)), chosen)[0]
     for begin in range(0, len(places), _AT_ONCE):
         some = places[begin : begin + _AT_ONCE]
         filled = np.append(some, np.repeat(some[-1:], _AT_ONCE - len(some)))  # one shape to compile
         left = cases.without(case, filled)
         if not predictor.uses_time:
             left = cases.at_last_event(left, request, predictor.histories)
-        judged = predictor.judge(left)
-        for place, item in enumerate(chosen):
-            one = [part[:, min(item, part.shape[1] - 1)] for part in judged.values()]
-            found[begin : begin + len(some), place] = np.sum(one, axis=0)[: len(some)]
+        found[1 + begin : 1 + begin + len(some)] = _of_items(predictor.judge(left), chosen)[: len(some)]
     return found
 
 
-def _left_out(score: float, without: np.ndarray) -> _Frames:
-    yield "all", "event", {"contribution": score - without}
-    yield "all", "not attributed", {"contribution": score - (score - without).sum()}
+def _of_items(judged: dict[str, np.ndarray], chosen: Sequence[int]) -> np.ndarray:
+    """(B, C) the scores of the chosen items."""
+    parts = [part[:, np.minimum(chosen, part.shape[1] - 1)] for part in judged.values()]
+    return np.sum(parts, axis=0)
+
+
+def _left_out(score: float, without_any: float, *without: float) -> _Frames:
+    lost = score - np.array(without)
+    yield "all", "event", {"contribution": lost}
+    yield "all", "without any event", {"contribution": without_any}
+    yield "all", "not attributed", {"contribution": score - without_any - lost.sum()}
 
 
 def _titles(rows: pl.DataFrame, items: pl.DataFrame, item: int) -> dict[Any, str]:
@@ -298,10 +311,8 @@ def _sentence(explanation: Explanation) -> str:
         return f"{name(explanation.item)}: nothing in the past speaks for it, but what everybody takes."
     more = len(gathered) - len(reasons)
     because = f"{'; '.join(reasons)}{f' and {more} more' if more > 0 else ''}"
-    if not explanation.exact:
-        return f"{name(explanation.item)}, because of {because}."
     # An intensity, so that its logarithm's change is a factor.
-    times_as = float(np.exp(min(float(events["contribution"].sum()), 14.0)))
+    times_as = float(np.exp(min(explanation.of_the_past, 14.0)))
     said = f"{times_as:.2f}" if times_as < 10 else f"{times_as:,.0f}" if times_as < 1e6 else "over a million"
     if times_as < _HARDLY:
         return (

@@ -206,7 +206,14 @@ def test_with_an_encoder_events_are_left_out_one_by_one(deep: Predictor) -> None
     asked = dataclasses.replace(requests, history_end=requests.history_end - 1, event=requests.event - 1)
     assert first == pytest.approx(found.score - float(other.scores(asked)[0, 3]), abs=1e-4)
     attributed: Any = found.rows.filter(pl.col("source") == "event")["contribution"].sum()
-    assert found.not_attributed == pytest.approx(found.score - attributed, abs=1e-4)
+    histories = deep.histories
+    for _ in range(8):
+        histories = shortened(histories, 0)
+    nobody = Predictor(deep.model, deep.params, histories, deep.catalogue, deep.reference)
+    asked = dataclasses.replace(requests, history_end=np.array([0]), event=np.array([0]))
+    past = found.score - float(nobody.scores(asked)[0, 3])
+    assert found.of_the_past == pytest.approx(past, abs=1e-4)
+    assert found.not_attributed == pytest.approx(past - attributed, abs=1e-4)
     with pytest.raises(InputError, match=r"an encoder \(gru\) stands between"):
         deep.pieces(deep.case(requests))
 

@@ -106,7 +106,8 @@ class Explain(Command):
         if not found.exact:
             print(
                 "\nAn encoder stands between the events and the score: they were left out one by one, and "
-                f"{found.not_attributed:.3g} of the score is not accounted for so."
+                f"{found.not_attributed:.3g} of the {found.of_the_past:.3g} that the past adds are not "
+                "accounted for so."
             )
         if otherwise is not None:
             print()

@@ -110,7 +110,10 @@ def _caveats(found: Findings) -> Iterator[str]:
             "from whole trainings."
         )
     if found.run.predictor.model.spec.encoder.blocks:
-        yield "Reasons come from leaving events out one by one; what they do not account for is not told."
+        yield (
+            "Reasons come from leaving events out one by one: events that stand in for each other count for "
+            "little."
+        )
     else:
         yield (
             "Reasons are exact shares of the score, with its length and read weights held as they are. They "
