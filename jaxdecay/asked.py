@@ -108,20 +108,19 @@ def behaviour_of(histories: Histories, name: str | None) -> int:
 
 
 def found(
-    given: Any, known: pl.Series, on_unknown: OnUnknown, *, hint: str = ""
+    given: Any, known: pl.Series, on_unknown: OnUnknown, *, popular: bool = False, hint: str = ""
 ) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
     """Ids, their indices (-1 for one never seen, only with "popular"), and notes on what was done about those
     never seen, in the type of the known ones where all of them can be.
 
-    ``hint`` as in `jaxdecay.ids.refuse_unknown`.
+    ``popular``: whether that may be said. ``hint`` as in `jaxdecay.ids.refuse_unknown`.
     """
     names = ids.as_ids(given, known)
     index = ids.find(names, known)
     if not (index < 0).any():
         return names, index, ()
     if on_unknown == "raise":
-        popular = " or on_unknown='popular'" if known.name == "user_id" else ""
-        remedy = f"leave them out, or say on_unknown='skip'{popular}"
+        remedy = "leave them out, or say on_unknown='skip'" + " or on_unknown='popular'" * popular
         ids.refuse_unknown(names, index, remedy, known=known, hint=hint)
     words = f"{ids.unknown_words(names, index)}: never seen"
     if on_unknown == "popular":
@@ -174,6 +173,8 @@ def context_of(histories: Histories, given: Mapping[str, Any] | None) -> tuple[C
     """
     described = histories.config["features"].get("context") or {}
     encoder = Encoder.from_json(described["encoder"]) if "encoder" in described else Encoder()
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"context {given!r}: give columns with their values, such as {{'device': 'phone'}}")
     readers, given = encoder.readers(), dict(given or {})
     row, notes = {name: [None] for name in readers}, []
     for name, value in given.items():

@@ -3,12 +3,15 @@
 Each function takes one case (B = 1, `jaxdecay.predict.Case`) and gives one of as many rows as it says.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxdecay.data.gather import Reference
+from jaxdecay.data.histories import Histories
+from jaxdecay.data.requests import Requests, withheld
 from jaxdecay.errors import InputError
 from jaxdecay.history import History
 from jaxdecay.predict import Case
@@ -39,6 +42,12 @@ def without(case: Case, events: np.ndarray) -> Case:
     return found._replace(history=_padded(found.history._replace(**moved)))
 
 
+def without_any(case: Case) -> Case:
+    """The case without any event: as if the user had never been."""
+    history = case.history
+    return case._replace(history=_padded(history._replace(mask=np.zeros_like(history.mask))))
+
+
 def later(case: Case, seconds: int, reference: Reference) -> Case:
     """The request made so many seconds later, nothing having happened since. ``reference``: what the model's
     times are measured from. Raises InputError for a time that they cannot reach."""
@@ -46,14 +55,15 @@ def later(case: Case, seconds: int, reference: Reference) -> Case:
     return Case(case.history, case.asked._replace(at=reference.seconds(at)[:, None]), at)
 
 
-def at_last_event(case: Case) -> Case:
-    """The request made at the time of the last event, as a model is asked that the request time is withheld
-    from; unchanged without an event."""
+def at_last_event(case: Case, request: Requests, histories: Histories) -> Case:
+    """The case made of one ``request`` asked as a model is that the request time is withheld from: at the
+    time of the last event that is left, and without any as `jaxdecay.data.requests.withheld` says."""
+    nobody = withheld(dataclasses.replace(request, history_end=histories.offsets[request.user]), histories)
     mask, time = np.asarray(case.history.mask), np.asarray(case.history.time)
-    last = np.where(mask, time, np.iinfo(np.int32).min).max(axis=1, keepdims=True)
-    asked = np.where(mask.any(axis=1, keepdims=True), last, case.asked.at)
-    moved = asked.astype(np.int64) - case.asked.at
-    return Case(case.history, case.asked._replace(at=asked.astype(np.int32)), case.at + moved[:, 0])
+    last = np.where(mask, time, np.iinfo(np.int32).min).max(axis=1)
+    moved = np.where(mask.any(axis=1), last - case.asked.at[:, 0].astype(np.int64), nobody.at - case.at)
+    asked = (case.asked.at + moved[:, None]).astype(np.int32)
+    return Case(case.history, case.asked._replace(at=asked), case.at + moved)
 
 
 def having(case: Case, item: int, behaviour: int, weight: float = 1.0) -> Case:

@@ -6,7 +6,7 @@ from.
 - emerging: something rises that was not there before;
 - returning: something rises that was there once, but not within the slow half-life before it rose;
 - vanishing: something falls, and nothing in particular rises;
-- shifting: what rises and what falls were both there all the time.
+- shifting: what rises and what falls were both there all the time, or are of one kind.
 """
 
 from collections.abc import Callable
@@ -31,6 +31,8 @@ class Change(NamedTuple):
     rising: list[Any]
     """The strongest first."""
     falling: list[Any]
+    fell: Any
+    """What fell most, be it by little; None: nothing did."""
     own: np.ndarray | None
     """(n,) bool: which of the stream's events up to now are of what rises most; None: nothing rises."""
 
@@ -40,12 +42,15 @@ Namer = Callable[[Drift, Streams, int], Change]
 
 
 def changes(drift: Drift, streams: Streams, namer: Namer) -> pl.DataFrame:
-    """The detections with change (what it is called), rising and falling (lists of names)."""
+    """The detections with change (what it is called), rising and falling (lists of names). What vanishes has
+    a name."""
     rows = []
     for event in drift.detections["event"]:
         found = namer(drift, streams, event)
-        called = _called(drift, streams, event, found.own)
-        rows.append((called, [str(one) for one in found.rising], [str(one) for one in found.falling]))
+        called, falling = _called(drift, streams, event, found.own), found.falling
+        if called == "vanishing" and not falling:
+            called, falling = ("shifting", []) if found.fell is None else (called, [found.fell])
+        rows.append((called, [str(one) for one in found.rising], [str(one) for one in falling]))
     return drift.detections.hstack(pl.DataFrame(rows, schema=_NAMES, orient="row"))
 
 
@@ -59,10 +64,12 @@ def by_kind(share: np.ndarray, names: list[Any]) -> Namer:
         if of.ndim == 1:
             of = (of[:, None] == np.arange(len(names))).astype(float)
         fast, slow = (one @ of / max((one @ of).sum(), 1e-12) for one in left)
-        rise = np.argsort(slow - fast, kind="stable")[: int((fast - slow >= _MOVED).sum())]
-        fall = np.argsort(fast - slow, kind="stable")[: int((slow - fast >= _MOVED).sum())]
+        rise, fall = np.argsort(slow - fast, kind="stable"), np.argsort(fast - slow, kind="stable")
+        # Together: many kinds may each fall by little.
+        fell = names[fall[0]] if np.maximum(slow - fast, 0).sum() >= _MOVED else None
+        rise, fall = rise[: (fast - slow >= _MOVED).sum()], fall[: (slow - fast >= _MOVED).sum()]
         own = of[:, rise[0]] >= _PRESENT if len(rise) else None
-        return Change([names[one] for one in rise], [names[one] for one in fall], own)
+        return Change([names[one] for one in rise], [names[one] for one in fall], fell, own)
 
     return namer
 
@@ -80,7 +87,8 @@ def by_items(vectors: np.ndarray, names: list[Any]) -> Namer:
         length = np.maximum(np.linalg.norm(pointed, axis=1), 1e-30)
         own = pointed @ direction / length > _TOWARDS
         rise, fall = (_nearest(names, sign * near) for sign in (1, -1))
-        return Change(rise, fall, own if rise else None)
+        fell = names[near.argmin()] if near.min() < 0 else None
+        return Change(rise, fall, fell, own if rise else None)
 
     return namer
 

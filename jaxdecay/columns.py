@@ -2,7 +2,7 @@
 has."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ from jaxdecay.errors import InputError
 
 FEW = 100
 """Different values of a column of words that is taken unasked."""
+_MOST_KINDS = 10_000
 _OWN = ("index", "item_id", "user_id")
 
 
@@ -43,6 +44,31 @@ def coded(table: pl.DataFrame, column: str, said: str, *, more: Sequence[str] = 
     names = values.drop_nulls().unique().sort()
     code = values.replace_strict(names, range(len(names)), default=-1, return_dtype=pl.Int64)
     return Coded(names.to_list(), code.to_numpy())
+
+
+def kinds_by(items: pl.DataFrame, column: str) -> Coded:
+    """An item column by whose values interests are named. Raises InputError as `coded` does, and for one of
+    fewer than 2 or more than 10,000 values."""
+    found = coded(items, column, f"item column {column!r}")
+    if not 1 < len(found.names) <= _MOST_KINDS:
+        raise InputError(
+            f"item column {column!r} has {len(found.names)} values; give one of 2 to {_MOST_KINDS}"
+        )
+    return found
+
+
+def as_text(values: Sequence[Any], column: pl.Series) -> pl.Series:
+    """(n,) values as `coded` names those of the column, whose name it has.
+
+    >>> as_text([5, "9.740"], pl.Series([5.0])).to_list(), as_text([True], pl.Series([True])).to_list()
+    (['5.0', '9.74'], ['true'])
+    """
+    words = pl.Series(column.name, [str(value) for value in values], dtype=pl.String)
+    if column.dtype == pl.Boolean:
+        return words.str.to_lowercase()
+    if not column.dtype.is_numeric():
+        return words
+    return words.cast(column.dtype, strict=False).cast(pl.String).fill_null(words)
 
 
 def few_valued(table: pl.DataFrame) -> str | None:

@@ -10,11 +10,13 @@ import polars as pl
 
 from jaxdecay import cases
 from jaxdecay.data.requests import Requests
-from jaxdecay.durations import days
+from jaxdecay.durations import Duration, days, show_days
 from jaxdecay.errors import InputError
+from jaxdecay.expect import whole
 from jaxdecay.predict import Case, Context, Predictor
 
 _DAY = 86_400
+_REACH = 2**31 - 1  # seconds after the first event of the log, as far as `Reference.seconds` goes
 
 
 class Changes(NamedTuple):
@@ -22,8 +24,9 @@ class Changes(NamedTuple):
 
     without: Sequence[int] = ()
     """Events that had not been, by number: 1 is the latest."""
-    later: Sequence[str] = ()
-    """Durations such as 30d, by which the request comes later, nothing having happened since."""
+    later: Sequence[Duration] = ()
+    """Durations such as 30d, or timedeltas, by which the request comes later, nothing having happened
+    since."""
     having: Sequence[int] = ()
     """Items that had been taken at the time of the request."""
     behaviour: int = 0
@@ -43,13 +46,13 @@ def counterfactuals(
     among all items, from 1; ties count as the mean).
 
     ``request``: one. ``items``: the table of items of the histories (``item_id``). Raises InputError for an
-    event that the history does not have, and for a duration that is none.
+    event that the history does not have, and for a duration that is none or too long.
     """
     case = predictor.case(request, context, room=1)
     places = np.flatnonzero(np.asarray(case.history.mask)[0])[::-1]
     told: list[tuple[str, Case]] = [("as it is", case)]
     for number in changes.without:
-        if not 1 <= number <= len(places):
+        if whole("without", number, 1) > len(places):
             raise InputError(
                 f"without event {number}: the user has {len(places)} events before; 1 is the latest"
             )
@@ -58,13 +61,18 @@ def counterfactuals(
     if changes.later and not predictor.uses_time:
         raise InputError("later: this run does not read the time of the request, so nothing would change")
     for duration in changes.later:
-        told.append(
-            (f"{duration} later", cases.later(case, round(days(duration) * _DAY), predictor.reference))
-        )
+        seconds = days(duration, "later") * _DAY
+        if int(case.at[0]) + seconds - predictor.reference.origin > _REACH:
+            raise InputError(
+                f"later={str(duration)!r}: the request would come over 68 years after the first event of "
+                "the log, where times of a run end; give less"
+            )
+        said = duration if isinstance(duration, str) else show_days(days(duration))
+        told.append((f"{said} later", cases.later(case, round(seconds), predictor.reference)))
     for other in changes.having:
         told.append((f"having {items['item_id'][other]}", cases.having(case, other, changes.behaviour)))
     if not predictor.uses_time:
-        told = [(name, cases.at_last_event(one)) for name, one in told]
+        told = [(name, cases.at_last_event(one, request, predictor.histories)) for name, one in told]
     rows = [_judged(predictor, one, item) for _, one in told]
     return pl.DataFrame(
         {

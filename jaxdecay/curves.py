@@ -4,6 +4,7 @@ The mean is over the group's training events, each with the write weights of its
 and the read weights of its user, satiation left out.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -39,8 +40,7 @@ class Events(NamedTuple):
     def of(cls, histories: Histories, model: Interest, params: Any) -> "Events":
         train = np.asarray(histories.part) == 0
         item, items = np.asarray(histories.item)[train], items_of(histories, model, known_only=True)
-        given = jax.tree.map(jnp.asarray, items)
-        logits: Any = model.apply({"params": params}, given, method=_content_logits)
+        logits = _content_logits(model, params, jax.tree.map(jnp.asarray, items))
         return cls(
             item,
             histories.user()[train],
@@ -53,8 +53,12 @@ class Events(NamedTuple):
         )
 
 
-def _content_logits(model: Interest, items: Items) -> Any:
-    return model.content_logits(model.similarity.content(items))
+@functools.partial(jax.jit, static_argnums=0)
+def _content_logits(model: Interest, params: Any, items: Items) -> Any:
+    def logits(model: Interest) -> Any:
+        return model.content_logits(model.similarity.content(items))
+
+    return model.apply({"params": params}, method=logits)
 
 
 class Grouping(NamedTuple):

@@ -7,9 +7,11 @@ together, which keeps what they hold, how much and when, and that people repeat 
 leaves no order that could drift.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -21,6 +23,7 @@ from jaxdecay import alarms, divergence
 from jaxdecay.divergence import Paces
 from jaxdecay.durations import days
 from jaxdecay.errors import InputError
+from jaxdecay.expect import whole
 from jaxdecay.kernels import LN2
 from jaxdecay.streams import Streams, means, weights
 
@@ -56,8 +59,14 @@ class DriftOptions:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise InputError(f"method={self.method!r}: give one of {', '.join(get_args(Method))}")
-        if not 0 < self.false_alarms < 1:
-            raise InputError(f"false_alarms={self.false_alarms}: give a share between 0 and 1")
+        if not (isinstance(self.false_alarms, Real) and 0 < self.false_alarms < 1):
+            raise InputError(
+                f"false_alarms={self.false_alarms!r}: give a share between 0 and 1, such as 0.05"
+            )
+        for name in ("fast", "slow"):
+            if (value := getattr(self, name)) is not None:
+                days(value, name)
+        whole("seed", self.seed)
 
 
 class Drift(NamedTuple):
@@ -86,13 +95,20 @@ class Calibration(NamedTuple):
 
 def calibrate(among: Streams, options: DriftOptions = DriftOptions()) -> Calibration:
     """Half-lives, variance and threshold from streams, a sample of 5,000 where there are more. Raises
-    InputError where none has two events at different times."""
+    InputError where none has two events at different times, and for a share of false alarms that no threshold
+    can be read at."""
     there = np.flatnonzero(np.diff(among.offsets) > 1)
     if len(there) > _MOST:
         there = np.random.default_rng(options.seed).choice(there, _MOST, replace=False)
     among = among.take(there)
     half_lives = _half_lives(among, options)
     paces = _paces(half_lives, among)
+    shuffled = _rounds(len(there)) * len(there)
+    if options.method != "adwin" and options.false_alarms * shuffled < 1:
+        raise InputError(
+            f"false_alarms={options.false_alarms:g}: the threshold is read from {shuffled} shuffled streams, "
+            f"which tell no share below one of them; give at least {math.ceil(1e6 / shuffled) / 1e6:g}"
+        )
     threshold = 0.5 if options.method == "adwin" else _threshold(among, paces, options)
     return Calibration(paces, half_lives, threshold)
 
@@ -209,8 +225,8 @@ def _half_lives(streams: Streams, options: DriftOptions) -> tuple[float, float]:
     if not len(gaps):
         raise InputError("nobody has two events at different times: there is nothing that could drift")
     typical = float(np.median(gaps))
-    fast = days(options.fast) if options.fast else _FAST * typical
-    slow = days(options.slow) if options.slow else _SLOW * typical
+    fast = _FAST * typical if options.fast is None else days(options.fast)
+    slow = _SLOW * typical if options.slow is None else days(options.slow)
     if fast >= slow:
         raise InputError(f"fast={fast:g}d is no shorter than slow={slow:g}d; give a shorter fast half-life")
     return fast, slow
@@ -243,7 +259,7 @@ def _quantile(streams: Streams, paces: Paces, options: DriftOptions, share: floa
     """What this share of shuffled streams nowhere exceeds."""
     random, most, length = np.random.default_rng(options.seed), [], np.diff(streams.offsets)
     place = np.arange(len(streams.item)) - np.repeat(streams.offsets[:-1], length)
-    for _ in range(-(-_ENOUGH // len(length))):
+    for _ in range(_rounds(len(length))):
         begin = np.repeat(random.integers(0, _TOGETHER, len(length)), length)
         together = (place + begin) // _TOGETHER
         lot = random.random((len(length), int(together.max()) + 1))[streams.stream, together]
@@ -251,6 +267,11 @@ def _quantile(streams: Streams, paces: Paces, options: DriftOptions, share: floa
         shuffled = streams._replace(item=streams.item[order])
         most.append(_largest(streams, statistics(shuffled, paces, options)))
     return float(np.quantile(np.concatenate(most), share))
+
+
+def _rounds(streams: int) -> int:
+    """How often so many streams are shuffled."""
+    return -(-_ENOUGH // streams)
 
 
 def _largest(streams: Streams, found: np.ndarray) -> np.ndarray:

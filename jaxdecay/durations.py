@@ -1,5 +1,6 @@
 """Durations as people write them: 90s, 12h, 7d, 3w, 1y; priors on half-lives, 7d±2x; rhythms, 1d±3h."""
 
+import datetime
 import math
 import re
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from jaxdecay.errors import InputError
 
 _DAYS = {"s": 1 / 86_400, "min": 1 / 1_440, "h": 1 / 24, "d": 1.0, "w": 7.0, "y": 365.25}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d|w|y)\s*")
+Duration = str | datetime.timedelta
 
 
 class Prior(NamedTuple):
@@ -35,18 +37,22 @@ class Rhythm(NamedTuple):
         return self.period / math.pi * math.acos(2 ** (-0.5 / self.sharpness))
 
 
-def days(text: str) -> float:
-    """The duration in days.
+def days(text: Duration, name: str = "") -> float:
+    """The duration in days. ``name``: of the option that it was given for, to open messages.
 
-    >>> days("12h"), days("1w")
-    (0.5, 7.0)
+    >>> days("12h"), days("1w"), days(datetime.timedelta(hours=36))
+    (0.5, 7.0, 1.5)
     """
-    match = _DURATION.fullmatch(text)
-    if match is None or float(match[1]) <= 0:
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    value = float(match[1]) * _DAYS[match[2]] if match else 0.0
+    if isinstance(text, datetime.timedelta):
+        value = text / datetime.timedelta(days=1)
+    if not 0 < value < math.inf:
+        said = f"{name}={text!r}" if name else repr(text)
         raise InputError(
-            f"{text!r} is no duration; write a number above 0 and s, min, h, d, w or y, such as 7d"
+            f"{said} is no duration; write a number above 0 and s, min, h, d, w or y, such as 7d"
         )
-    return float(match[1]) * _DAYS[match[2]]
+    return value
 
 
 def parse_prior(text: str) -> Prior:

@@ -1,4 +1,4 @@
-"""A folder of output that is there wholly or not at all."""
+"""What output may be called, and a folder of it that is there wholly or not at all."""
 
 import contextlib
 import os
@@ -10,6 +10,16 @@ from pathlib import Path
 import polars as pl
 
 from jaxdecay.errors import InputError
+
+
+def check_file(out: Path, *endings: str) -> None:
+    """Raises InputError unless a file may be called so: not what is a directory, and with one of the endings,
+    such as ".html"."""
+    if out.is_dir():
+        example = out / f"NAME{endings[0]}"
+        raise InputError(f"{out}: is a directory; name a file in it, such as {example}")
+    if out.suffix.lower() not in endings:
+        raise InputError(f"{out}: give a name that ends in {' or '.join(endings)}")
 
 
 @contextlib.contextmanager

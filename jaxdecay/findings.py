@@ -3,23 +3,23 @@
 import functools
 import json
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import polars as pl
 
-from jaxdecay import asked, ids, runs
+from jaxdecay import runs
 from jaxdecay.assembly import assemble, load_model, load_predictor
-from jaxdecay.columns import coded, few_valued
+from jaxdecay.columns import few_valued, kinds_by
 from jaxdecay.curves import Curve, mean_kernels
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests
 from jaxdecay.drift import Drift, DriftOptions
 from jaxdecay.errors import InputError
-from jaxdecay.explain import Explanation, explain
+from jaxdecay.expect import whole
 from jaxdecay.half_lives import effective_memory
-from jaxdecay.intervals import kept
+from jaxdecay.intervals import kept, said
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.recommend import load
 from jaxdecay.spreads import Spread, Whose, spreads
@@ -46,12 +46,16 @@ class Findings:
     """A run and what was found in it.
 
     ``column``: the item column by which interests are called; by default the first of words with few
-    values. ``seed``: of every draw.
+    values. ``seed``: of every draw. Raises InputError for a column that is not there, and for a seed that is
+    no whole number from 0.
     """
 
     def __init__(self, run: str | Path, *, column: str | None = None, seed: int = 0) -> None:
+        self.seed = whole("seed", seed)
         self.run: Run = load(run)
-        self.column, self.seed = column, seed
+        self.column = column
+        if column is not None:
+            kinds_by(self.run.items, column)  # refused before anything is worked out
 
     @property
     def histories(self) -> Histories:
@@ -89,8 +93,12 @@ class Findings:
 
     @functools.cached_property
     def half_lives(self) -> tuple[pl.DataFrame, str | None]:
-        """With the intervals that `jaxdecay half-lives` has kept, and what they are; else without (None)."""
-        return kept(self.run.path) or (self.run.half_lives(bootstrap=0), None)
+        """With the intervals that `jaxdecay half-lives` has kept, or else by Laplace, and what these are;
+        None where there are none, as where half-lives were not learned."""
+        if (there := kept(self.run.path)) is not None:
+            return there
+        found = self.run.half_lives(intervals="laplace", seed=self.seed)
+        return found, said("laplace") if found["low"].is_not_null().any() else None
 
     @functools.cached_property
     def memory(self) -> pl.DataFrame:
@@ -139,11 +147,10 @@ class Findings:
 
     @functools.cached_property
     def kinds(self) -> Kinds:
-        """Raises InputError when there is no such column."""
         items = self.run.items
-        column = self.column or few_valued(items)
+        column = few_valued(items) if self.column is None else self.column
         if column is not None:
-            names, of = coded(items, column, f"item column {column!r}")
+            names, of = kinds_by(items, column)
             without = [f"no {column}"] if (of < 0).any() else []
             return Kinds(column, np.where(of < 0, len(names), of), [*names, *without])
         texts = items["item_id"].cast(pl.String)
@@ -161,27 +168,8 @@ class Findings:
         pairs = self.run.items.select("item_id", pl.col("title").cast(pl.String)).drop_nulls().iter_rows()
         return {item: title if len(title) <= _LONG else f"{title[: _LONG - 1]}…" for item, title in pairs}
 
-    def index(self, of: Literal["user", "item"], given: Any) -> int:
-        """The index of a user or item by its id; InputError for one never seen."""
-        known = self.run.users if of == "user" else self.run.items["item_id"]
-        names = ids.as_ids([given], known)
-        found = ids.find(names, known)
-        ids.refuse_unknown(names, found, f"give an id such as {known[0]!r}", known=known)
-        return int(found[0])
-
     @property
     def end(self) -> int | None:
         """The moment at which lists are asked for: right after the last event of the log, with relative times
         of each user (None)."""
         return None if self.relative else int(np.asarray(self.histories.time).max()) + 1
-
-    def explain(self, user: int, item: int) -> Explanation:
-        """Why an item (index) stands where it does for a user (index) at the `end`."""
-        at = None if self.end is None else np.array([self.end])
-        request = asked.requests_at(self.histories, np.array([user]), at)
-        behaviours = self.histories.config["behaviours"]
-        context, _ = asked.context_of(self.histories, None)
-        named = self.run.users[user]
-        return explain(
-            self.run.predictor, request, item, self.run.items, behaviours, user=named, context=context
-        )

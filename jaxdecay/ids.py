@@ -92,9 +92,10 @@ def find(ids: pl.Series, known: pl.Series) -> np.ndarray:
 
 
 def unknown_words(ids: pl.Series, index: np.ndarray) -> str:
-    """``user 'x'``, ``users 'x', 'y' and 3 more``: those without an index."""
+    """``user 'x'``, ``users 'x', 'y' and 3 more``, ``genre 'x', 'y'``: those without an index."""
     missing = [repr(one) for one in ids.filter(pl.Series(index < 0)).unique(maintain_order=True)]
-    return f"{ids.name.removesuffix('_id')}{'s' if len(missing) > 1 else ''} {listed(missing, 8)}"
+    kind = ids.name.removesuffix("_id")
+    return f"{kind}{'s' if len(missing) > 1 and kind != ids.name else ''} {listed(missing, 8)}"
 
 
 def refuse_unknown(

@@ -10,8 +10,8 @@ References:
     Hampel: The influence curve and its role in robust estimation (1974).
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,15 @@ from jaxdecay.modes import EXACT, Modes, first_half
 from jaxdecay.refit import Problem
 
 
+class Slopes(NamedTuple):
+    """Of the logarithms of G half-lives; NaN for one that never comes."""
+
+    by_parameter: np.ndarray
+    """(D, G)"""
+    by_user: np.ndarray
+    """(U, G) by how often a user is counted in the mean."""
+
+
 def influences(
     histories: Histories,
     model: Interest,
@@ -37,21 +46,35 @@ def influences(
 ) -> np.ndarray:
     """(U, G) by how much a user, counted once more, moves the logarithm of each curve's half-life; NaN for
     one that never halves. ``curves`` are those at the centre, by this grouping."""
-    events = Events.of(histories, model, problem.restore(problem.centre))
+    found = slopes(histories, model, problem.restore, problem.centre, curves, grouping)
+    return problem.moves[: len(found.by_user)] @ found.by_parameter + found.by_user
+
+
+def slopes(
+    histories: Histories,
+    model: Interest,
+    restore: Callable[[Any], Any],
+    at: np.ndarray,
+    curves: Sequence[Curve],
+    grouping: Grouping | None = None,
+) -> Slopes:
+    """Of half-lives at the D shared parameters ``at``, of which ``restore`` makes all of them. ``curves`` are
+    those there, by this grouping."""
+    events = Events.of(histories, model, restore(at))
     users = histories.known_users
     grouping = grouping or Grouping.by_item_group(histories, model.spec, events)
-    theta, once = jnp.asarray(problem.centre, jnp.float32), jnp.ones(users)
+    theta, once = jnp.asarray(at, jnp.float32), jnp.ones(users)
 
     def height(theta: Array, count: Array, at: tuple[Array, Array], head: str, level: Array) -> Array:
         """The kernel at two ages, relative to age 0, and between them as shares say."""
-        params = problem.restore(theta)
+        params = restore(theta)
         counted = count[events.user] * ((level < 0) | (grouping.label == level))
         total, fading = _total(model, params, events, counted, head)
         ages, shares = at
         return shares @ jnp.matmul(fading.curves(ages), total, precision=EXACT) / total.sum()
 
-    slopes = jax.jit(jax.grad(height, (0, 1)), static_argnums=3)
-    moves = np.full((users, len(curves)), np.nan)
+    sloped = jax.jit(jax.grad(height, (0, 1)), static_argnums=3)
+    found = Slopes(*(np.full((rows, len(curves)), np.nan) for rows in (len(at), users)))
     for place, curve in enumerate(curves):
         half = float(first_half(curve.age, curve.value))
         if np.isfinite(half):
@@ -59,12 +82,12 @@ def influences(
             after = int(np.searchsorted(curve.age, half))
             (start, end), (high, low) = curve.age[after - 1 : after + 1], curve.value[after - 1 : after + 1]
             share = (half - start) / (end - start)
-            at = jnp.array([start, end], jnp.float32), jnp.array([1 - share, share], jnp.float32)
-            found = slopes(theta, once, at, curve.head, jnp.int32(grouping.place(curve.group)))
-            by_theta, by_count = (np.asarray(slope, np.float64) for slope in found)
+            between = jnp.array([start, end], jnp.float32), jnp.array([1 - share, share], jnp.float32)
+            both = sloped(theta, once, between, curve.head, jnp.int32(grouping.place(curve.group)))
             by_age = half * (low - high) / (end - start)
-            moves[:, place] = -(problem.moves[:users] @ by_theta + by_count) / by_age
-    return moves
+            for slope, of_kind in zip(both, found, strict=True):
+                of_kind[:, place] = -np.asarray(slope, np.float64) / by_age
+    return found
 
 
 def _total(

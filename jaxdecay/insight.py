@@ -5,11 +5,13 @@ from typing import Any, Literal
 
 import polars as pl
 
-from jaxdecay import asked, cohorts
+from jaxdecay import asked, cohorts, ids
 from jaxdecay.counterfactuals import Changes, counterfactuals
 from jaxdecay.curves import Grouping
 from jaxdecay.drift import DriftOptions, calibrate
+from jaxdecay.durations import Duration
 from jaxdecay.errors import InputError
+from jaxdecay.expect import several
 from jaxdecay.explain import Explanation, explain
 from jaxdecay.groupings import grouping
 from jaxdecay.half_lives import effective_memory, half_lives
@@ -30,9 +32,21 @@ class Insight(Loaded):
 
         run.explain("u1", "i9", at="2026-11-22T18:00:00Z").sentence()
         """
-        requests, index, one, names = self._one_request(user, item, at, context)
+        return self.reasons(user, [item], at, context=context)[0]
+
+    def reasons(
+        self,
+        user: Any,
+        items: Sequence[Any],
+        at: At | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+    ) -> list[Explanation]:
+        """The same of several items, such as those of a list; with an encoder it costs hardly more than of
+        one."""
+        requests, chosen, one, who = self._one_request(user, items, at, context)
         behaviours = self.histories.config["behaviours"]
-        return explain(self.predictor, requests, index, self.items, behaviours, user=names[0], context=one)
+        return explain(self.predictor, requests, chosen, self.items, behaviours, user=who, context=one)
 
     def what_if(
         self,
@@ -40,8 +54,8 @@ class Insight(Loaded):
         item: Any,
         at: At | None = None,
         *,
-        without: Sequence[int] = (),
-        later: Sequence[str] = (),
+        without: int | Sequence[int] = (),
+        later: Duration | Sequence[Duration] = (),
         having: Any = (),
         behaviour: str | None = None,
         context: Mapping[str, Any] | None = None,
@@ -51,14 +65,19 @@ class Insight(Loaded):
 
         Args:
             without: numbers of events that had not been; 1 is the latest (`explain` has them all).
-            later: durations such as 30d by which the request came later, nothing having happened since.
+            later: durations such as 30d, or timedeltas, by which the request came later, nothing having
+                happened since.
             having: ids of items that had been taken right before the request. behaviour: how; by default as
                 in most events.
         """
-        requests, index, one, _ = self._one_request(user, item, at, context)
-        taken = asked.found(having, self.items["item_id"], "raise", hint=self._hint("item"))[1]
+        requests, (index,), one, _ = self._one_request(user, [item], at, context)
+        taken = [self.index("item", one) for one in ids.as_ids(having, self.items["item_id"])]
         kind = asked.behaviour_of(self.histories, behaviour)
-        changes = Changes(without, later, taken.tolist(), kind)
+        if behaviour is not None and not taken:
+            raise InputError(
+                f"behaviour={behaviour!r} is how the items of having were taken; give having, or leave it out"
+            )
+        changes = Changes(several(without), several(later), taken, kind)
         return counterfactuals(self.predictor, requests, index, self.items, changes, context=one)
 
     def drift(
@@ -79,10 +98,13 @@ class Insight(Loaded):
 
         run.drift(["u1"]).detections
         """
+        options = _checked(options)
         asked.check_on_unknown(on_unknown, users=False)
         if users is not None and by != "user":
             raise InputError(f"drift by {by!r} is of all users; leave users out")
         names, index, notes = self._asked_users(users, on_unknown)
+        if not len(index) and not notes:
+            raise InputError("users: none is given; name some, or leave users out for all of the run")
         few = self.histories.lengths()[index] < 2
         if users is not None and few.any():
             words = f"user {names.filter(pl.Series(few))[0]!r}" if few.sum() == 1 else f"{few.sum()} users"
@@ -95,7 +117,7 @@ class Insight(Loaded):
             self.predictor.unit_vectors(),
             self.items,
             self._user_table,
-            options or DriftOptions(),
+            options,
             by=by,
             chosen=index,
             column=column,
@@ -107,14 +129,14 @@ class Insight(Loaded):
 
         monitor = run.monitor(); watching = monitor.update(monitor.init(), at, item)
         """
-        options = options or DriftOptions()
+        options = _checked(options)
         if options.method != "divergence":
             raise InputError(f"a monitor goes by the divergence, not {options.method}; leave the method out")
         vectors = self.predictor.unit_vectors()
         return Monitor(vectors, calibrate(cohorts.of_users(self.histories, vectors), options))
 
     def half_lives(
-        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20, **options: Any
+        self, *, by: str | None = None, of: Any = None, most: int | None = None, **options: Any
     ) -> pl.DataFrame:
         """What the run has learned: half-lives by head, with intervals; further options of
         `jaxdecay.half_lives.half_lives`.
@@ -123,20 +145,35 @@ class Insight(Loaded):
             by: item, user, behaviour, or a column of items or users, each of whose values gets rows (default:
                 the item groups of the model). Intervals are of what all share and of the mix of users: what
                 is not known of the deviation of a single item or user is not in them.
-            of: the only ids or values; default: those with the most training events, as many as ``most``.
+            of: the only ids or values, or the only one; default: those with the most training events, as
+                many as ``most`` (20).
         """
+        if "grouping" in options:
+            raise InputError("grouping: those of a run go by names; give by, such as item, and perhaps of")
         chosen = self._grouping(by, of, most)
         return half_lives(self.path, grouping=chosen, **options)
 
     def effective_memory(
-        self, *, by: str | None = None, of: Sequence[Any] | None = None, most: int = 20
+        self, *, by: str | None = None, of: Any = None, most: int | None = None
     ) -> pl.DataFrame:
         """How far back lies what a head goes by: head, group, events, days_50, days_90, the ages behind which
         lie 50 and 90 % of the weight. ``by``, ``of`` and ``most`` as in `half_lives`."""
         chosen = self._grouping(by, of, most)
         return effective_memory(self.path, grouping=chosen)
 
-    def _grouping(self, by: str | None, of: Sequence[Any] | None, most: int) -> Grouping | None:
+    def _grouping(self, by: str | None, of: Any, most: int | None) -> Grouping | None:
         if by is None and of is not None:
             raise InputError("of names values of by, which is not given; give by, such as item")
+        if by is None and most is not None:
+            raise InputError("most counts values of by, which is not given; give by, such as item")
         return None if by is None else grouping(self.path, by, of, most=most)
+
+
+def _checked(options: Any) -> DriftOptions:
+    if options is None:
+        return DriftOptions()
+    if not isinstance(options, DriftOptions):
+        raise InputError(
+            f"options={options!r}: give a jaxdecay.drift.DriftOptions, such as DriftOptions(fast='4d')"
+        )
+    return options

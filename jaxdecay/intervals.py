@@ -9,14 +9,22 @@ import polars as pl
 
 from jaxdecay import checkpointing, runs
 from jaxdecay.errors import InputError
+from jaxdecay.half_lives import Intervals
 
 FILE = "half_lives.json"
 _INFINITE = float("inf")
 
 
-def keep(run: Path, half_lives: pl.DataFrame, *, bootstrap: int, seed: int) -> None:
-    """Writes what `jaxdecay.half_lives.half_lives` returned with so many refits."""
-    facts = {"step": checkpointing.best_step(run), "bootstrap": bootstrap, "seed": seed}
+def said(intervals: Intervals, *, bootstrap: int = 0, seed: int = 0) -> str:
+    """In words what the intervals are that `jaxdecay.half_lives.half_lives` gives for these options."""
+    if intervals == "laplace":
+        return "95 %, from the curvature of the likelihood (Laplace) and who the users are"
+    return f"95 %, {bootstrap} bootstrap refits over users, seed {seed}"
+
+
+def keep(run: Path, half_lives: pl.DataFrame, words: str) -> None:
+    """Writes half-lives, and in ``words`` what their intervals are."""
+    facts = {"step": checkpointing.best_step(run), "intervals": words}
     runs.write_json(run / FILE, {**facts, "half_lives": plain(half_lives)})
 
 
@@ -31,7 +39,7 @@ def kept(run: Path) -> tuple[pl.DataFrame, str] | None:
         if found["step"] != checkpointing.best_step(run):
             return None
         rows = [_row(row) for row in found["half_lives"]]
-        words = f"95 %, {found['bootstrap']} bootstrap refits over users, seed {found['seed']}"
+        words = str(found["intervals"])
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: damaged; run jaxdecay half-lives {run} again, or delete it") from None
     schema = {"low": pl.Float64, "high": pl.Float64, "half_life_days": pl.Float64}

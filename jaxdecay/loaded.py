@@ -1,9 +1,9 @@
 """A trained run, opened: its histories, tables and model, and who and when is meant in asking it."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -74,6 +74,15 @@ class Loaded:
     def _seen(self) -> np.ndarray | None:
         return serving.seen_since(serving.all_known(self.histories))
 
+    def index(self, of: Literal["user", "item"], given: Any) -> int:
+        """The index of a user or an item by its id; InputError for one never seen."""
+        known = self.users if of == "user" else self.items["item_id"]
+        names = ids.as_ids([given], known)
+        found = ids.find(names, known)
+        remedy = f"give an id such as {known[0]!r}"
+        ids.refuse_unknown(names, found, remedy, known=known, hint=self._hint(of))
+        return int(found[0])
+
     def _moment(self, at: At | None) -> moments.Moment:
         """The moment asked for; InputError when the log begins later."""
         moment = moments.moment(at, clock=self.histories.clock)
@@ -90,26 +99,24 @@ class Loaded:
         return moment
 
     def _one_request(
-        self, user: Any, item: Any, at: At | None, context: Mapping[str, Any] | None
-    ) -> tuple[Requests, int, Context, pl.Series]:
-        """A request of a user with a past, the index of an item, the context, and the user's id."""
+        self, user: Any, items: Sequence[Any], at: At | None, context: Mapping[str, Any] | None
+    ) -> tuple[Requests, list[int], Context, Any]:
+        """A request of a user with a past, the indices of items, the context, and the user's id."""
         moment = self._moment(at)
-        names, index, _ = asked.found([user], self.users, "raise", hint=self._hint("user"))
-        known, hint = self.items["item_id"], self._hint("item")
-        asked_for = int(asked.found([item], known, "raise", hint=hint)[1][0])
+        index, asked_for = self.index("user", user), [self.index("item", item) for item in items]
         when = None if moment.seconds is None else np.array([moment.seconds])
-        requests = asked.requests_at(self.histories, index, when)
-        asked.refuse_empty(self.histories, requests, names[0])
+        requests = asked.requests_at(self.histories, np.array([index]), when)
+        asked.refuse_empty(self.histories, requests, self.users[index])
         one, unseen = asked.context_of(self.histories, context)
         self.notes = (*moment.notes, *unseen)
-        return requests, asked_for, one, names
+        return requests, asked_for, one, self.users[index]
 
     def _asked_users(
-        self, users: Any, on_unknown: OnUnknown
+        self, users: Any, on_unknown: OnUnknown, *, popular: bool = False
     ) -> tuple[pl.Series, np.ndarray, tuple[str, ...]]:
         if users is None:
             return self.users, np.arange(self.histories.users), ()
-        return asked.found(users, self.users, on_unknown, hint=self._hint("user"))
+        return asked.found(users, self.users, on_unknown, popular=popular, hint=self._hint("user"))
 
     def _hint(self, kind: str) -> str:
         return asked.hashed(self.histories, kind, self._directory / f"{kind}s.parquet")

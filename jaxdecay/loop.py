@@ -86,7 +86,7 @@ def train(
     def fresh(params: Any) -> State:
         return layout.kept(init_state(params, tx))
 
-    state = fresh(layout.params(first(constants) if start is None else start))
+    state = fresh(layout.params(first(constants) if start is None else _free(start, layout)))
     constants = layout.everywhere(constants)
     agreed = distributed.Agreement(layout.mesh)
     most = options.epochs * batches.per_epoch
@@ -197,7 +197,7 @@ def _evaluated(
 
 def _free(loaded: Any, layout: Layout) -> Any:
     """Loaded arrays as fresh ones are: committed to a device, as they come, every step would be compiled
-    anew for them."""
+    anew for them, or for those that a run goes on from."""
     return jax.tree.map(jnp.asarray, jax.device_get(loaded)) if layout.mesh is None else loaded
 
 

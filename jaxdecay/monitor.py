@@ -7,6 +7,7 @@ import numpy as np
 from jaxdecay import divergence_numpy as numpy_face
 from jaxdecay.divergence_numpy import Trace
 from jaxdecay.drift import Calibration
+from jaxdecay.errors import InputError
 from jaxdecay.state_numpy import Seconds
 
 
@@ -46,7 +47,9 @@ class Monitor:
     def update(self, watching: Watching, at: Seconds, item: int | np.integer) -> Watching:
         """After an event at ``at`` (seconds) on an item, by index. It may be late: it counts as it would have
         counted in time, and alarms that it would have set off or prevented before are not told anew. Events
-        of which nothing is known change nothing."""
+        of which nothing is known change nothing. Raises InputError for an index that no item has."""
+        if not 0 <= item < len(self._squares):
+            raise InputError(f"item {item}: give the index of an item, from 0 to {len(self._squares) - 1}")
         square = self._squares[item]
         if not square:
             return watching._replace(detected=False)

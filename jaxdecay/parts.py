@@ -24,7 +24,7 @@ def write_parquet(frames: Iterable[pl.DataFrame], empty: pl.DataFrame, out: Path
     Raises InputError when it cannot be written.
     """
     if out.is_dir():
-        raise InputError(f"{out}: is a directory; name a file, such as {out / 'recommendations.parquet'}")
+        raise InputError(f"{out}: is a directory; name a file in it, such as {out / 'NAME.parquet'}")
     parts = out.parent / f".{out.name}.{secrets.token_hex(4)}.parts"
     rows = 0
     try:

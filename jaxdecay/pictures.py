@@ -19,22 +19,29 @@ class Whom:
 
     user: Any = None
     item: Any = None
+    by: str | None = None
+    """By what users are told apart in a picture of cohorts (`jaxdecay.plots.cohorts`)."""
 
 
 def draw(kind: str, found: Findings, whom: Whom = Whom()) -> Axes:
     """A picture of a run. ``kind``: one of `KINDS`.
 
-    Raises InputError for another kind (with the nearest), for a run that lacks what is shown, and without a
-    user or an item where the picture is one of them.
+    Raises InputError for another kind (with the nearest), for a run that lacks what is shown, without a user
+    or an item where the picture is one of them, and with one where it is not.
     """
-    check_kind(kind)
+    check_kind(kind, **vars(whom))
     return KINDS[kind](found, whom)
 
 
-def check_kind(kind: str) -> None:
-    """Raises InputError unless there is such a picture, with the nearest that there is."""
-    if kind not in KINDS:
-        raise InputError(f"there is no picture {kind!r}: {perhaps(kind, list(KINDS))}")
+def check_kind(kind: str, **options: Any) -> None:
+    """Raises InputError unless there is such a picture, with the nearest that there is, and for an option
+    that was given (is not None) and that it does not go by."""
+    kinds = list(KINDS)
+    if kind not in kinds:
+        raise InputError(f"there is no picture {kind!r}: {perhaps(kind, kinds)}")
+    for name, value in options.items():
+        if value is not None and name not in GOES_BY.get(kind, ()):
+            raise InputError(f"{name}={str(value)!r}: the picture {kind} does not go by it; leave it out")
 
 
 def _half_lives(found: Findings, whom: Whom) -> Axes:
@@ -74,7 +81,7 @@ def _weights(found: Findings, whom: Whom) -> Axes:
     if whom.item is None:
         example = found.run.items["item_id"][int(_events_of(found, user)[-1])]
         raise InputError(f"weights: of the score of which item? give --item, such as --item {example}")
-    explained = found.explain(user, found.index("item", whom.item))
+    explained = found.run.explain(whom.user, whom.item, found.end)
     return plots.plot_weights(plots.weights_frame(explained.rows, found.titles))
 
 
@@ -102,7 +109,8 @@ def _calibration(found: Findings, whom: Whom) -> Axes:
 
 def _ablation(found: Findings, whom: Whom) -> Axes:
     metric = found.metric
-    return plots.plot_ablation(plots.ablation_frame(found.evaluation, metric), name=metric.upper())
+    frame = plots.ablation_frame(found.evaluation, metric, by=whom.by)
+    return plots.plot_ablation(frame, name=metric.upper(), by=whom.by)
 
 
 def _staleness(found: Findings, whom: Whom) -> Axes:
@@ -143,6 +151,15 @@ KINDS: dict[str, Draw] = {
     "training-half-lives": _training_half_lives,
 }
 """What draws each, by name."""
+GOES_BY: dict[str, tuple[str, ...]] = {
+    "half-lives": ("seed",),
+    "weights": ("user", "item"),
+    "trajectory": ("user", "column", "seed"),
+    "drift": ("user", "seed"),
+    "ablation": ("by",),
+    "diversity": ("seed",),
+}
+"""Which options, of those that there are for some."""
 
 
 def _user(found: Findings, whom: Whom, kind: str) -> int:
@@ -150,7 +167,7 @@ def _user(found: Findings, whom: Whom, kind: str) -> int:
         busiest = int(np.argmax(found.histories.lengths()))
         example = found.run.users[busiest]
         raise InputError(f"{kind}: of which user? give --user, such as --user {example}, who has most events")
-    user = found.index("user", whom.user)
+    user = found.run.index("user", whom.user)
     if not len(_events_of(found, user)):
         raise InputError(f"user {whom.user!r} has no events: there is nothing to draw; give another --user")
     return user

@@ -34,6 +34,7 @@ FEATURES = ("events", "idle", "repeats", "drift")
 """Logarithms of 1 + the number of visible events, 1 + days since the last, the share of repeats, and the
 logarithm of 1 + the fast-slow divergence. All are 0 of a user without events."""
 _STEPS, _RATE = 1000, 0.05
+_FAR = 4.0  # standard deviations
 _DAY = 86_400.0
 
 
@@ -62,7 +63,7 @@ class Learned(NamedTuple):
 
     def log_weights(self, features: np.ndarray) -> np.ndarray:
         """(R, S) what `Policy` gives for R users, without compiling for every R."""
-        return log_softmax((features - self.mean) / self.scale @ self.matrix + self.bias, axis=1)
+        return log_softmax(_usual(features, self.mean, self.scale) @ self.matrix + self.bias, axis=1)
 
     def log_likelihood(self, features: np.ndarray, log_p: np.ndarray) -> np.ndarray:
         """(N,) log-probability of each item taken; ``log_p`` (N, S) by each strategy alone."""
@@ -79,9 +80,15 @@ def fit(features: np.ndarray, log_p: np.ndarray, labels: np.ndarray | None = Non
     """
     mean, scale = features.mean(axis=0), features.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1.0)
-    given = (jnp.asarray(x, jnp.float32) for x in ((features - mean) / scale, log_p))
+    given = (jnp.asarray(x, jnp.float32) for x in (_usual(features, mean, scale), log_p))
     dense = _fitted(*given, None if labels is None else jnp.asarray(labels, jnp.float32))
     return Learned(mean, scale, *(np.asarray(dense[name], np.float64) for name in ("kernel", "bias")))
+
+
+def _usual(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Features of mean 0 and variance 1, kept within what was fitted on: a log asked years after its end has
+    users who have been away for longer than anybody in it."""
+    return np.clip((features - mean) / scale, -_FAR, _FAR)
 
 
 @jax.jit

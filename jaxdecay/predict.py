@@ -164,13 +164,15 @@ class Predictor:
         popularity, which = self._popularity(case.at)
         return self._parts(case.at, *self._served(case, popularity[which]))
 
-    def expected(self, case: Case) -> np.ndarray:
-        """(V,) how probable each item is for a single case, before what the user had comes back."""
-        parts = self.judge(case)
-        base = sum(parts[name] for name in ("similarity", "bias", "popularity", "normaliser"))
-        there = self._there(case.at, 1)
-        probability = np.exp(np.asarray(base)[0])
-        return probability if there is None else probability * there[0]
+    def log_probabilities(self, case: Case, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(Q, V) float64 of all items for a single case, before what the user had comes back, had each of
+        ``queries`` (Q, D) been its own; and (V,) bool which items have come, among which probability is
+        shared out (of the others: what they would have)."""
+        popularity, _ = self._popularity(case.at)
+        scorer, came = self._fixed[0], self._there(case.at, 1)
+        there = np.ones(self.histories.items, bool) if came is None else came[0]
+        base = queries @ np.asarray(scorer.targets, np.float64).T + np.asarray(scorer.bias) + popularity
+        return base - np.logaddexp.reduce(base[:, there], axis=1, keepdims=True), there
 
     def pieces(self, case: Case) -> tuple[Pieces, np.ndarray, np.ndarray]:
         """What the queries of the case are made of, what is left of each event of the count of its own item,
@@ -186,8 +188,8 @@ class Predictor:
             pieces.values,
             pieces.written,
             {name: part[:, 0] for name, part in pieces.beside.items()},
-            pieces.scale[:, 0],
-            pieces.length[:, 0],
+            pieces.temperature[0],
+            pieces.softness[0],
         )
         return one, counts[:, 0], np.asarray(scorer.targets)
 

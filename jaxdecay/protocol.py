@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from jaxdecay.data.requests import Which
 from jaxdecay.errors import InputError
+from jaxdecay.expect import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Protocol:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name.replace('_', '-')} {value}: give at least 1")
+        whole("seed", self.seed)
 
 
 def file_of(protocol: Protocol) -> str:

@@ -1,5 +1,6 @@
 """Tables for people, on stdout."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -37,7 +38,11 @@ def show_rows(
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for number, row in enumerate(rows):
         table.add_row(*(Text(_text(cell)) for cell in row), style="bold" if number in bold else None)
-    console().print(table)
+    stdout = console()
+    with stdout.capture() as lines:
+        stdout.print(table)
+    # A cell is filled up with blanks, which say nothing at the end of a line.
+    print(re.sub(r" +((?:\x1b\[[\d;]*m)*)$", r"\1", lines.get(), flags=re.MULTILINE), end="")
 
 
 def show_evaluation(report: Report, *, k: int) -> None:

@@ -131,7 +131,8 @@ def spell(message: str, command: type) -> str:
     ``--on-unknown skip``."""
     for option in options_of(command):
         name = option.path.rpartition(".")[2].replace("-", "_")
-        message = re.sub(rf"\b{name}='([^']*)'", rf"--{option.name} \1", message)
+        message = re.sub(rf"\b{name}=''", f"--{option.name} ''", message)
+        message = re.sub(rf"\b{name}='([^']+)'", rf"--{option.name} \1", message)
         message = re.sub(rf"\b{name}=True", f"--{option.name}", message)
     return message
 

@@ -153,11 +153,17 @@ class Steered:
         different = np.unique(np.column_stack([length, np.minimum(left, length[:, None])]), axis=0)
         bounds = steering.least, steering.most
         values = [exposure.nearest(places, *bounds, *counts) for places, *counts in different.tolist()]
-        self._unreachable(f"{len(length)} lists", min(values), max(values))
+        one = "1 list" if len(length) == 1 else f"{len(length)} lists"
+        self._unreachable(one, min(values), max(values))
 
     def _unreachable(self, what: str, low: float, high: float) -> None:
         steering = self.steering
         name, value = ("least", low) if low < steering.least else ("most", high)
+        if name == "least" and not value:
+            raise InputError(
+                f"{what} cannot give {listed(steering.exposed)} any of the exposure: none of its items may "
+                "be listed there; let other items be listed"
+            )
         raise InputError(
             f"{what} cannot give {listed(steering.exposed)} at {name} {getattr(steering, name):g} of the "
             f"exposure; at {name} {value:.4g} can be had: ask for that, or let other items be listed"

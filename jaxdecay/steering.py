@@ -5,6 +5,7 @@ import dataclasses
 from typing import Literal, get_args
 
 from jaxdecay.errors import InputError
+from jaxdecay.expect import is_number, several, told, whole
 
 Diversity = Literal["mmr", "dpp"]
 Explore = Literal["none", "temperature", "thompson"]
@@ -13,6 +14,7 @@ Over = Literal["each", "all"]
 POOL = 200
 """How many of the best candidates a list is chosen from where nothing else is said."""
 _APART = 0.01  # of two bounds
+_HOTTEST = 1e6  # temperature, from which on draws would be even by far
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,19 +65,25 @@ class Steering:
         ):
             if (value := getattr(self, name)) not in (*known, getattr(Steering, name)):
                 raise InputError(f"{name}={value!r}: give one of {', '.join(known)}")
+        # What is frozen is set once here: one value may stand for a list, and a number for its name.
+        object.__setattr__(self, "exposed", tuple(str(value) for value in several(self.exposed)))
         for name in ("trade_off", "least", "most"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise InputError(f"{name}={value:g}: give a number from 0 to 1")
+            if not is_number(value := getattr(self, name)) or not 0 <= value <= 1:
+                raise InputError(f"{name}={told(value)}: give a number from 0 to 1")
         for name, lowest in (("pool", 1), ("cap", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise InputError(f"{name}={value}: give a whole number from {lowest}")
-        if not 0 <= self.react < float("inf"):
-            raise InputError(f"react={self.react:g}: give a number from 0, such as 1")
+            if (value := getattr(self, name)) is not None:
+                whole(name, value, lowest)
+        if not is_number(self.react) or not 0 <= self.react < float("inf"):
+            raise InputError(f"react={told(self.react)}: give a number from 0, such as 1")
         if self.react and self.explore == "thompson":
             raise InputError("react and explore='thompson' both move how users read; give one of them")
-        if self.temperature is not None and not 0 < self.temperature < float("inf"):
-            raise InputError(f"temperature={self.temperature:g}: give a number above 0")
+        heat = self.temperature
+        if heat is not None and not (is_number(heat) and 0 < heat <= _HOTTEST):
+            raise InputError(
+                f"temperature={told(heat)}: give a number above 0, and no more than {_HOTTEST:g}"
+            )
+        if self.group is not None and not isinstance(self.group, str):
+            raise InputError(f"group={self.group!r}: give the name of an item column")
         self._check_groups()
         self._check_use()
 
@@ -109,6 +117,8 @@ class Steering:
             )
         if self.exposed and not bounded:
             raise InputError("exposed has no bound on its share; give least, most or both")
+        if self.least > self.most:
+            raise InputError(f"least={self.least:g} is above most={self.most:g}: exchange them")
         if self.exposed and self.least > self.most - _APART and self.least > 0 and self.most < 1:
             raise InputError(
                 f"least={self.least:g} and most={self.most:g}: leave {_APART:g} or more between them, since "

@@ -19,6 +19,7 @@ from jaxdecay.data.events import Columns
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import REPEAT_SHARE, Rules
+from jaxdecay.expect import whole
 from jaxdecay.insight import Insight
 from jaxdecay.moments import At
 from jaxdecay.steered import Steered
@@ -127,15 +128,20 @@ class Run(Insight):
         asked.check_on_unknown(on_unknown)
         k = asked.check_k(k, self.histories.items)
         moment = self._moment(at)
-        names, index, skipped = self._asked_users(users, on_unknown)
+        names, index, skipped = self._asked_users(users, on_unknown, popular=True)
         filters = serving.Filters(
             self._seen,
             asked.allowed_items(self.items, allow, deny, where, on_unknown, hint=self._hint("item")),
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one, unseen = asked.context_of(self.histories, context)
+        if not isinstance(steer, Steering | None):
+            raise InputError(f"steer={steer!r}: give a Steering, such as Steering(trade_off=0.5)")
         if steer is not None and strategy is not None:
-            raise InputError("steer and strategy: lists of strategies are not steered; give one of them")
+            raise InputError(
+                "lists of a strategy are not steered (trade_off, cap, exposed, explore, react): leave out "
+                "the strategy, or what steers"
+            )
         steered = None if steer is None else Steered(steer, self.items, self.predictor, self.histories)
         mixture = None if strategy is None else self._mixture(strategy, filters)
 
@@ -247,6 +253,7 @@ class Run(Insight):
 
         See `jaxdecay.strategies.fit.fit_strategies`; ``notes`` say what the policy learned from.
         """
+        whole("seed", seed)
         fitted = fit_strategies(load_predictor(self.path), seed=seed, report=report)
         save_strategies(self.path, fitted)
         self.__dict__.pop("_strategies", None)

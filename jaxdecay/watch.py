@@ -7,13 +7,11 @@ import polars as pl
 
 from jaxdecay import cohorts, ids
 from jaxdecay.changes import by_items, by_kind, changes
-from jaxdecay.columns import coded, few_valued
+from jaxdecay.columns import coded, few_valued, kinds_by
 from jaxdecay.data.histories import Histories
 from jaxdecay.drift import Drift, DriftOptions, detect
 from jaxdecay.errors import InputError
 from jaxdecay.streams import Streams
-
-_MOST_KINDS = 10_000
 
 
 class Watched(NamedTuple):
@@ -92,12 +90,10 @@ def watch(
 
 def _kinds(items: pl.DataFrame, column: str | None) -> tuple[np.ndarray | None, list[Any]]:
     """(V,) which value of a column each item has, -1 for none, and the values; None: by the nearest items."""
-    column = column or few_valued(items)
+    column = few_valued(items) if column is None else column
     if column is None:
         return None, []
-    names, of = coded(items, column, f"item column {column!r}")
-    if not 1 < len(names) <= _MOST_KINDS:
-        raise InputError(f"item column {column!r} has {len(names)} values; give one of 2 to {_MOST_KINDS}")
+    names, of = kinds_by(items, column)
     return of, names
 
 

@@ -27,7 +27,7 @@ from jaxdecay.predict import Context
 from jaxdecay.progress import Progress
 from jaxdecay.recommend import load
 
-SMALL = "--features 4 --modes 2 --epochs 1 --settle-epochs 0 --batch-targets 256 --window 16"
+SMALL = "--features 4 --modes 2 --periods 1d --epochs 1 --settle-epochs 0 --batch-targets 256 --window 16"
 SYSTEMS = [
     "popularity", "windowed popularity", "decayed popularity", "most recent", "own counts",
     "decayed own counts", "item neighbours", "matrix factorisation", "without decay", "jaxdecay",

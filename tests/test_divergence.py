@@ -13,6 +13,11 @@ from jaxdecay.modes import Modes
 WIDTH = 6
 PACES = Paces(jnp.log(2.0) / jnp.array([4.0, 40.0]), jnp.float32(0.8), jnp.float32(3.0))
 
+after_each, statistic = jax.jit(divergence.after_each), jax.jit(divergence.statistic)
+of_many = jax.jit(
+    jax.vmap(lambda gap, vectors: divergence.after_each(PACES, gap, vectors, jnp.ones(len(gap), bool)))
+)
+
 
 def history(seed: int, count: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gaps, vectors and write weights."""
@@ -36,7 +41,7 @@ def written_out(gap: np.ndarray, vectors: np.ndarray, writes: np.ndarray) -> flo
 
 def all_at_once(gap: np.ndarray, vectors: np.ndarray, writes: np.ndarray, mask: np.ndarray) -> np.ndarray:
     gaps, pointed, weights = (jnp.asarray(x, jnp.float32) for x in (gap, vectors, writes))
-    return np.asarray(divergence.after_each(PACES, gaps, pointed, jnp.asarray(mask), weights))
+    return np.asarray(after_each(PACES, gaps, pointed, jnp.asarray(mask), weights))
 
 
 def test_it_is_what_its_sums_written_out_are() -> None:
@@ -55,12 +60,12 @@ def test_one_by_one_beside_two_modes_of_a_bank_is_all_at_once() -> None:
     found = all_at_once(gap, vectors, writes, np.ones(len(gap), bool))
     modes, spread = Modes(PACES.rate), divergence.init()
     bank, write, update = state.init(modes, WIDTH), jax.jit(state.update), jax.jit(divergence.update)
-    assert divergence.statistic(PACES, bank.value[0], spread) == 0
+    assert statistic(PACES, bank.value[0], spread) == 0
     for i in range(len(gap)):
         days, vector, weights = (jnp.asarray(x, jnp.float32) for x in (gap[i], vectors[i], writes[i]))
         bank = write(modes, bank, jnp.int32(seconds[i]), weights, vector)
         spread = update(PACES, spread, days, (vector * vector).sum(), weights)
-        z = divergence.statistic(PACES, bank.value[0], spread)
+        z = statistic(PACES, bank.value[0], spread)
         np.testing.assert_allclose(z, found[i], rtol=1e-3, atol=1e-4)
 
 
@@ -117,9 +122,7 @@ def test_without_drift_it_is_about_one_however_events_lie(median_gap: float) -> 
     vectors = (
         random.normal(size=(200, 1, WIDTH)) + random.normal(size=(200, 60, WIDTH)) * (0.8 / WIDTH) ** 0.5
     )
-    found = jax.vmap(lambda g, x: divergence.after_each(PACES, g, x, jnp.ones(60, bool)))(
-        jnp.asarray(gap, jnp.float32), jnp.asarray(vectors, jnp.float32)
-    )
+    found = of_many(jnp.asarray(gap, jnp.float32), jnp.asarray(vectors, jnp.float32))
     means = np.asarray(found)[:, 20:].mean()
     # Where all events lie within an hour of fast and slow, they are means of the same.
     assert means == pytest.approx(1.0, abs=0.15) or (median_gap == 0.01 and 0 < means < 1.1)

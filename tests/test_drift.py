@@ -7,7 +7,7 @@ import pytest
 
 from jaxdecay import cohorts
 from jaxdecay.alarms import adwin
-from jaxdecay.changes import by_items, by_kind, changes
+from jaxdecay.changes import Namer, by_items, by_kind, changes
 from jaxdecay.data.histories import Histories
 from jaxdecay.drift import Drift, DriftOptions, detect, onset
 from jaxdecay.errors import InputError
@@ -136,6 +136,30 @@ def test_changes_are_called_what_they_are() -> None:
     assert told(both, long + lately)["change"].item() == "shifting"
     spread = told([0] * 20 + [1, 2, 3, 4, 5, 0], [*long, 40, 40.1, 40.2, 40.3, 40.4, 40.5])
     assert spread["falling"].item().to_list() == ["a"]
+
+
+def test_what_vanishes_has_a_name() -> None:
+    kinds, names = 10, list("abcdefghij")
+    vectors = np.eye(kinds)
+
+    def called(items: list[int], half_lives: tuple[float, float], *namers: Namer) -> list[tuple]:
+        """As of the last of events that are a day apart."""
+        time = START + np.arange(len(items)) * DAY
+        streams = Streams(np.array([0, len(items)]), time, np.array(items), vectors)
+        detections = pl.DataFrame({"stream": [0], "event": [len(items) - 1], "timestamp": [int(time[-1])]})
+        found = Drift(detections, np.zeros(len(items), np.float32), 5.0, half_lives, 1)
+        told = (changes(found, streams, namer).select("change", "rising", "falling") for namer in namers)
+        return [row for frame in told for row in frame.rows()]
+
+    # Five go and five come, none of them by much.
+    many = [4, 3, 2, 1, 0] * 24 + [5, 6, 7, 8, 9] * 2
+    both = by_kind(np.arange(kinds), names), by_items(vectors, names)
+    for change, rising, falling in called(many, (30.0, 300.0), *both):
+        assert (change, rising, len(falling)) == ("vanishing", [], 1)
+        assert falling[0] in "abcde"
+    # Within one kind nothing went.
+    within = called(many, (30.0, 300.0), by_kind(np.zeros(kinds, int), ["all"]))
+    assert within == [("shifting", [], [])]
 
 
 def log(users: int, clock: str = "utc") -> Histories:

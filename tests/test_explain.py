@@ -32,7 +32,8 @@ def system() -> Predictor:
 
 
 def told(system: Predictor, requests: Requests, item: int) -> Explanation:
-    return explain(system, requests, item, TABLE, NAMES, user="u")
+    (found,) = explain(system, requests, [item], TABLE, NAMES, user="u")
+    return found
 
 
 def one(system: Predictor, event: int) -> Requests:
@@ -67,27 +68,56 @@ def test_rows_are_the_events_of_the_history_the_latest_first(system: Predictor) 
     assert (revisited["contribution"].to_numpy()[~own] == 0).all()
 
 
-def test_contributions_are_the_slopes_of_the_score_in_each_event(system: Predictor) -> None:
-    """Against the score before anything comes back, with an event written a little weaker or stronger."""
-    requests = one(system, 19)
-    case = system.case(requests)
-    places = np.flatnonzero(np.asarray(case.history.mask)[0])[::-1]
-    small, item = 1e-2, 4
+def without_revisit(parts: dict[str, np.ndarray], item: int) -> np.ndarray:
+    return np.sum(
+        [parts[name][:, min(item, parts[name].shape[1] - 1)] for name in parts if name != "revisit"], 0
+    )
 
-    def base(place: int, by: float) -> float:
-        weight = np.array(case.history.weight)
-        weight[0, place] *= 1 + by
-        parts = system.judge(case._replace(history=case.history._replace(weight=weight)))
-        return sum(
-            float(parts[name][0, min(item, parts[name].shape[1] - 1)])
-            for name in ("similarity", "normaliser")
+
+def test_contributions_are_shares_of_the_way_from_no_event_to_all(system: Predictor) -> None:
+    """Slopes by differences, of the score before anything comes back, where all events are weighted less."""
+    case, item, steps, small = system.case(one(system, 19)), 4, 400, 1e-2
+    places = np.flatnonzero(np.asarray(case.history.mask)[0])[::-1]
+    along = ((np.arange(steps) + 0.5) / steps) ** 2
+
+    def base(by: np.ndarray) -> np.ndarray:
+        """Of all weights times ``by`` (S, n)."""
+        many = cases.repeated(case, len(by))
+        weight = np.asarray(many.history.weight) * by
+        return without_revisit(
+            system.judge(many._replace(history=many.history._replace(weight=weight))), item
         )
 
-    own = (pl.col("head") == "similarity") & (pl.col("source") == "event")
-    found = told(system, requests, item).rows.filter(own)["contribution"].to_numpy()
-    slopes = [(base(place, small) - base(place, -small)) / (2 * small) for place in places]
+    slopes = []
+    for place in places:
+        ends = []
+        for sign in (1, -1):
+            by = np.tile(along[:, None], (1, case.history.weight.shape[1]))
+            by[:, place] += sign * small * along
+            ends.append(base(by))
+        each = (ends[0] - ends[1]) / (2 * small * along)
+        slopes.append(float((each * 2 * np.sqrt(along)).mean()))
+    found = (
+        told(system, one(system, 19), item)
+        .rows.filter(pl.col("head") == "similarity", pl.col("source") == "event")["contribution"]
+        .to_numpy()
+    )
     assert np.abs(slopes).max() > 0.01
-    np.testing.assert_allclose(found, slopes, atol=1e-3 * np.abs(slopes).max() + 1e-4)
+    np.testing.assert_allclose(found, slopes, atol=0.01 * np.abs(slopes).max())
+
+
+def test_an_only_event_adds_all_that_is_lost_without_it(system: Predictor) -> None:
+    begin = int(system.histories.offsets[1])
+    requests = one(system, begin + 1)
+    for item in range(7):
+        case = system.case(requests)
+        place = np.flatnonzero(np.asarray(case.history.mask)[0])
+        left = cases.without(case, place)
+        lost = without_revisit(system.judge(case), item) - without_revisit(system.judge(left), item)
+        rows = told(system, requests, item).rows.filter(
+            pl.col("head") == "similarity", pl.col("source") == "event"
+        )
+        assert rows["contribution"].to_list() == pytest.approx(lost.tolist(), abs=1e-5)
 
 
 def shortened(histories: Histories, event: int) -> Histories:
@@ -155,6 +185,15 @@ def deep() -> Predictor:
         return predictor(made, toys.random_params(made))
 
 
+def test_reasons_of_several_items_are_those_of_each(system: Predictor, deep: Predictor) -> None:
+    for one_of, event in ((system, 19), (deep, 8)):
+        requests = one(one_of, event)
+        for item, both in zip((3, 0), explain(one_of, requests, [3, 0], TABLE, NAMES, user="u"), strict=True):
+            alone = told(one_of, requests, item)
+            assert (both.item, both.score) == (alone.item, alone.score)
+            assert both.rows.equals(alone.rows)
+
+
 def test_with_an_encoder_events_are_left_out_one_by_one(deep: Predictor) -> None:
     requests = one(deep, 8)
     found = told(deep, requests, 3)
@@ -167,7 +206,14 @@ def test_with_an_encoder_events_are_left_out_one_by_one(deep: Predictor) -> None
     asked = dataclasses.replace(requests, history_end=requests.history_end - 1, event=requests.event - 1)
     assert first == pytest.approx(found.score - float(other.scores(asked)[0, 3]), abs=1e-4)
     attributed: Any = found.rows.filter(pl.col("source") == "event")["contribution"].sum()
-    assert found.not_attributed == pytest.approx(found.score - attributed, abs=1e-4)
+    histories = deep.histories
+    for _ in range(8):
+        histories = shortened(histories, 0)
+    nobody = Predictor(deep.model, deep.params, histories, deep.catalogue, deep.reference)
+    asked = dataclasses.replace(requests, history_end=np.array([0]), event=np.array([0]))
+    past = found.score - float(nobody.scores(asked)[0, 3])
+    assert found.of_the_past == pytest.approx(past, abs=1e-4)
+    assert found.not_attributed == pytest.approx(past - attributed, abs=1e-4)
     with pytest.raises(InputError, match=r"an encoder \(gru\) stands between"):
         deep.pieces(deep.case(requests))
 
@@ -187,9 +233,26 @@ def test_reasons_in_words(system: Predictor) -> None:
 @pytest.mark.parametrize(
     ("contributions", "said"),
     [
-        ((996.0, 4.0), "a, because of b (once, 3.0 d ago: 100%) and 1 more."),
-        ((994.0, 6.0), "a, because of b (once, 3.0 d ago: 99%); c (once, 4.0 d ago: 1%)."),
-        ((1.0,) * 300, "a, because of b (once, 3.0 d ago: 0%) and 299 more."),
+        (
+            (0.996, 0.004),
+            "a, because of b (once, 3.0 d ago: 100% of what speaks for it) and 1 more; the past makes it "
+            "2.72 times as likely.",
+        ),
+        (
+            (2.982, 0.018),
+            "a, because of b (once, 3.0 d ago: 99% of what speaks for it); c (once, 4.0 d ago: 1%); the past "
+            "makes it 20 times as likely.",
+        ),
+        (
+            (1.0,) * 300,
+            "a, because of b (once, 3.0 d ago: 0% of what speaks for it) and 299 more; the past makes it "
+            "over a million times as likely.",
+        ),
+        (
+            (1.0, -1.6),
+            "a, hardly because of the past, which makes it 0.55 times as likely: b (once, 3.0 d ago: 100% of "
+            "what speaks for it).",
+        ),
     ],
 )
 def test_what_is_told_as_nothing_is_no_reason(contributions: tuple[float, ...], said: str) -> None:

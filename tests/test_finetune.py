@@ -91,6 +91,11 @@ def loss_of(pieces: Pieces, titles: Titles) -> Any:
     return jax.jit(jax.value_and_grad(loss))
 
 
+@jax.jit
+def vectors_of(titles: Titles, text: Any, items: Any) -> Any:
+    return titles.vectors(text, items)
+
+
 def test_the_gradient_goes_through_the_titles(parts: tuple[Pieces, Any, Titles]) -> None:
     pieces, params, titles = parts
     loss = loss_of(pieces, titles)
@@ -115,12 +120,12 @@ def test_a_step_goes_through_so_many_titles_and_leaves_the_others_as_they_are(
     items = parts[0].constants.items
     named = jnp.array([3, 99, 4, 3, 7, 1])
     few = titles.replace(most=3)
-    renewed = np.asarray(few.renewed(params[TEXT], items, named).numeric)
+    renewed = np.asarray(jax.jit(lambda text: few.renewed(text, items, named).numeric)(params[TEXT]))
     assert not np.asarray(titles.mask)[4].any()
     begin, end = titles.column, titles.column + titles.config.width
     changed = np.flatnonzero((renewed != np.asarray(items.numeric)).any(1))
     assert changed.tolist() == [3, 7]  # 4 has no title, and 1 comes fourth
-    expected = titles.vectors(params[TEXT], jnp.array([3, 7]))
+    expected = vectors_of(titles, params[TEXT], jnp.array([3, 7]))
     np.testing.assert_allclose(renewed[changed, begin:end], expected, rtol=1e-6)
     np.testing.assert_array_equal(
         np.delete(renewed, np.s_[begin:end], 1), np.delete(items.numeric, np.s_[begin:end], 1)
@@ -133,7 +138,7 @@ def test_what_the_language_model_makes_is_what_the_items_have(
     _, params, titles = parts
     still = jax.tree.map(jnp.zeros_like, params[TEXT])
     there = np.flatnonzero(np.asarray(titles.mask).any(1))
-    found = titles.vectors(still, jnp.asarray(there))
+    found = vectors_of(titles, still, jnp.asarray(there))
     numeric = Histories.load(world / "run" / "histories").item_numeric
     begin = titles.column
     np.testing.assert_allclose(found, numeric[there, begin : begin + titles.config.width], atol=0.03)

@@ -63,7 +63,7 @@ def test_calibration_sets_what_was_expected_beside_what_happened() -> None:
 
 def test_ablation_and_staleness_are_by_two_kinds_of_age() -> None:
     ablation = plots.ablation_frame(report())
-    assert ablation.select("age", "system", "value").rows() == [
+    assert ablation.select("cohort", "system", "value").rows() == [
         ("<1h", "jaxdecay", 0.8),
         ("never", "jaxdecay", 0.1),
         ("<1h", "without decay", 0.4),
@@ -80,8 +80,34 @@ def test_ablation_and_staleness_are_by_two_kinds_of_age() -> None:
     del lacking["systems"]["without decay"]
     with pytest.raises(InputError, match=r"'without decay' was not evaluated, only popularity, own counts,"):
         plots.ablation_frame(lacking)
-    with pytest.raises(InputError, match=r"metric 'mrr@10': there is none by age"):
+    with pytest.raises(InputError, match=r"metric 'mrr@10': there is none by group"):
         plots.staleness_frame(report(), "mrr@10")
+
+
+def test_ablation_is_by_cohort_where_the_evaluation_has_cohorts() -> None:
+    told = report()
+    assert plots.cohorts(told) == []
+    with pytest.raises(InputError, match=r"ablation by 'activity': there are none; or evaluate again"):
+        plots.ablation_frame(told, by="activity")
+    for scale, name in ((1.0, "jaxdecay"), (0.5, "without decay")):
+        groups = told["systems"][name]["groups"]
+        for value, group in ((0.2, "activity:none"), (0.6, "activity:100+"), (0.3, "activity:1-4")):
+            groups[group] = {"ndcg@10": figure(value * scale)}
+        groups |= {f"user:land={land}": {"ndcg@10": figure(0.4 * scale)} for land in ("fr-CA", "a=b")}
+    assert plots.cohorts(told) == ["activity", "land"]
+    activity = plots.ablation_frame(told, by="activity")
+    assert activity.select("cohort", "system", "value").rows() == [
+        ("none", "jaxdecay", 0.2), ("1-4", "jaxdecay", 0.3), ("100+", "jaxdecay", 0.6),
+        ("none", "without decay", 0.1), ("1-4", "without decay", 0.15), ("100+", "without decay", 0.3),
+    ]  # fmt: skip
+    ax = plots.plot_ablation(activity, by="activity")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["first\nvisit", "1–4", "100+"]
+    assert ax.get_xlabel() == "events of the user before the request"
+    land = plots.ablation_frame(told, by="land")
+    assert land.filter(system="jaxdecay")["cohort"].to_list() == ["fr-CA", "a=b"]
+    assert plots.plot_ablation(land, by="land").get_xlabel() == "land of the user"
+    with pytest.raises(InputError, match=r"ablation by 'lamd': there are activity, land; perhaps 'land'"):
+        plots.ablation_frame(told, by="lamd")
 
 
 def test_learned_kernels_are_means_over_stretches_and_keep_the_swing() -> None:

@@ -69,10 +69,18 @@ def test_the_mean_of_all_does_not_depend_on_the_grouping(run: Run) -> None:
 
 
 def test_they_have_intervals_and_memory(run: Run) -> None:
-    found = run.half_lives(by="behaviour", bootstrap=8).filter(pl.col("half_life_days").is_finite())
-    assert {"buy", "view", "all"} <= set(found["group"])
-    assert (found["low"] < found["half_life_days"]).all()
-    assert (found["high"] > found["half_life_days"]).all()
+    widths = []
+    for intervals in ("bootstrap", "laplace"):
+        found = run.half_lives(by="behaviour", intervals=intervals)
+        known = found.filter(pl.col("half_life_days").is_finite())
+        assert {"buy", "view", "all"} <= set(known["group"])
+        assert (known["low"] < known["half_life_days"]).all()
+        assert (known["high"] > known["half_life_days"]).all()
+        widths.append((found["high"] / found["low"]).log().to_numpy())
+    both = np.isfinite(widths).all(axis=0)
+    assert both.sum() >= 4
+    # Of the same run, one about its parameters, the other about the refit.
+    assert np.median(np.abs(np.log(widths[0][both] / widths[1][both]))) < np.log(1.5)
     memory = run.effective_memory(by="behaviour")
     assert {"buy", "view", "all"} <= set(memory["group"])
     assert (memory["days_50"] <= memory["days_90"]).all()

@@ -42,7 +42,7 @@ def posed() -> Posed:
         histories = toys.log((12,) * 40)
         spec = configure(histories, OPTIONS)
         pieces = assemble(histories, spec, OPTIONS, TRAIN)
-        params = init_params(pieces.model, pieces.constants, 0)
+        params = jax.jit(lambda constants: init_params(pieces.model, constants, 0))(pieces.constants)
         problem = refit.pose(pieces.model, params, pieces.batches, pieces.constants, iterations=2)
         curves = mean_kernels(histories, pieces.model, problem.restore(problem.centre))
 

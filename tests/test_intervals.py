@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from jaxdecay import checkpointing
 from jaxdecay.errors import InputError
-from jaxdecay.intervals import FILE, keep, kept
+from jaxdecay.intervals import FILE, keep, kept, said
 
 NEVER = float("inf")
 FRAME = pl.DataFrame(
@@ -31,7 +31,7 @@ FRAME = pl.DataFrame(
 def test_what_was_kept_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpointing, "best_step", lambda run: 30)
     assert kept(tmp_path) is None
-    keep(tmp_path, FRAME, bootstrap=40, seed=3)
+    keep(tmp_path, FRAME, said("bootstrap", bootstrap=40, seed=3))
     json.loads((tmp_path / FILE).read_text(), parse_constant=pytest.fail)  # JSON knows no infinity
     found = kept(tmp_path)
     assert found is not None
@@ -41,9 +41,7 @@ def test_what_was_kept_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert kept(tmp_path) is None
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "[]", "{}", '{"step": 30, "half_lives": [{}], "bootstrap": 1, "seed": 0}']
-)
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"step": 30, "half_lives": [{}], "intervals": "95 %"}'])
 def test_a_damaged_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(checkpointing, "best_step", lambda run: 30)
     (tmp_path / FILE).write_text(text)

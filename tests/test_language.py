@@ -44,8 +44,11 @@ def padded(ids: list[int], width: int = 9) -> tuple[jax.Array, jax.Array]:
     return jnp.array(row), jnp.arange(width) < len(ids)
 
 
+encode = jax.jit(encoder.encode, static_argnums=0)
+
+
 def whole(model: LanguageModel, ids: jax.Array, mask: jax.Array) -> jax.Array:
-    return jax.jit(encoder.encode, static_argnums=0)(model.config, model.params, ids, mask)
+    return encode(model.config, model.params, ids, mask)
 
 
 @pytest.fixture(scope="module")
@@ -234,13 +237,15 @@ def test_adapters_begin_as_nothing_and_train_alone(models: dict[str, LanguageMod
     assert adapters["layer_1"]["attention"]["value"]["a"].shape == (8, 2)
     every = lora.init(model.params, jax.random.key(0), rank=2, names=None)
     assert len(jax.tree.leaves(every)) == 2 * 2 * 7
-    whole = encoder.encode(model.config, model.params, ids, mask)
+    merged = lora.merge(model.params, adapters)
+    np.testing.assert_array_equal(encode(model.config, merged, ids, mask), whole(model, ids, mask))
 
-    def vector(adapters: Any) -> jax.Array:
-        return encoder.encode(model.config, lora.merge(model.params, adapters), ids, mask)
+    @jax.jit
+    @jax.grad
+    def slopes(adapters: Any) -> jax.Array:
+        return encoder.encode(model.config, lora.merge(model.params, adapters), ids, mask)[0]
 
-    np.testing.assert_array_equal(vector(adapters), whole)
-    slope = jax.grad(lambda a: vector(a)[0])(adapters)["layer_1"]["attention"]["query"]
+    slope = slopes(adapters)["layer_1"]["attention"]["query"]
     np.testing.assert_array_equal(slope["a"], 0.0)  # as long as b is 0
     assert np.abs(slope["b"]).max() > 0
     with pytest.raises(InputError, match="rank=0"):

@@ -92,7 +92,7 @@ def test_powers_of_a_turn_are_the_phasors_of_its_harmonics(sharpness: tuple[int,
         def squares(period: jax.Array, age: jax.Array = age) -> jax.Array:
             return (made.replace(period=period).phasors(age)[0] ** 2).sum()
 
-        error = np.abs(np.asarray(jax.grad(squares)(made.period)) - slope)
+        error = np.abs(np.asarray(jax.jit(jax.grad(squares))(made.period)) - slope)
         assert (error <= (5e-6 + rounded) * size).all()
 
 

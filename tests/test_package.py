@@ -18,7 +18,7 @@ PACKAGE = Path(jaxdecay.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
-    "errors durations files memory",
+    "errors expect durations files memory",
     "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
     " attention divergence alarms history",
     "interest state state_numpy divergence_numpy fading deviations gate encoders language tally scorer heads"
@@ -28,8 +28,8 @@ FLOORS = (
     "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
     " scoring predict frozen finetune"
     " evaluate outcomes groups figures results protocol assess presets policy"
-    " curves spreads embed influence half_lives intervals refit tune crossvalidate baselines distributed"
-    " layout privacy",
+    " curves spreads embed posterior refit laplace influence half_lives intervals tune crossvalidate"
+    " baselines distributed layout privacy",
     "ids columns listed moments asked serving parts generations arrivals update steering exposure rerank"
     " explore groupings cases explain counterfactuals streams drift monitor changes cohorts watch strategies"
     " react steered loaded insight trained recommend tradeoff",

@@ -120,7 +120,7 @@ def test_what_it_says_is_what_was_measured(written: Path, run: Path) -> None:
     assert f"“{best}”" in seen
     assert ("neither clearly better nor worse" not in seen) == clear
     assert f"{-difference['value']:+.3f}" in seen
-    for caveat in ("without decay was not evaluated", "drawn with seed 0", "no intervals", "trained once"):
+    for caveat in ("without decay was not evaluated", "drawn with seed 0", "(Laplace)", "trained once"):
         assert caveat in seen
 
 

@@ -18,6 +18,7 @@ from jaxdecay import half_lives, insight, pictures
 from jaxdecay.commands.pictures import Plot
 from jaxdecay.curves import Events, mean_kernels
 from jaxdecay.findings import Findings
+from jaxdecay.intervals import said
 from jaxdecay.pictures import Whom
 
 OF_SOMEBODY = {"weights": Whom("u03", "i04"), "trajectory": Whom("u03"), "drift": Whom("u03")}
@@ -135,14 +136,21 @@ def test_half_lives_are_drawn_with_the_intervals_that_were_kept(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
-    plain, words = Findings(copy).half_lives
-    assert words is None
+    plain = half_lives.half_lives(copy, bootstrap=0)
     assert plain["low"].is_null().all()
     bounds = plain.with_columns(low=pl.col("half_life_days") / 2, high=pl.col("half_life_days") * 2)
-    monkeypatch.setattr(insight, "half_lives", lambda *args, **options: bounds)  # refits take their time
+    asked = []
+
+    def bounded(*args: object, **options: object) -> pl.DataFrame:
+        asked.append(options["intervals"])
+        return bounds
+
+    monkeypatch.setattr(insight, "half_lives", bounded)  # refits take their time
     assert say("half-lives", copy, "--bootstrap 0 --json").status == 0
-    assert Findings(copy).half_lives[1] is None
+    assert Findings(copy).half_lives == (bounds, said("laplace"))
     assert say("half-lives", copy, "--bootstrap 4 --json").status == 0
+    assert say("half-lives", run, "--bootstrap 0 --intervals laplace").status == 0
+    assert asked == ["bootstrap", "laplace", "bootstrap", "laplace"]
     monkeypatch.undo()
     frame, words = Findings(copy).half_lives
     assert words == "95 %, 4 bootstrap refits over users, seed 0"
@@ -182,11 +190,3 @@ def test_kernels_begin_where_the_config_says(found: Findings) -> None:
         np.testing.assert_allclose(curve.value, initial[head, "all"].value, atol=1e-6)
         if group != "all":
             assert np.abs(learned[head, group].value - curve.value).max() > 1e-3
-
-
-def test_reasons_are_those_of_the_list_at_the_end_of_the_log(found: Findings) -> None:
-    listed = found.run.recommend(["u03"], 3, found.end)
-    user = found.index("user", "u03")
-    for item, score in listed.select("item_id", "score").iter_rows():
-        assert found.explain(user, found.index("item", item)).score == pytest.approx(score, abs=1e-4)
-    assert pl.Series(found.run.users)[user] == "u03"

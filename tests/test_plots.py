@@ -233,6 +233,35 @@ def test_the_plain_list_stands_out_of_a_trade_off() -> None:
     assert {text.get_text() for text in ax.texts} == {"0.2", "0.5", "relevance alone"}
 
 
+def test_dots_of_a_trade_off_are_named_where_there_is_room() -> None:
+    near = [0.0, 0.001, 0.003, 0.006, 0.01, 0.03, 0.1, 0.2]
+    crowded = pl.DataFrame(
+        {"trade_off": np.linspace(1, 0.3, 8), "ndcg": [0.4 - 2 * one**2 for one in near],
+         "distance": [0.1 + one for one in near]}
+    )  # fmt: skip
+    ax = plots.plot_trade_off(crowded)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert [text.get_text() for text in ax.texts] == ["relevance alone", "0.4", "0.3"]
+
+
+def test_an_interval_that_says_nothing_does_not_set_the_scale() -> None:
+    told = half_lives()
+    wide = told.with_columns(
+        low=pl.when(head="popularity").then(1e-5).otherwise("low"),
+        high=pl.when(head="popularity").then(math.inf).otherwise("high"),
+        half_life_days=pl.when(head="popularity").then(20.0).otherwise("half_life_days"),
+    )
+    ax = plots.plot_half_lives(plots.half_lives_frame(wide))
+    left, _ = ax.get_xlim()
+    assert 0.01 < left < 1
+    [bar] = [line for line in ax.lines if len(x(line)) == 2 and x(line)[0] == pytest.approx(left)]
+    assert x(bar)[1] > 600  # to where never is
+
+
 def test_a_picture_has_an_ending_that_says_how_it_is_written(tmp_path: Path) -> None:
     for ending, begin in (("svg", b"<?xml"), ("pdf", b"%PDF")):
         assert plots.save(DRAWN["memory"](), tmp_path / f"a.{ending}").read_bytes().startswith(begin)

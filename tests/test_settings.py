@@ -176,6 +176,7 @@ def test_what_the_line_may_not_say(words: str, expected: str) -> None:
 def test_messages_are_spelled_as_on_the_line() -> None:
     said = spell("split: kind='last' needs remove=True, or say epochs=3", Job)
     assert said == "split: --split.kind last needs --remove, or say epochs=3"
+    assert spell("kind='' is none", Job) == "--split.kind '' is none"
 
 
 def test_help_is_printed_and_ends(capsys: pytest.CaptureFixture[str]) -> None:

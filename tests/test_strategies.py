@@ -76,7 +76,8 @@ def popular(made: Strategies, at: int) -> np.ndarray:
 def content(made: Strategies, requests: Requests, row: int) -> np.ndarray:
     pieces, _, targets = made.predictor.pieces(made.predictor.case(requests.take(np.array([row]))))
     query = pieces.kernel[0] @ pieces.written[0] + sum(part[0] for part in pieces.beside.values())
-    return np.asarray(pieces.scale[0] * (targets @ query))
+    scale = pieces.temperature / np.sqrt(query @ query + pieces.softness)
+    return np.asarray(scale * (targets @ query))
 
 
 def neighbours_counts(made: Strategies, requests: Requests, row: int, neighbours: int) -> np.ndarray:
@@ -283,7 +284,8 @@ def test_with_relative_clocks_everybody_is_as_when_last_seen(system: Predictor) 
             "strategy 'contnet' is not known; there are content, collaborative, factorisation, model",
         ),
         ("polcy", "perhaps 'policy'"),
-        ({"policy": 1.0}, "strategy 'policy' is not known"),
+        ({"policy": 1.0}, "strategy 'policy' mixes by itself: ask for it alone, without a weight"),
+        ({"model": 1e308, "content": -1}, "strategy content=-1: give a weight of 0 or more"),
         ({"model": -1.0}, "strategy model=-1.0: give a weight of 0 or more"),
         ({"model": float("nan")}, "strategy model=nan: give a weight"),
         ({"model": "0.5"}, "strategy model='0.5': give a weight"),

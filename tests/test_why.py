@@ -1,5 +1,6 @@
 """Reasons and drift of a run, by id: from Python, and on the command line."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from lines import Said
 from tiny import DAY, START, tiny_events
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
+from jaxdecay.commands.why import Explain, Reasons, by_head
 from jaxdecay.drift import DriftOptions
 from jaxdecay.errors import InputError
+from jaxdecay.explain import Explanation
 from jaxdecay.recommend import load
 from jaxdecay.trained import Run
 
@@ -62,11 +65,11 @@ def test_what_would_be_otherwise(run: Run) -> None:
     [
         (
             lambda run: run.explain("u7", "i01", END),
-            r"user 'u7': never seen .* \(the nearest is 'u.*'\); leave",
+            r"user 'u7': never seen .* \(the nearest is 'u.*'\); give",
         ),
         (
             lambda run: run.explain("u07", "i1", END),
-            r"item 'i1': never seen .* \(the nearest is 'i.*'\); leave",
+            r"item 'i1': never seen .* \(the nearest is 'i.*'\); give",
         ),
         (
             lambda run: run.explain("u07", "i01", FIRST),
@@ -119,6 +122,29 @@ def test_a_monitor_of_a_run_says_of_a_user_what_the_log_says(run: Run) -> None:
         run.monitor(DriftOptions(method="cusum"))
 
 
+def test_what_each_event_weighs_and_adds_is_shown_by_head(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def header(explanation: Explanation) -> str:
+        ask.show(Reasons(explanation, None))
+        return capsys.readouterr().out.split("\n")[2]
+
+    ask = Explain(run=run.path, user="u07", item="i03", most=4)
+    found = run.explain("u07", "i03", at=END)
+    heads = "similarity weight  similarity cosine  similarity adds  revisit weight  revisit adds"
+    assert header(found).split() == f"event item_id behaviour age contribution {heads}".split()
+    table, own = by_head(found), found.rows.filter(source="event")
+    assert table["event"].to_list() == found.events()["event"].to_list()
+    parts = table["similarity adds"] + table["revisit adds"]
+    np.testing.assert_allclose(parts, table["contribution"], atol=1e-6)
+    for head, number, name in (("similarity", "similarity", "cosine"), ("revisit", "weight", "weight")):
+        expected = dict(own.filter(head=head).select("event", number).iter_rows())
+        assert dict(table.select("event", f"{head} {name}").iter_rows()) == expected
+    nothing = pl.lit(None, pl.String).alias("behaviour"), pl.lit(None, pl.Float32).alias("weight")
+    plain = dataclasses.replace(found, rows=found.rows.filter(head="similarity").with_columns(*nothing))
+    assert header(plain).split() == ["event", "item_id", "age", "contribution", "similarity", "cosine"]
+
+
 def test_on_the_command_line(
     say: Callable[..., Said], refused: Callable[..., str], tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -128,13 +154,14 @@ def test_on_the_command_line(
     )
     assert told.out.startswith("i03, because of ")
     assert "30d later" in told.out
+    assert [line for line in told.out.split("\n") if line != line.rstrip()] == []
     plain = say("explain", tiny_run, "--user", "u07", "--item", "i03", "--at", at, "--json").json
     assert plain["exact"]
     assert sum(row["contribution"] for row in plain["rows"]) == pytest.approx(plain["score"], abs=1e-4)
     assert plain["otherwise"] is None
     out = tmp_path / "drift.parquet"
     told = say("drift", tiny_run, "--false-alarms 0.9", "--out", out)
-    assert "of 40 users ever alarmed; by chance 90.0% would be" in told.out
+    assert "of 40 users ever alarmed; if nothing moved, 90.0% would be" in told.out
     found = say("drift", tiny_run, "--false-alarms 0.9", "--json").json
     assert len(found["detections"]) == pl.read_parquet(out).height > 0
     assert "perhaps 'genre'" in refused("drift", tiny_run, "--column", "genres")

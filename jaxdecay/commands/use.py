@@ -122,7 +122,8 @@ class Recommend(Listing):
     steer: Steering = field(default_factory=Steering)
     strategy: tuple[str, ...] | None = None
     """content, collaborative, factorisation, model, popularity, or policy; or several by weight, such as
-    content=0.7 popularity=0.3. All but the default, the model alone, need jaxdecay policy RUN once."""
+    model=0.7 collaborative=0.3. All but the default, the model alone, need jaxdecay policy RUN once. Lists
+    of strategies are not steered."""
     out: Path | None = None
     """Parquet file to stream the rows to, in constant memory."""
 
@@ -176,8 +177,8 @@ class Similar(Listing):
 
 @dataclass(frozen=True, kw_only=True)
 class HalfLives(Command):
-    """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals from a
-    bootstrap over users, and keeps them with these intervals in RUN/half_lives.json (those by item group)."""
+    """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals, and keeps
+    them with these in RUN/half_lives.json (those by item group)."""
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
@@ -186,15 +187,18 @@ class HalfLives(Command):
     item groups of the model."""
     of: tuple[str, ...] | None = None
     """The only ids or values; by default those with the most events."""
-    most: int = 20
-    """How many of these."""
+    most: int | None = None
+    """How many of these; by default 20."""
+    intervals: Literal["bootstrap", "laplace"] = "bootstrap"
+    """bootstrap: from refits over users, in six passes over the log. laplace: from the curvature of the
+    likelihood, in one over 500 users."""
     bootstrap: int = 400
     """Refits behind the intervals; 0 gives none, at once."""
     seed: int = 0
     """Of the draws."""
 
     def perform(self) -> pl.DataFrame:
-        from jaxdecay.intervals import keep
+        from jaxdecay.intervals import keep, said
         from jaxdecay.recommend import load
 
         with Progress() as progress:
@@ -202,12 +206,13 @@ class HalfLives(Command):
                 by=self.by,
                 of=self.of,
                 most=self.most,
+                intervals=self.intervals,
                 bootstrap=self.bootstrap,
                 seed=self.seed,
                 report=progress,
             )
         if self.bootstrap and self.by is None and found["low"].is_not_null().any():
-            keep(self.run, found, bootstrap=self.bootstrap, seed=self.seed)
+            keep(self.run, found, said(self.intervals, bootstrap=self.bootstrap, seed=self.seed))
         return found
 
     def plain(self, result: pl.DataFrame) -> list[dict[str, Any]]:

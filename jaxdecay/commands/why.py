@@ -2,20 +2,25 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 import tyro
 
 from jaxdecay.commands import Command
 from jaxdecay.commands.use import named
+from jaxdecay.data.formats import PARQUET_SUFFIXES
 from jaxdecay.drift import DriftOptions
 from jaxdecay.durations import show_days
+from jaxdecay.expect import whole
 from jaxdecay.explain import Explanation
+from jaxdecay.files import check_file
 from jaxdecay.moments import iso
 from jaxdecay.progress import note
 from jaxdecay.report import show_rows
 from jaxdecay.watch import Watched
+
+_CALLED = {"weight": "weight", "similarity": "cosine", "contribution": "adds"}
 
 
 class Reasons(NamedTuple):
@@ -52,22 +57,23 @@ class Explain(Command):
     def perform(self) -> Reasons:
         from jaxdecay.recommend import load
 
+        whole("most", self.most, 1)
         context, run = named(self.context), load(self.run)
+        otherwise = None
+        if self.without or self.later or self.having or self.behaviour is not None:
+            otherwise = run.what_if(
+                self.user,
+                self.item,
+                self.at,
+                without=self.without,
+                later=self.later,
+                having=self.having,
+                behaviour=self.behaviour,
+                context=context,
+            )
         found = run.explain(self.user, self.item, self.at, context=context)
         for text in run.notes:
             note(f"note: {text}")
-        if not (self.without or self.later or self.having):
-            return Reasons(found, None)
-        otherwise = run.what_if(
-            self.user,
-            self.item,
-            self.at,
-            without=self.without,
-            later=self.later,
-            having=self.having,
-            behaviour=self.behaviour,
-            context=context,
-        )
         return Reasons(found, otherwise)
 
     def plain(self, result: Reasons) -> dict[str, Any]:
@@ -87,14 +93,11 @@ class Explain(Command):
     def show(self, result: Reasons) -> None:
         found, otherwise = result
         print(found.sentence(), end="\n\n")
-        events = (
-            found.events()
-            .head(self.most)
-            .with_columns(age=pl.col("age_days").map_elements(show_days, return_dtype=pl.String))
-        )
-        shown = events.select("event", "item_id", "behaviour", "age", "contribution")
+        events = by_head(found)
+        shown = events.head(self.most)
+        shown = shown.select(one for one in shown if one.null_count() < len(one) or not len(one))
         show_rows(shown.columns, shown.rows())
-        if (more := found.events().height - events.height) > 0:
+        if (more := events.height - shown.height) > 0:
             print(f"and {more} more events")
         print()
         parts = found.rows.group_by("head", "source", maintain_order=True).agg(pl.col("contribution").sum())
@@ -103,11 +106,25 @@ class Explain(Command):
         if not found.exact:
             print(
                 "\nAn encoder stands between the events and the score: they were left out one by one, and "
-                f"{found.not_attributed:.3g} of the score is not accounted for so."
+                f"{found.not_attributed:.3g} of the {found.of_the_past:.3g} that the past adds are not "
+                "accounted for so."
             )
         if otherwise is not None:
             print()
             show_rows(otherwise.columns, otherwise.rows())
+
+
+def by_head(found: Explanation) -> pl.DataFrame:
+    """Each event with what it adds, the strongest first; then what it weighs and adds by head."""
+    age = pl.col("age_days").map_elements(show_days, return_dtype=pl.String).alias("age")
+    table = found.events().select("event", "item_id", "behaviour", age, "contribution")
+    heads = found.rows.filter(source="event").partition_by("head", maintain_order=True)
+    for own in heads:
+        names = {word: f"{own['head'][0]} {called}" for word, called in _CALLED.items()}
+        if len(heads) == 1:  # which adds all there is
+            del names["contribution"]
+        table = table.join(own.select("event", *names).rename(names), on="event", how="left")
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +140,8 @@ class Drift(Command):
     column: str | None = None
     """Item column by whose values interests are named; by default the first with few, else the nearest
     items."""
+    on_unknown: Literal["raise", "skip"] = "raise"
+    """Users never seen: refuse and say which, or leave them out."""
     options: tyro.conf.OmitArgPrefixes[DriftOptions] = field(default_factory=DriftOptions)
     most: int = 20
     """Detections shown, the strongest; --json and --out have all."""
@@ -133,8 +152,13 @@ class Drift(Command):
         from jaxdecay.parts import write_parquet
         from jaxdecay.recommend import load
 
+        whole("most", self.most, 1)
+        if self.out is not None:
+            check_file(self.out, *PARQUET_SUFFIXES)
         run = load(self.run)
-        found = run.drift(self.users, by=self.by, column=self.column, options=self.options)
+        found = run.drift(
+            self.users, by=self.by, column=self.column, options=self.options, on_unknown=self.on_unknown
+        )
         for text in run.notes:
             note(f"note: {text}")
         if self.out is not None:
@@ -156,7 +180,7 @@ class Drift(Command):
         fast, slow = (show_days(days) for days in result.drift.half_lives)
         whose = "users" if self.by == "user" else "streams"
         adwin = self.options.method == "adwin"
-        chance = "" if adwin else f"; by chance {self.options.false_alarms:.1%} would be"
+        chance = "" if adwin else f"; if nothing moved, {self.options.false_alarms:.1%} would be"
         above = "" if adwin else f"; alarm above {result.drift.threshold:.3g}"
         print(
             f"{result.alarmed} of {result.watched} {whose} ever alarmed{chance}. Lately is a half-life of "

@@ -9,6 +9,7 @@ import polars as pl
 from jaxdecay.errors import InputError
 
 SHOWN_ROWS = 5
+_WORD = 4  # letters of a name that may begin another
 
 
 class ColumnRefused(InputError):
@@ -67,14 +68,17 @@ def numbered_rows(numbers: pl.Series) -> str:
     return f"row{'s' if len(numbers) > 1 else ''} {shown}"
 
 
-def nearest(name: str, names: Sequence[str]) -> str | None:
+def nearest(name: object, names: Sequence[str]) -> str | None:
     """The one of ``names`` that a person may have meant by ``name``, or None.
 
-    >>> nearest("user_id", ["movieId", "userId"])
-    'userId'
+    >>> nearest("user_id", ["movieId", "userId"]), nearest("timestamp", ["time"])
+    ('userId', 'time')
+    >>> nearest("colour", ["country"]), nearest(["country"], ["country"])
+    (None, 'country')
     """
-    plain = {_plain(other): other for other in reversed(names)}
-    found = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.6)
+    plain, meant = {_plain(other): other for other in reversed(names)}, _plain(str(name))
+    found = difflib.get_close_matches(meant, plain, n=1, cutoff=0.65)
+    found += [other for other in plain if _begins(meant, other) or _begins(other, meant)]
     return plain[found[0]] if found else None
 
 
@@ -85,7 +89,7 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def perhaps(name: str, names: Sequence[str]) -> str:
+def perhaps(name: object, names: Sequence[str]) -> str:
     """``there are a, b; perhaps 'b'``: what there is instead of a name, the nearest where one is near.
 
     >>> perhaps("genre", ["index", "genres"])
@@ -105,3 +109,7 @@ def refuse_where(mask: pl.Series, where: str, fault: str, remedy: str) -> None:
 
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _begins(short: str, long: str) -> bool:
+    return len(short) >= _WORD and long.startswith(short)

@@ -27,7 +27,6 @@ from jaxdecay.heads.features import Columns
 from jaxdecay.heads.fusion import Fusion
 from jaxdecay.history import History, Items, Requests
 from jaxdecay.interest import Bank
-from jaxdecay.modes import EXACT
 
 OWN_VECTOR = 0.1
 """Standard deviation of each number of an item vector's own part, before the data speaks."""
@@ -35,8 +34,9 @@ _DAY, _WEEK = 86_400, 604_800
 
 
 class Pieces(NamedTuple):
-    """What the queries of R requests of a history of N events are made of: a query is ``scale`` times the sum
-    of ``kernel * written`` over events and of all that is ``beside``."""
+    r"""What the queries of R requests of a history of N events are made of: the sum $x$ of ``kernel *
+    written`` over events and of all that is ``beside``, times temperature over $\sqrt{x^\top x +
+    \text{softness}}$."""
 
     kernel: Float[Array, "r n"]
     """What is left of each event; 0 where it is not visible."""
@@ -46,9 +46,8 @@ class Pieces(NamedTuple):
     """What it wrote: its vector, times that."""
     beside: dict[str, Float[Array, "r d"]]
     """The user's columns, those of the request, and the calendar."""
-    scale: Float[Array, "r 1"]
-    length: Float[Array, "r 1"]
-    """Softened length of the sum, by which the scale divides."""
+    temperature: Float[Array, ""]
+    softness: Float[Array, ""]
 
 
 class Similarity(nn.Module):
@@ -177,7 +176,7 @@ class Similarity(nn.Module):
         vectors: Float[Array, "n d"],
         writes: Float[Array, "n c"] | None,
     ) -> "Pieces":
-        """What the query of each request is the sum of, and what its length makes of each piece.
+        """What the query of each request is made of.
 
         Raises InputError where it is no sum of what single events wrote: with an encoder.
         """
@@ -196,8 +195,7 @@ class Similarity(nn.Module):
             reads = self.decay.read_weights(history.user, ages)
             kernel = readout.kernel(self.decay.basis(), writes, reads, ages)
         beside = self._beside(history, requests)
-        query = jnp.matmul(kernel, written, precision=EXACT) + sum(beside.values())
-        return Pieces(kernel, values, written, beside, self._scale(query), self._length(query))
+        return Pieces(kernel, values, written, beside, jnp.exp(self.log_temperature), self._softness())
 
     def _beside(self, history: History, requests: Requests) -> dict[str, Float[Array, "r d"]]:
         """What is in the query besides events."""
@@ -210,10 +208,11 @@ class Similarity(nn.Module):
 
     def _scale(self, query: Float[Array, "r d"]) -> Float[Array, "r 1"]:
         """By what a query is multiplied: the temperature over its softened length."""
-        return jnp.exp(self.log_temperature) / self._length(query)
+        length = jnp.sqrt(jnp.square(query).sum(-1, keepdims=True) + self._softness())
+        return jnp.exp(self.log_temperature) / length
 
-    def _length(self, query: Float[Array, "r d"]) -> Float[Array, "r 1"]:
-        return jnp.sqrt(jnp.square(query).sum(-1, keepdims=True) + jnp.exp(2.0 * self.log_softness))
+    def _softness(self) -> Float[Array, ""]:
+        return jnp.exp(2.0 * self.log_softness)
 
     def _encoded(
         self, history: History, written: Float[Array, "n d"], told: Places, skipped: int, training: bool

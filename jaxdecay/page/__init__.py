@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxdecay import __version__
 from jaxdecay.errors import InputError
+from jaxdecay.files import check_file
 from jaxdecay.findings import Findings
 from jaxdecay.page import background, examples, fading, quality
 from jaxdecay.page.html import Markup, Section, text
@@ -25,9 +26,10 @@ def write_page(found: Findings, out: str | Path, *, users: int = 3, report: Say 
     """Writes the page and returns its path. ``users``: how many are drawn as examples. ``report`` is called
     with ``{"doing": ...}`` before each section.
 
-    Raises InputError when the run has not been evaluated.
+    Raises InputError when the run has not been evaluated, and for a name that is none of a page.
     """
     out = Path(out)
+    check_file(out, ".html", ".htm")
     if users < 0:
         raise InputError(f"users={users}: give 0 or more example users")
     if not out.parent.is_dir():

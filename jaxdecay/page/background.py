@@ -104,12 +104,16 @@ def _caveats(found: Findings) -> Iterator[str]:
             f"The model was told when each request was made. Told the time of the last event instead, "
             f"{found.metric.upper()} is {withheld['value']:.3f}."
         )
-    if found.half_lives[1] is None:
-        yield "Half-lives have no intervals here: run jaxdecay half-lives, and write the report again."
-    else:
-        yield "Intervals of half-lives are from refits in first order, not from whole trainings."
+    if found.half_lives[1] is not None:
+        yield (
+            "Intervals of half-lives hold in first order, with the vectors of items as they are, and are not "
+            "from whole trainings."
+        )
     if found.run.predictor.model.spec.encoder.blocks:
-        yield "Reasons come from leaving events out one by one; what they do not account for is not told."
+        yield (
+            "Reasons come from leaving events out one by one: events that stand in for each other count for "
+            "little."
+        )
     else:
         yield (
             "Reasons are exact shares of the score, with its length and read weights held as they are. They "

@@ -45,14 +45,7 @@ def _example(found: Findings, user: int) -> list[Markup]:
     first, last = (moments.iso(int(seconds))[:10] for seconds in (time[0], time[-1]))
     span = "" if found.relative else f", {first} to {last}"
     listed = found.run.recommend([who], min(_LIST, found.histories.items), found.end)
-    # With an encoder every reason takes as many passes as there are events: one is enough to see.
-    reasons = 1 if found.run.predictor.model.spec.encoder.blocks else _LIST
-    lines: list[object] = []
-    for place, item in enumerate(listed["item_id"]):
-        if place < reasons:
-            lines.append(found.explain(user, found.index("item", item)).sentence())
-        else:
-            lines.append(found.titles.get(item) or item)
+    reasons = found.run.reasons(who, listed["item_id"].to_list(), found.end)
     return [
         heading(f"User {who}: {end - begin} events{span}"),
         figure(
@@ -61,7 +54,7 @@ def _example(found: Findings, user: int) -> list[Markup]:
             f"({_days(found, 1)}).",
         ),
         paragraph("What the model would list, and why:"),
-        bullets(lines, numbered=True),
+        bullets([reason.sentence() for reason in reasons], numbered=True),
     ]
 
 

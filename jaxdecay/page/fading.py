@@ -33,11 +33,7 @@ def half_lives(found: Findings) -> Section:
         )
         for row in frame.iter_rows(named=True)
     ]
-    intervals = (
-        f"In brackets: {words}."
-        if words
-        else "There are no intervals: jaxdecay half-lives, which finds them, has not been run on it."
-    )
+    intervals = f"In brackets: {words}." if words else "There are no intervals of what was not learned."
     body = [
         paragraph(
             "A half-life is the age at which what an event says of the present has first fallen to one half. "

@@ -4,11 +4,12 @@ from typing import Any
 
 import polars as pl
 
-from jaxdecay import pictures
+from jaxdecay import pictures, plots
 from jaxdecay.assess import ABLATION, MODEL
 from jaxdecay.durations import show_days, show_periods
 from jaxdecay.findings import Findings
 from jaxdecay.page.html import Markup, Section, figure, paragraph, table, text
+from jaxdecay.pictures import Whom
 from jaxdecay.report import protocol_lines
 
 _WORDS = {
@@ -16,6 +17,7 @@ _WORDS = {
     "revisit": "the wish to come back to the very same thing",
 }
 _GROUPS = ("repeats", "novelties")
+_COHORTS = 3  # pictures of users told apart
 
 
 def summary(found: Findings) -> Section:
@@ -50,13 +52,16 @@ def table_of(found: Findings) -> Section:
         table(header, rows, own=[order.index(MODEL)]),
         paragraph(". ".join(protocol_lines(found.evaluation["protocol"])) + ".", small=True),
     ]
-    shown = {
-        "calibration": "What came next by the age of that interest, and what the model had expected.",
-        "staleness": "Quality by how long the user was away before the request.",
-    }
+    shown: list[tuple[str, str | None, str]] = [
+        ("calibration", None, "What came next by the age of that interest, and what the model had expected."),
+        ("staleness", None, "Quality by how long the user was away before the request."),
+    ]
     if ABLATION in systems:
-        shown["ablation"] = "With decay and without, by the age of the interest that came back."
-    body += [figure(pictures.draw(kind, found), caption) for kind, caption in shown.items()]
+        shown.append(("ablation", None, "With decay and without, by the age of the interest that came back."))
+        for by in plots.cohorts(found.evaluation)[:_COHORTS]:
+            said = "by how many events the user had" if by == "activity" else f"by “{by}” of the user"
+            shown.append(("ablation", by, f"With decay and without, {said}."))
+    body += [figure(pictures.draw(kind, found, Whom(by=by)), caption) for kind, by, caption in shown]
     return Section("table", "How good it is", body)
 
 

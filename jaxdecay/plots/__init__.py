@@ -16,6 +16,7 @@ except ModuleNotFoundError:
 from jaxdecay.plots.ages import (
     ablation_frame,
     calibration_frame,
+    cohorts,
     plot_ablation,
     plot_calibration,
     plot_staleness,
@@ -47,6 +48,7 @@ __all__ = [
     "ablation_frame",
     "calibration_frame",
     "check_format",
+    "cohorts",
     "half_lives_frame",
     "history_frame",
     "kernels_frame",

@@ -1,6 +1,8 @@
-"""Figures of an evaluation by age: of the interest that came back, and of the last event before a request.
+"""Figures of an evaluation by age, of the interest that came back or of the last event before a request, and
+by cohort of users.
 
-``report`` is what `jaxdecay evaluate` writes to ``metrics.json``. Ages are the buckets of `jaxdecay.groups`.
+``report`` is what `jaxdecay evaluate` writes to ``metrics.json``. Ages are the buckets of `jaxdecay.groups`,
+and so are cohorts: how many events a user had, and the values of a column of users.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +11,17 @@ from typing import Any
 import polars as pl
 
 from jaxdecay.assess import ABLATION, MODEL
+from jaxdecay.data.refusals import perhaps
 from jaxdecay.errors import InputError
-from jaxdecay.groups import AGES
+from jaxdecay.groups import ACTIVITY, AGES
 from jaxdecay.plots import paper
 from jaxdecay.plots.paper import Axes
 
 _MARKERS = [("o", paper.ORANGE, "-"), ("s", paper.DARK, (0, (5, 2))), ("^", paper.BLUE, (0, (1.5, 1.2)))]
 _NUMBERS = dict.fromkeys(("value", "low", "high"), pl.Float64)
 _SAID = {"never": "never\nbefore", "none": "first\nvisit"}
+_BUCKETS = {bucket: bucket.replace("-", "–") for bucket in (*AGES, *ACTIVITY)}
+_BESIDE = 60  # characters that names side by side have room for
 
 
 def calibration_frame(report: Mapping[str, Any]) -> pl.DataFrame:
@@ -36,22 +41,49 @@ def calibration_frame(report: Mapping[str, Any]) -> pl.DataFrame:
 def plot_calibration(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
     """A filled dot for what happened, a hollow square for what was expected, by age of interest."""
     looks = {"happened": ("o", paper.DARK, "-"), "expected": ("s", paper.ORANGE, "none")}
-    ax = _by_age(frame.rename({"what": "series"}), ax, looks)
+    ax = _side_by_side(frame.rename({"age": "group", "what": "series"}), ax, looks)
     ax.set_xlabel("age of the interest: since the user last had what came next")
     ax.set_ylabel("share of requests")
     return ax
 
 
-def ablation_frame(report: Mapping[str, Any], metric: str = "ndcg@10") -> pl.DataFrame:
-    """The model against the same model without decay, by age of interest: columns age, system, value, low,
-    high. Raises InputError when either was not evaluated."""
-    return _systems_frame(report, (MODEL, ABLATION), metric, "own-event", (*AGES, "never"))
+def cohorts(report: Mapping[str, Any]) -> list[str]:
+    """By what an evaluation tells users apart: activity, and columns of users with few values."""
+    groups = list(_groups(report, MODEL))
+    columns = (name.removeprefix("user:").partition("=")[0] for name in groups if name.startswith("user:"))
+    activity = ("activity" for name in groups if name.startswith("activity:"))
+    return list(dict.fromkeys([*activity, *columns]))
 
 
-def plot_ablation(frame: pl.DataFrame, ax: Axes | None = None, *, name: str = "NDCG@10") -> Axes:
-    """A dot and its 95 % interval for each age of interest, with decay and without."""
-    ax = _by_age(frame.rename({"system": "series"}), ax, _looks(frame))
-    ax.set_xlabel("age of the interest: since the user last had what came next")
+def ablation_frame(
+    report: Mapping[str, Any], metric: str = "ndcg@10", *, by: str | None = None
+) -> pl.DataFrame:
+    """The model against the same model without decay: columns cohort, system, value, low, high.
+
+    ``by``: one of `cohorts`; default: the age of the interest that came back. Raises InputError when either
+    system was not evaluated, and for other cohorts, with the nearest.
+    """
+    names = {age: f"own-event:{age}" for age in (*AGES, "never")}
+    if by is not None:
+        if by not in (there := cohorts(report)):
+            raise InputError(f"ablation by {by!r}: {perhaps(by, there)}; or evaluate again")
+        of_column = [name for name in _groups(report, MODEL) if name.startswith(f"user:{by}=")]
+        names = {name.partition("=")[2]: name for name in of_column}
+        names = {name: f"activity:{name}" for name in ACTIVITY} if by == "activity" else names
+    return _systems_frame(report, (MODEL, ABLATION), metric, names).rename({"group": "cohort"})
+
+
+def plot_ablation(
+    frame: pl.DataFrame, ax: Axes | None = None, *, name: str = "NDCG@10", by: str | None = None
+) -> Axes:
+    """A dot and its 95 % interval for each cohort, with decay and without. ``by``: as of the frame."""
+    orders = {None: (*AGES, *_SAID), "activity": ACTIVITY}
+    order = orders.get(by, list(dict.fromkeys(frame["cohort"])))
+    told = frame.rename({"cohort": "group", "system": "series"})
+    ax = _side_by_side(told, ax, _looks(frame), order=order)
+    said = {None: "age of the interest: since the user last had what came next"}
+    said |= {"activity": "events of the user before the request"}
+    ax.set_xlabel(said.get(by, f"{by} of the user"))
     ax.set_ylabel(name)
     return ax
 
@@ -67,12 +99,13 @@ def staleness_frame(
         others = [name for name in report["systems"] if name not in (MODEL, ABLATION)]
         best = max(others, key=lambda name: _value(report["systems"][name]["metrics"], metric), default=None)
         systems = [name for name in (MODEL, ABLATION, best) if name and name in report["systems"]]
-    return _systems_frame(report, systems, metric, "last-event", (*AGES, "none"))
+    names = {age: f"last-event:{age}" for age in (*AGES, "none")}
+    return _systems_frame(report, systems, metric, names).rename({"group": "age"})
 
 
 def plot_staleness(frame: pl.DataFrame, ax: Axes | None = None, *, name: str = "NDCG@10") -> Axes:
     """A line and its 95 % intervals for each system, by how long the user was away."""
-    ax = _by_age(frame.rename({"system": "series"}), ax, _looks(frame), joined=True)
+    ax = _side_by_side(frame.rename({"age": "group", "system": "series"}), ax, _looks(frame), joined=True)
     ax.set_xlabel("how long the user was away: age of the last event")
     ax.set_ylabel(name)
     return ax
@@ -98,17 +131,18 @@ def _value(figures: Mapping[str, Any], metric: str) -> float:
 
 
 def _systems_frame(
-    report: Mapping[str, Any], systems: Sequence[str], metric: str, kind: str, ages: Sequence[str]
+    report: Mapping[str, Any], systems: Sequence[str], metric: str, names: Mapping[str, str]
 ) -> pl.DataFrame:
+    """Columns group (one of ``names``, which says what the report calls each), system, value, low, high."""
     rows = [
-        (age, system, *figure)
+        (group, system, *figure)
         for system in systems
-        for age in ages
-        if (figure := _figure(_groups(report, system).get(f"{kind}:{age}", {}), metric))
+        for group, name in names.items()
+        if (figure := _figure(_groups(report, system).get(name, {}), metric))
     ]
     if not rows:
-        raise InputError(f"metric {metric!r}: there is none by age; NDCG and HR are, at the -k evaluated")
-    return pl.DataFrame(rows, schema={"age": pl.String, "system": pl.String} | _NUMBERS, orient="row")
+        raise InputError(f"metric {metric!r}: there is none by group; NDCG and HR are, at the -k evaluated")
+    return pl.DataFrame(rows, schema={"group": pl.String, "system": pl.String} | _NUMBERS, orient="row")
 
 
 def _looks(frame: pl.DataFrame) -> dict[str, tuple[str, str, Any]]:
@@ -116,15 +150,20 @@ def _looks(frame: pl.DataFrame) -> dict[str, tuple[str, str, Any]]:
     return {name: _MARKERS[place % len(_MARKERS)] for place, name in enumerate(names)}
 
 
-def _by_age(
-    frame: pl.DataFrame, ax: Axes | None, looks: Mapping[str, tuple[str, str, Any]], *, joined: bool = False
+def _side_by_side(
+    frame: pl.DataFrame,
+    ax: Axes | None,
+    looks: Mapping[str, tuple[str, str, Any]],
+    *,
+    order: Sequence[str] = (*AGES, *_SAID),
+    joined: bool = False,
 ) -> Axes:
-    """Ages across, in order; each series with its marker, "none" for a hollow one."""
+    """Groups across, in order; each series with its marker, "none" for a hollow one."""
     ax = ax or paper.axes(6.4, 3.4)
-    order = [age for age in (*AGES, *_SAID) if age in set(frame["age"])]
+    order = [group for group in order if group in set(frame["group"])]
     for place, (series, (marker, colour, style)) in enumerate(looks.items()):
         own = frame.filter(series=series)
-        x = [order.index(age) + (place - (len(looks) - 1) / 2) * 0.18 for age in own["age"]]
+        x = [order.index(group) + (place - (len(looks) - 1) / 2) * 0.18 for group in own["group"]]
         for at, low, high in zip(x, own["low"], own["high"], strict=True):
             if low is not None and high is not None:
                 ax.plot([at, at], [low, high], color=colour, lw=1.8, solid_capstyle="butt", zorder=2)
@@ -133,8 +172,11 @@ def _by_age(
         fill = "white" if style == "none" else colour
         ax.plot(x, own["value"], marker, color=fill, mec=colour, mew=1.6, ms=7, zorder=3)
         ax.plot([], [], marker, color=fill, mec=colour, mew=1.6, ms=7, label=series)
-    ax.set_xticks(range(len(order)), [_SAID.get(age, age.replace("-", "–")) for age in order])
+    names = [_SAID.get(group, _BUCKETS.get(group, paper.short(group))) for group in order]
+    ax.set_xticks(range(len(order)), names)
     ax.tick_params(axis="x", length=0, labelsize=8.5)
+    if sum(map(len, names)) > _BESIDE:
+        ax.tick_params(axis="x", labelrotation=90)
     ax.set_ylim(bottom=0)
     paper.plain(ax)
     paper.legend_above(ax)

@@ -13,6 +13,7 @@ from jaxdecay.spreads import Spread
 
 _SPREAD = {"head": pl.String, "of": pl.String, "half_life_days": pl.Float64, "events": pl.Int64}
 _BINS = 60
+_FAR = 30.0  # times a half-life: how far an interval is followed
 
 
 def half_lives_frame(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None = None) -> pl.DataFrame:
@@ -38,7 +39,13 @@ def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
     ax = ax or paper.axes(6.4, 1.4 + 0.44 * frame["group"].n_unique())
     heads = [head for head in paper.HEADS if head in set(frame["head"])]
     groups = paper.by_length(frame.filter(head=heads[0]).select("group", "half_life_days"), frame["group"])
-    finite = paper.finite(frame, "half_life_days", "low", "high", "planted_days")
+    # An interval that says next to nothing runs out of the picture, instead of setting its scale.
+    low, high, day = (pl.col(name) for name in ("low", "high", "half_life_days"))
+    near = frame.with_columns(
+        pl.when(low.is_not_null()).then(pl.max_horizontal(low, day / _FAR)).alias("low"),
+        pl.when(high.is_finite()).then(pl.min_horizontal(high, day * _FAR)).alias("high"),
+    )
+    finite = paper.finite(near, "half_life_days", "low", "high", "planted_days")
     left, right = finite.min(initial=1.0) / 2, finite.max(initial=1.0) * 2
     never = right * (right / left) ** 0.08
     for head, group, half_life, low, high, planted in frame.iter_rows():
@@ -46,7 +53,14 @@ def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
         y = groups.index(group) + shift
         marker, colour = paper.HEADS[head]
         if low is not None and high is not None and math.isfinite(half_life):
-            ax.plot([low, min(high, never)], [y, y], color=colour, lw=2.4, solid_capstyle="butt", zorder=2)
+            ax.plot(
+                [max(low, left), min(high, never)],
+                [y, y],
+                color=colour,
+                lw=2.4,
+                solid_capstyle="butt",
+                zorder=2,
+            )
         ax.plot(min(half_life, never), y, marker, color=colour, ms=5.5, mec="white", mew=0.5, zorder=3)
         if planted is not None:
             ax.plot(planted, y, "|", color=paper.DARK, mew=2.4, ms=17, zorder=1.5)

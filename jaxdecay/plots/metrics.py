@@ -9,6 +9,8 @@ from jaxdecay.errors import InputError
 from jaxdecay.plots import paper
 from jaxdecay.plots.paper import Axes
 
+_ROOM = 0.15  # of what a curve spans: so far apart dots are named
+
 
 def metrics_frame(report: Mapping[str, Any], metric: str = "ndcg@10") -> pl.DataFrame:
     """One metric of every system: columns system, time ("given", "withheld" or "ignored"), value, low, high.
@@ -70,15 +72,22 @@ def trade_off_frame(curve: pl.DataFrame) -> pl.DataFrame:
 
 
 def plot_trade_off(frame: pl.DataFrame, ax: Axes | None = None, *, name: str = "NDCG@10") -> Axes:
-    """What diversity costs: a dot for each trade-off, the plain list a square."""
+    """What diversity costs: a dot for each trade-off, named where there is room, the plain list a square."""
     ax = ax or paper.axes(4.8, 3.4)
     ax.plot(frame["distance"], frame["ndcg"], "-o", color=paper.DARK, lw=1.8, ms=5)
-    for trade_off, ndcg, distance in frame.iter_rows():
-        plain = trade_off == 1
-        if plain:
+    wide, high = (max(frame[of].max() - frame[of].min(), 1e-12) for of in ("distance", "ndcg"))  # type: ignore[operator]
+    named: list[tuple[float, float]] = []
+    for trade_off, ndcg, distance in frame.sort("trade_off", descending=True).iter_rows():
+        place = distance / wide, ndcg / high
+        if trade_off == 1:
             ax.plot(distance, ndcg, "s", color=paper.ORANGE, ms=9, zorder=3)
-        label = "relevance alone" if plain else f"{trade_off:g}"
-        ax.annotate(label, (distance, ndcg), textcoords="offset points", xytext=(6, 5))
+            below = {"textcoords": "offset points", "xytext": (-4, -12), "va": "top"}
+            ax.annotate("relevance alone", (distance, ndcg), **below)
+        elif all(abs(place[0] - x) >= _ROOM or abs(place[1] - y) >= _ROOM for x, y in named):
+            ax.annotate(f"{trade_off:g}", (distance, ndcg), textcoords="offset points", xytext=(6, 5))
+        else:
+            continue
+        named.append(place)
     paper.plain(ax)
     ax.margins(x=0.2, y=0.2)
     ax.set_xlabel("distance within a list (1 − cosine)")

@@ -26,6 +26,7 @@ from jaxdecay.data.refusals import perhaps
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import Rules
+from jaxdecay.expect import is_number
 from jaxdecay.predict import Context
 from jaxdecay.strategies.scores import NAMES, PERSONAL, Strategies
 
@@ -47,12 +48,15 @@ def asked_weights(strategy: Any) -> np.ndarray | None:
     if not isinstance(strategy, Mapping):
         raise InputError(f"strategy {strategy!r}: give a name, or weights by name")
     for name, weight in strategy.items():
+        if name == "policy":
+            raise InputError("strategy 'policy' mixes by itself: ask for it alone, without a weight")
         _check_name(name)
-        if not isinstance(weight, (int, float)) or not (np.isfinite(weight) and weight >= 0):
+        if not is_number(weight) or not (np.isfinite(float(weight)) and float(weight) >= 0):
             raise InputError(f"strategy {name}={weight!r}: give a weight of 0 or more")
     weights = np.array([float(strategy.get(name, 0)) for name in NAMES])
-    if not weights.sum() > 0:
+    if not weights.any():
         raise InputError("strategy: all weights are 0; give one of them more")
+    weights /= weights.max()  # sums of huge ones would be infinite
     return weights / weights.sum()
 
 

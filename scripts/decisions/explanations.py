@@ -37,9 +37,8 @@ def _judged(run: Any, which: str, triples: int, seed: int) -> Iterator[tuple[flo
         item = int(random.integers(histories.items))
         if which == "listed":
             item = int(np.argsort(-predictor.scores(requests, context)[0])[random.integers(10)])
-        told = explain(
-            predictor, requests, item, run.items, histories.config["behaviours"], user=user, context=context
-        )
+        behaviours = histories.config["behaviours"]
+        (told,) = explain(predictor, requests, [item], run.items, behaviours, user=user, context=context)
         events = told.events().sort("contribution", descending=True)["event"].to_numpy()
         drawn = int(random.choice(events[1:]))
         case = predictor.case(requests, context)

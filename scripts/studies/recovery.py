@@ -7,13 +7,16 @@ are missing. Written to --json, over all seeds and categories:
 
 - half_life_error_max, half_life_error_median: |learned / planted - 1| of the half-lives of coming back;
 - period_error_max: the same of the planted period and the learned one of the plain rhythms nearest to it;
-- coverage: share of planted half-lives inside their 95 % intervals;
+- coverage, coverage_laplace: share of planted half-lives inside their 95 % intervals of either kind;
+- width_laplace: median of how wide intervals by Laplace are on a logarithmic scale, as a multiple of those of
+  the bootstrap;
 - half_lives: how many half-lives these figures are over; rows: one per seed, with all of them.
 """
 
 import dataclasses
 import json
 import logging
+import math
 import statistics
 import sys
 import tempfile
@@ -86,25 +89,34 @@ def recover(options: Options, seed: int) -> dict[str, Any]:
         seconds["train"] = time.perf_counter() - began - sum(seconds.values())
         learned = half_lives(root / "run", bootstrap=options.refits, seed=seed, report=progress)
         seconds["half-lives"] = time.perf_counter() - began - sum(seconds.values())
-    return compare(simulated.truth, learned.filter(head="revisit").to_dicts()) | {
+        curved = half_lives(root / "run", intervals="laplace", seed=seed, report=progress)
+        seconds["laplace"] = time.perf_counter() - began - sum(seconds.values())
+    both = (frame.filter(head="revisit").to_dicts() for frame in (learned, curved))
+    return compare(simulated.truth, *both) | {
         "seconds": {name: round(value, 1) for name, value in seconds.items()}
     }
 
 
-def compare(truth: dict[str, Any], learned: list[dict[str, Any]]) -> dict[str, Any]:
-    """``categories`` (planted, learned, low, high, error, covered, events by name) and ``period``."""
-    by_group = {one["group"]: one for one in learned}
+def compare(
+    truth: dict[str, Any], learned: list[dict[str, Any]], curved: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """``categories`` (planted, learned, low, high, laplace (its bounds), error, covered, covered_laplace,
+    events by name) and ``period``. Learned and error are the bootstrap's."""
+    by_group, by_curvature = ({one["group"]: one for one in of} for of in (learned, curved))
     categories, period = {}, None
     for name, planted in truth["categories"].items():
         one, true = by_group[name], planted["half_life_days"]
         low, high = one["low"], one["high"]
+        laplace = [by_curvature[name][bound] for bound in ("low", "high")]
         categories[name] = {
             "planted": true,
             "learned": min(one["half_life_days"], _FAR),
             "low": low,
             "high": high,
             "error": min(abs(one["half_life_days"] / true - 1), _FAR),
+            "laplace": laplace,
             "covered": low is not None and low <= true <= high,
+            "covered_laplace": laplace[0] is not None and laplace[0] <= true <= laplace[1],
             "events": one["events"],
         }
         if planted["period_days"] and one["periods_days"]:
@@ -118,6 +130,11 @@ def compare(truth: dict[str, Any], learned: list[dict[str, Any]]) -> dict[str, A
 def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The figures over all rows."""
     each = [one for row in rows for one in row["categories"].values()]
+    widths = [
+        math.log(one["laplace"][1] / one["laplace"][0]) / math.log(one["high"] / one["low"])
+        for one in each
+        if all(bound not in (None, math.inf) for bound in (*one["laplace"], one["low"], one["high"]))
+    ]
     periods = [row["period"]["error"] for row in rows if row["period"]]
     return {
         "seeds": len(rows),
@@ -126,6 +143,8 @@ def figures(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "half_life_error_median": statistics.median(one["error"] for one in each),
         "period_error_max": max(periods, default=None),
         "coverage": sum(one["covered"] for one in each) / len(each),
+        "coverage_laplace": sum(one["covered_laplace"] for one in each) / len(each),
+        "width_laplace": statistics.median(widths) if widths else None,
         "rows": rows,
     }
 
