@@ -38,7 +38,9 @@ class Encoding:
         self, carry: Carry, written: np.ndarray, behaviour: int, at: int, *, counts: bool
     ) -> tuple[Carry, np.ndarray]:
         """What is carried after an event at ``at`` (seconds since the origin), and what it writes (D,)."""
-        place = Places(np.int32(at), np.int32(at), np.bool_(counts))
+        when: Any = np.int32(at)
+        seen: Any = np.bool_(counts)
+        place = Places(when, when, seen)
         carry, encoded = self._step(carry, written, np.int32(behaviour), place)
         return carry, np.asarray(encoded)
 

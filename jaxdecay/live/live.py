@@ -65,8 +65,9 @@ class Live:
     def init(self) -> UserState:
         """Before any event."""
         revisit = self.weights.revisit
-        adaptive = revisit is not None and revisit.bank.adaptive is not None
-        mass = np.zeros(len(revisit.bank.rate)) if adaptive else None
+        mass = None
+        if revisit is not None and revisit.bank.adaptive is not None:
+            mass = np.zeros(len(revisit.bank.rate))
         return UserState(interest.init(self.weights.similarity, self.encoding), counts.init(), mass, 0, 0)
 
     def update(self, state: UserState, event: Event) -> UserState:
@@ -92,6 +93,7 @@ class Live:
         moved = interest.update(self.weights.similarity, self._rate, None, state.interest, event, sign=-1)
         own, mass = state.counts, state.mass
         if self.weights.revisit is not None:
+            assert self.modes is not None
             own = counts.forget(
                 self.weights.revisit, self.modes, own, event.item, event.at, event.behaviour, event.weight
             )
@@ -114,6 +116,7 @@ class Live:
             mass = late.mass + early.mass * np.exp(-self.weights.revisit.bank.rate * age)
         own = late.counts
         if self.weights.revisit is not None:
+            assert self.modes is not None
             own = counts.merge(self.weights.revisit, self.modes, early.counts, late.counts)
         moved = interest.merge(self.weights.similarity, self._rate, early.interest, late.interest)
         return UserState(moved, own, mass, late.time, early.events + late.events)
