@@ -23,6 +23,7 @@ from jaxdecay.predict import items_of
 from jaxdecay.spec import Spec
 
 CENTURY = 36_525.0
+_TWO_YEARS = 731.0
 
 
 class Events(NamedTuple):
@@ -96,6 +97,8 @@ class Curve(NamedTuple):
     """The head's learned periods in days."""
     widths: tuple[float, ...]
     """Days before and after each of them at which one half of that rhythm is left."""
+    shares: tuple[float, ...]
+    """What of the kernel at age 0 each of them is."""
 
 
 def mean_kernels(
@@ -110,14 +113,15 @@ def mean_kernels(
             continue
         decay = jax.tree.map(np.asarray, params[head]["decay"])
         weights = event_weights(decay, log, log.content[head])
-        age, values, periods = basis_of(decay, *rhythms_of(spec, head))
-        sharpness = rhythms_of(spec, head)[1] or (1,) * len(periods)
-        widths = tuple(Rhythm(*one).width for one in zip(periods, sharpness, strict=True))
+        age, values, rhythms = basis_of(decay, *rhythms_of(spec, head))
+        periods, widths = (tuple(getattr(one, of) for one in rhythms) for of in ("period", "width"))
         for name in ("all", *grouping.names):
             members = grouping.members(name)
             if events := int(members.sum()):
-                kernel = weights[members].sum(0) @ values
-                curves.append(Curve(head, name, events, age, kernel / kernel[0], periods, widths))
+                mixed = weights[members].sum(0) / weights[members].sum()
+                shares = tuple(mixed[len(mixed) - len(rhythms) :].tolist())
+                kernel = mixed @ values
+                curves.append(Curve(head, name, events, age, kernel / kernel[0], periods, widths, shares))
     if "popularity" in params:
         curves.append(_popularity(params, spec.popularity_half_lives, len(log.item)))
     return curves
@@ -153,8 +157,9 @@ def event_weights(decay: dict[str, np.ndarray], log: Events, content: np.ndarray
 
 def basis_of(
     decay: dict[str, np.ndarray], starts: tuple[float, ...], sharpness: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-    """Ages, the bank's curves (C, A) at them, and the learned periods."""
+) -> tuple[np.ndarray, np.ndarray, list[Rhythm]]:
+    """Ages, the bank's curves (C, A) at them, and its rhythms as learned. Of every rhythm's width there are
+    four ages in the first two years."""
     bank = Bank(tuple(np.exp(decay.get("log_half_life", np.zeros(0))).tolist()), starts)
     variables = {
         "params": {
@@ -166,14 +171,15 @@ def basis_of(
     half_lives, envelopes, periods = (
         np.asarray(x, np.float64) for x in bank.apply(variables, method=Bank.paces)
     )
+    rhythms = [Rhythm(*one) for one in zip(periods.tolist(), sharpness or (1,) * len(periods), strict=True)]
     age = np.concatenate([[0.0], np.geomspace(1 / 1440, CENTURY, 2000)])
-    if len(periods):
-        age = np.union1d(age, np.linspace(0.0, 10 * periods.max(), 4000))
+    if rhythms:
+        age = np.union1d(age, np.arange(0.0, _TWO_YEARS, min(one.width for one in rhythms) / 4))
     fade = np.exp2(-age / half_lives[:, None])
     wave = 0.5 * (1 + np.cos(2 * np.pi * age / periods[:, None]))
-    power = np.array(sharpness or (1,) * len(periods), float)[:, None]
-    rhythm = np.exp2(-age / envelopes[:, None]) * wave**power
-    return age, np.concatenate([np.ones((1, len(age))), fade, rhythm]), tuple(periods.tolist())
+    power = np.array([one.sharpness for one in rhythms], float)[:, None]
+    swing = np.exp2(-age / envelopes[:, None]) * wave**power
+    return age, np.concatenate([np.ones((1, len(age))), fade, swing]), rhythms
 
 
 def _popularity(params: Any, half_lives: tuple[float, ...], events: int) -> Curve:
@@ -182,7 +188,7 @@ def _popularity(params: Any, half_lives: tuple[float, ...], events: int) -> Curv
     weights = _softmax(np.asarray(params["popularity"]["decay_mixture"], np.float64))[:-1]
     rates = LN2 / np.asarray(half_lives)
     kernel = weights @ np.exp(-rates[:, None] * age)
-    return Curve("popularity", "all", events, age, kernel / kernel[0], (), ())
+    return Curve("popularity", "all", events, age, kernel / kernel[0], (), (), ())
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

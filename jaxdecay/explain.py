@@ -68,7 +68,9 @@ class Explanation:
     - source: event, or user, context, calendar, item, catalogue; with an encoder "without any event", and
       "not attributed": what the past adds beyond what its events add one by one;
     - of an event: its number (1 is the latest), item_id, behaviour, timestamp (seconds), age_days, weight
-      (what is left of it), similarity (cosine between what it wrote and the item);
+      (with which it stands in the interest, under revisit in the count of the item: its kernel at its age,
+      times what its behaviour and its own weight multiply it by; no share, so that it may be above 1),
+      similarity (cosine between what it wrote and the item);
     - contribution.
     """
     exact: bool

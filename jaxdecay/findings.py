@@ -18,7 +18,7 @@ from jaxdecay.data.requests import requests
 from jaxdecay.drift import Drift, DriftOptions
 from jaxdecay.errors import InputError
 from jaxdecay.expect import whole
-from jaxdecay.half_lives import effective_memory
+from jaxdecay.half_lives import effective_memory, training_span
 from jaxdecay.intervals import kept, said
 from jaxdecay.model_options import ModelOptions
 from jaxdecay.recommend import load
@@ -99,6 +99,11 @@ class Findings:
             return there
         found = self.run.half_lives(intervals="laplace", seed=self.seed)
         return found, said("laplace") if found["low"].is_not_null().any() else None
+
+    @functools.cached_property
+    def span(self) -> float:
+        """Days that training looked over (`jaxdecay.half_lives.training_span`)."""
+        return training_span(self._trained[0])
 
     @functools.cached_property
     def memory(self) -> pl.DataFrame:

@@ -33,6 +33,8 @@ from jaxdecay.train import TrainOptions
 _DAY = 86_400.0
 _NORMAL = 1.959964  # 97.5 % quantile
 _BEYOND = 99.0  # of the logarithm of a half-life, more than from a second to a century
+TOLD = 0.05
+"""What a rhythm has to be of a kernel at age 0 to be told."""
 
 Intervals = Literal["bootstrap", "laplace"]
 
@@ -47,9 +49,9 @@ def half_lives(
     report: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> pl.DataFrame:
     """A row per head and group: head, group, half_life_days (infinite: never), low, high (95 %), events,
-    periods_days, widths_days (how far from each period one half of that rhythm is left). A bound beyond a
-    century is infinite, too, and one of less than a second is a second: so short a half-life is told of no
-    log.
+    periods_days, widths_days (how far from each period one half of that rhythm is left), of the rhythms that
+    have at least 5 % of the group's weight. A bound beyond a century is infinite, too, and one of less than a
+    second is a second: so short a half-life is told of no log.
 
     Args:
         grouping: of the training events (default: by item group).
@@ -88,6 +90,7 @@ def half_lives(
         bounds = [half * np.exp(sign * min(quantile * spread, _BEYOND)) for sign in (-1, 1)]
         known = np.isfinite(half) and np.isfinite(spread)
         low, high = (_within(float(b)) if known else None for b in bounds)
+        told = [place for place, share in enumerate(curve.shares) if share >= TOLD]
         rows.append(
             {
                 "head": curve.head,
@@ -96,14 +99,21 @@ def half_lives(
                 "low": low,
                 "high": high,
                 "events": curve.events,
-                "periods_days": list(curve.periods),
-                "widths_days": list(curve.widths),
+                "periods_days": [curve.periods[place] for place in told],
+                "widths_days": [curve.widths[place] for place in told],
             }
         )
     schema = {"head": pl.String, "group": pl.String, "half_life_days": pl.Float64, "low": pl.Float64}
     schema |= {"high": pl.Float64, "events": pl.Int64}
     schema |= dict.fromkeys(("periods_days", "widths_days"), pl.List(pl.Float64))
     return pl.DataFrame(rows, schema=schema)
+
+
+def training_span(histories: Histories) -> float:
+    """Days from the first training event to the last. No event was older when the model learned from it: a
+    longer half-life is where its curve leads, not what the log has shown."""
+    time = np.asarray(histories.time)[np.asarray(histories.part) == 0]
+    return float(time.max() - time.min()) / _DAY
 
 
 def effective_memory(run: str | Path, *, grouping: Grouping | None = None) -> pl.DataFrame:

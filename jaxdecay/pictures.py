@@ -46,7 +46,7 @@ def check_kind(kind: str, **options: Any) -> None:
 
 def _half_lives(found: Findings, whom: Whom) -> Axes:
     _refuse_still(bool(len(found.half_lives[0])))
-    return plots.plot_half_lives(plots.half_lives_frame(found.half_lives[0]))
+    return plots.plot_half_lives(plots.half_lives_frame(found.half_lives[0]), span=found.span)
 
 
 def _spread(found: Findings, whom: Whom) -> Axes:

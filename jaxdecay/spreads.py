@@ -42,11 +42,13 @@ class Spread:
     def band(self, curves: np.ndarray, shares: tuple[float, ...]) -> np.ndarray:
         """(len(shares), B) quantiles of the kernels as mixtures of ``curves`` (C, B), which are the curves at
         some ages or their means over some: ``shares`` of all events belong to lower ones."""
-        values = self.weights @ curves
-        order = np.argsort(values, axis=0, kind="stable")
-        behind = np.cumsum(self.events[order], axis=0) / self.events.sum()
-        places = np.stack([(behind < share).sum(axis=0) for share in shares])
-        return np.take_along_axis(np.take_along_axis(values, order, axis=0), places, axis=0)
+        quantiles = np.empty((len(shares), curves.shape[1]))
+        for column, one in enumerate(curves.T):
+            values = self.weights @ one
+            order = np.argsort(values, kind="stable")
+            behind = np.cumsum(self.events[order]) / self.events.sum()
+            quantiles[:, column] = values[order][np.searchsorted(behind, shares)]
+        return quantiles
 
     def _blocks(self) -> Iterator[slice]:
         for begin in range(0, len(self.weights), _ROWS):

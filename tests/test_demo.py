@@ -96,7 +96,7 @@ def change() -> Any:
     }
     age = np.linspace(0, 200, 4001)
     curves = {
-        ("revisit", name): Curve("revisit", name, 9, age, np.exp2(-age / days), (), ())
+        ("revisit", name): Curve("revisit", name, 9, age, np.exp2(-age / days), (), (), ())
         for name, days in (("news", 0.5), ("books", 30.0))
     }
     return demo_story.Change(

@@ -110,10 +110,13 @@ def test_ablation_is_by_cohort_where_the_evaluation_has_cohorts() -> None:
         plots.ablation_frame(told, by="lamd")
 
 
-def test_learned_kernels_are_means_over_stretches_and_keep_the_swing() -> None:
+def test_learned_kernels_are_drawn_as_they_are_until_a_rhythm_is_too_fine() -> None:
+    """Then as means over one turn of it, with how far it swings."""
+    fine = np.union1d(AGE, np.arange(0, 800, 0.02))
+
     def curve(head: str, days: float, swing: float = 0.0) -> Curve:
-        wave = 1 - swing + swing * np.cos(2 * np.pi * AGE)
-        return Curve(head, "all", 10, AGE, np.exp2(-AGE / days) * wave, (), ())
+        wave = 1 - swing + swing * np.cos(2 * np.pi * fine)
+        return Curve(head, "all", 10, fine, np.exp2(-fine / days) * wave, (1.0,) if swing else (), (), ())
 
     spread = Spread(
         "revisit", "items", np.array([1, 8, 1]), np.array([[1.0, 0], [0.5, 0.5], [0, 1.0]]), AGE,
@@ -125,19 +128,24 @@ def test_learned_kernels_are_means_over_stretches_and_keep_the_swing() -> None:
     assert set(frame["head"]) == {"revisit", "similarity"}
     smooth = frame.filter(head="similarity")
     age = smooth["age_days"].to_numpy()
-    np.testing.assert_allclose(smooth["learned"], np.exp2(-age / 2), atol=0.02)
-    np.testing.assert_allclose(smooth["initial"], np.exp2(-age / 9), atol=0.02)
+    np.testing.assert_allclose(smooth["learned"], np.exp2(-age / 2), atol=1e-4)
+    np.testing.assert_allclose(smooth["initial"], np.exp2(-age / 9), atol=1e-4)
     assert smooth["low"].is_null().all()
-    wavy = frame.filter(pl.col("head") == "revisit", pl.col("age_days").is_between(20, 40))
-    fade = np.exp2(-wavy["age_days"].to_numpy() / 5)
-    assert (wavy["most"] / fade > 0.8).all()  # crests at 1, troughs at 1 - 2 * 0.4, means between
-    assert (wavy["least"] / fade < 0.35).all()
-    np.testing.assert_allclose(wavy["learned"] / fade, 0.6, atol=0.12)
-    banded = frame.filter(head="revisit")
-    np.testing.assert_allclose(
-        banded["low"], np.exp2(-age / 5), atol=0.02
-    )  # a tenth of events: the first item
-    np.testing.assert_allclose(banded["high"], (1 + np.exp2(-age / 5)) / 2, atol=0.02)
+    wavy = frame.filter(head="revisit")
+    drawn = wavy.filter(pl.col("age_days") < 6.6)  # 15 % of that is a day
+    days = drawn["age_days"].to_numpy()
+    exact = np.exp2(-days / 5) * (0.6 + 0.4 * np.cos(2 * np.pi * days))
+    np.testing.assert_allclose(drawn["learned"], exact, atol=2e-3)
+    assert (drawn["least"] == drawn["learned"]).all()
+    assert (drawn["most"] == drawn["learned"]).all()
+    meant = wavy.filter(pl.col("age_days").is_between(7, 60))
+    fade = np.exp2(-meant["age_days"].to_numpy() / 5)
+    np.testing.assert_allclose(meant["learned"] / fade, 0.6, atol=0.02)
+    day = 2 ** (0.5 / 5)  # crests at 1 and troughs at 0.2, half a day to either side
+    assert (meant["most"] / fade).is_between(1 / day - 0.02, day + 0.02).all()
+    assert (meant["least"] / fade).is_between(0.2 / day - 0.02, 0.2 * day + 0.02).all()
+    np.testing.assert_allclose(wavy["low"], np.exp2(-age / 5), atol=1e-3)  # a tenth of events: the first item
+    np.testing.assert_allclose(wavy["high"], (1 + np.exp2(-age / 5)) / 2, atol=1e-3)
 
 
 def test_spread_has_a_row_for_each_item_and_user() -> None:

@@ -189,4 +189,5 @@ def test_kernels_begin_where_the_config_says(found: Findings) -> None:
     for (head, group), curve in initial.items():
         np.testing.assert_allclose(curve.value, initial[head, "all"].value, atol=1e-6)
         if group != "all":
-            assert np.abs(learned[head, group].value - curve.value).max() > 1e-3
+            moved = np.interp(curve.age, learned[head, group].age, learned[head, group].value)
+            assert np.abs(moved - curve.value).max() > 1e-3

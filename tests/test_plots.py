@@ -50,7 +50,9 @@ TRUTH = {"categories": {"fast": {"half_life_days": 0.5}, "slow": {"half_life_day
 
 def curves() -> list[Curve]:
     age = np.concatenate([[0.0], np.geomspace(1 / 1440, 3650, 300)])
-    return [Curve("revisit", name, 10, age, np.exp2(-age / days), (), ()) for name, days in GROUPS.items()]
+    return [
+        Curve("revisit", name, 10, age, np.exp2(-age / days), (), (), ()) for name, days in GROUPS.items()
+    ]
 
 
 def report() -> dict[str, Any]:

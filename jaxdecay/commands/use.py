@@ -178,7 +178,8 @@ class Similar(Listing):
 @dataclass(frozen=True, kw_only=True)
 class HalfLives(Command):
     """Shows the half-lives that a run has learned, by head and item group, with 95 % intervals, and keeps
-    them with these in RUN/half_lives.json (those by item group)."""
+    them with these in RUN/half_lives.json (those by item group). Rhythms are told where they have at least
+    5 % of the weight."""
 
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote."""
@@ -198,11 +199,13 @@ class HalfLives(Command):
     """Of the draws."""
 
     def perform(self) -> pl.DataFrame:
+        from jaxdecay.half_lives import training_span
         from jaxdecay.intervals import keep, said
         from jaxdecay.recommend import load
 
+        run = load(self.run)
         with Progress() as progress:
-            found = load(self.run).half_lives(
+            found = run.half_lives(
                 by=self.by,
                 of=self.of,
                 most=self.most,
@@ -213,6 +216,12 @@ class HalfLives(Command):
             )
         if self.bootstrap and self.by is None and found["low"].is_not_null().any():
             keep(self.run, found, said(self.intervals, bootstrap=self.bootstrap, seed=self.seed))
+        span = training_span(run.histories)
+        if beyond := int((found["half_life_days"] > span).sum()):
+            note(
+                f"note: {beyond} half-lives are longer than the {show_days(span)} that training looked over: "
+                "they are where the curves lead, not what the log has shown"
+            )
         return found
 
     def plain(self, result: pl.DataFrame) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ class Pieces(NamedTuple):
     \text{softness}}$."""
 
     kernel: Float[Array, "r n"]
-    """What is left of each event; 0 where it is not visible."""
+    """That of each event at its age; 0 where it is not visible."""
     values: Float[Array, " n"]
     """By what its behaviour and its weight multiply it, negative for one that turns away."""
     written: Float[Array, "n d"]

@@ -116,12 +116,16 @@ def _caveats(found: Findings) -> Iterator[str]:
         )
     else:
         yield (
-            "Reasons are exact shares of the score, with its length and read weights held as they are. They "
-            "say what the model goes by, not why people do what they do."
+            "Reasons come from the way from no event to all of them, along which all grow together: what "
+            "each adds on that way adds up to what the past makes of the score, with the weights by which "
+            "this user reads held as they are. Percentages are shares of what speaks for an item among past "
+            "events; what speaks against it is in “how many times as likely”, but not listed. They say what "
+            "the model goes by, not why people do what they do."
         )
     yield (
         "Drift is watched in vectors that were learned from the same log, and its threshold holds for users "
-        "whose events come in random order, eight in a row together."
+        "whose events come in random order, eight in a row together: longer bursts are alarms, too, and not "
+        "every alarm is a move."
     )
     yield (
         "Fairness between groups of users or items, diversity of the lists, and what lists do to those who "

@@ -26,11 +26,18 @@ def examples(found: Findings, users: int) -> Section:
     rich = np.flatnonzero(lengths >= least)
     drawn = np.random.default_rng(found.seed).choice(rich, min(users, len(rich)), replace=False)
     when = "right after their last events" if found.end is None else f"at {moments.iso(found.end)}"
+    if found.run.predictor.model.spec.encoder.blocks:
+        reasons = "shares of what speaks for it, each event left out by itself"
+    else:
+        reasons = (
+            "shares of what speaks for it among past events, and how many times as likely all of the past, "
+            "with what speaks against it, makes the item"
+        )
     body = [
         paragraph(
             f"Drawn by chance (seed {found.seed}) among the {len(rich):,} users with at least "
-            f"{least} events, not chosen. Lists are those asked for {when}; the reasons are the shares of "
-            "what past events add to the score."
+            f"{least} events, not chosen. Lists are those asked for {when}. Why an item stands there: "
+            f"{reasons}."
         )
     ]
     for user in drawn:
@@ -68,7 +75,13 @@ def drift(found: Findings) -> Section:
             f"({_days(found, 1)}) than chance explains. The threshold, {found.drift.threshold:.2f}, is the "
             "one at which 5 % of the same users would be alarmed with their events in random order, eight in "
             "a row together."
-        )
+        ),
+        paragraph(
+            "An alarm is not yet a move. Whoever does one thing for longer than eight events in a row, on a "
+            "trip, in a season, in a burst, is alarmed, too, and goes back to what was before. In a log "
+            "whose events come in bursts most alarms are bursts. Only what comes after an alarm can say "
+            "whether somebody moved."
+        ),
     ]
     if not len(detections):
         return Section("drift", "When interests moved", body)

@@ -3,6 +3,7 @@
 from jaxdecay import pictures
 from jaxdecay.durations import show_days, show_periods
 from jaxdecay.findings import Findings
+from jaxdecay.half_lives import TOLD
 from jaxdecay.page.html import Section, figure, paragraph, table
 from jaxdecay.page.quality import with_interval
 
@@ -27,7 +28,7 @@ def half_lives(found: Findings) -> Section:
         (
             _HEADS[row["head"]],
             row["group"],
-            with_interval(row),
+            with_interval(row) + (" (longer than the log)" if row["half_life_days"] > found.span else ""),
             f"{row['events']:,}",
             show_periods(row["periods_days"], row["widths_days"]),
         )
@@ -37,7 +38,12 @@ def half_lives(found: Findings) -> Section:
     body = [
         paragraph(
             "A half-life is the age at which what an event says of the present has first fallen to one half. "
-            f"{_HOW[found.run.config['half_lives']['how']]} {intervals}"
+            f"{_HOW[found.run.config['half_lives']['how']]} {intervals} Rhythms are told where they have at "
+            f"least {TOLD:.0%} of the weight."
+        ),
+        paragraph(
+            f"Training looked over {show_days(found.span)}, and no event was older. A half-life longer than "
+            "the log is where the curve leads, not what was seen: that it is longer is all that the log says."
         ),
         table(("what fades", "group", "half-life", "events", "rhythms"), rows),
     ]
@@ -47,9 +53,10 @@ def half_lives(found: Findings) -> Section:
         body += [
             figure(
                 pictures.draw("kernels", found),
-                "What is left of an event by its age, before training and after it. Each point is a mean "
-                "over ages a tenth apart; the dark band holds the means of 80 % of the events, each with its "
-                "item's kernel. It shows how much items differ, and is no interval.",
+                "What is left of an event by its age, before training and after it. The dark band holds 80 % "
+                "of the events, each with its item's kernel: it shows how much items differ, and is no "
+                "interval. Where rhythms are too fine to draw, lines are means over one turn, and the pale "
+                "band is how far they swing.",
             ),
             figure(
                 pictures.draw("spread", found),

@@ -113,32 +113,53 @@ def _against(found: Findings, other: str) -> str:
 
 
 def _paces(found: Findings) -> Markup:
+    """A sentence for each head, and what both of their ages mean."""
     half_lives, _ = found.half_lives
     whole = half_lives.filter(pl.col("group") == "all", pl.col("head") != "popularity")
-    said = [
-        f"{_WORDS[row['head']]} has fallen to one half after {with_interval(row)}{_rhythm(row)}"
-        if row["half_life_days"] != float("inf")
-        else f"{_WORDS[row['head']]} never falls to one half"
-        for row in whole.iter_rows(named=True)
-    ]
-    if not said:
+    if not len(whole):
         return text("Nothing fades in this model.")
-    groups = half_lives.filter(pl.col("group") != "all", pl.col("half_life_days").is_finite())
-    groups = groups.filter(pl.col("head") == whole["head"][-1]).sort("half_life_days")
-    ends = ""
-    if len(groups) > 1:
-        first, last = groups.row(0, named=True), groups.row(-1, named=True)
-        ends = (
-            f"; of the groups, {first['group']} fades fastest ({show_days(first['half_life_days'])}) and "
-            f"{last['group']} slowest ({show_days(last['half_life_days'])})"
-        )
-    sentence = ", and ".join(said) + ends + "."
-    return text(sentence[:1].upper() + sentence[1:])
+    behind = dict(found.memory.filter(pl.col("group") == "all").select("head", "days_50").iter_rows())
+    said = []
+    for row in whole.iter_rows(named=True):
+        words = f"{_WORDS[row['head']]} {_halved(row, found.span)}{_rhythm(row)}"
+        if (days := behind.get(row["head"])) is not None:
+            words += f", and one half of all its weight lies with events older than {show_days(days)}"
+        said.append(words[:1].upper() + words[1:] + _ends(half_lives.filter(head=row["head"])) + ".")
+    said.append(
+        "(The first age says how fast a single event fades, the second also how many old ones there are.)"
+    )
+    return text(" ".join(said))
+
+
+def _halved(row: dict[str, Any], span: float) -> str:
+    if row["half_life_days"] <= span:
+        return f"has fallen to one half after {with_interval(row)}"
+    curve = with_interval(row)
+    beyond = "its curve never does" if curve == "never" else f"its curve does after {curve}"
+    return (
+        f"does not fall to one half within the {show_days(span)} that training looked over ({beyond}: longer "
+        "than the log can show)"
+    )
+
+
+def _ends(of_head: pl.DataFrame) -> str:
+    """The groups that fade fastest and slowest under one head, where their intervals lie apart."""
+    groups = of_head.filter(pl.col("group") != "all").sort("half_life_days")
+    if len(groups) < 2:
+        return ""
+    first, last = groups.row(0, named=True), groups.row(-1, named=True)
+    if first["high"] is None or last["low"] is None or first["high"] >= last["low"]:
+        return ""
+    return (
+        f"; of the groups, {first['group']} fades fastest here ({with_interval(first)}) and {last['group']} "
+        f"slowest ({with_interval(last)})"
+    )
 
 
 def _rhythm(row: dict[str, Any]) -> str:
     periods = show_periods(row["periods_days"], row["widths_days"])
-    return f" (and then comes back in rhythms of {periods})" if periods else ""
+    rhythms = "rhythms" if len(row["periods_days"]) > 1 else "a rhythm"
+    return f" (and then comes back in {rhythms} of {periods})" if periods else ""
 
 
 def with_interval(row: dict[str, Any]) -> str:

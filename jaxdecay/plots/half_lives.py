@@ -34,8 +34,9 @@ def half_lives_frame(half_lives: pl.DataFrame, truth: Mapping[str, Any] | None =
     )
 
 
-def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
-    """Half-lives by group (rows) and head (marker), 95 % intervals, a bar where one was planted."""
+def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None, *, span: float | None = None) -> Axes:
+    """Half-lives by group (rows) and head (marker), 95 % intervals, a bar where one was planted; grey beyond
+    the ``span`` in days that training looked over."""
     ax = ax or paper.axes(6.4, 1.4 + 0.44 * frame["group"].n_unique())
     heads = [head for head in paper.HEADS if head in set(frame["head"])]
     groups = paper.by_length(frame.filter(head=heads[0]).select("group", "half_life_days"), frame["group"])
@@ -69,7 +70,11 @@ def plot_half_lives(frame: pl.DataFrame, ax: Axes | None = None) -> Axes:
         right = never * (right / left) ** 0.04
     paper.rows(ax, groups)
     paper.days_axis(ax, left, right, never if right > never else None)
-    ax.set_xlabel("half-life")
+    sure = frame["low"].is_not_null().any()
+    ax.set_xlabel("half-life (line: 95 % interval)" if sure else "half-life (intervals were not estimated)")
+    if span is not None and span < right:
+        ax.axvspan(max(span, left), right, color=paper.PALE, alpha=0.35, lw=0, zorder=0)
+        ax.fill_between([], [], [], color=paper.PALE, alpha=0.35, lw=0, label="longer than the log")
     for head in heads:
         marker, colour = paper.HEADS[head]
         ax.plot([], [], marker, color=colour, mec="white", ms=6.5, label=head)

@@ -1,6 +1,6 @@
 """Kernels: what is left of an event by its age."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -10,10 +10,10 @@ from jaxdecay.plots import paper
 from jaxdecay.plots.paper import Axes
 from jaxdecay.spreads import Spread
 
-_EDGES = np.geomspace(1 / 24, 730.5, 97)
-_MIDDLE = np.sqrt(_EDGES[:-1] * _EDGES[1:])
+_AGES = np.geomspace(1 / 24, 730.5, 1000)
 _LEARNED = ("age_days", "initial", "learned", "least", "most", "low", "high")
-_SWING = 0.3  # of the mean: what a kernel without rhythm falls by within a stretch
+_FINE = 0.15  # of an age: what turns faster would be a smear
+_SWING = 0.05  # of the mean: what falls or rises by less is seen as a line
 
 
 def kernels_frame(curves: Sequence[Curve], *, head: str | None = None) -> pl.DataFrame:
@@ -61,10 +61,10 @@ def plot_kernels(
 def learned_frame(
     initial: Sequence[Curve], learned: Sequence[Curve], spreads: Sequence[Spread] = ()
 ) -> pl.DataFrame:
-    """The kernel of each head before and after training, over stretches of age a tenth long: columns head,
-    age_days (middle), initial, learned (means), least, most (of the learned kernel: apart where it has a
-    rhythm), low, high (between which the means of eight in ten events lie, each with its item's kernel; null
-    without ``spreads``).
+    """The kernel of each head before and after training: columns head, age_days, initial, learned, least,
+    most, low, high (between which eight in ten events lie, each with its item's kernel; null without
+    ``spreads``). From the age on at which a turn of a rhythm takes less than 15 % of it, all are means over
+    one turn, and least and most are those of the learned kernel within it.
 
     Args:
         initial, learned: from `jaxdecay.curves.mean_kernels`, of parameters at step 0 and of the trained
@@ -76,57 +76,69 @@ def learned_frame(
     for curve in learned:
         if curve.group != "all":
             continue
-        start, band = before[curve.head], np.full((2, len(_MIDDLE)), np.nan)
+        start, band = before[curve.head], np.full((2, len(_AGES)), np.nan)
         if one := within.get(curve.head):
-            band = one.band(_over(np.mean, one.age, one.curves), (0.1, 0.9))
+            means = [_means(one.age, values, curve.periods) for values in one.curves]
+            band = one.band(np.stack(means), (0.1, 0.9))
+        least, most = _range(curve.age, curve.value, curve.periods)
         numbers = {
-            "age_days": _MIDDLE,
-            "initial": _over(np.mean, start.age, start.value),
-            "learned": _over(np.mean, curve.age, curve.value),
-            "least": _over(np.min, curve.age, curve.value),
-            "most": _over(np.max, curve.age, curve.value),
+            "age_days": _AGES,
+            "initial": _means(start.age, start.value, start.periods),
+            "learned": _means(curve.age, curve.value, curve.periods),
+            "least": least,
+            "most": most,
             "low": band[0],
             "high": band[1],
         }
-        parts.append(pl.DataFrame({"head": [curve.head] * len(_MIDDLE)} | numbers).fill_nan(None))
+        parts.append(pl.DataFrame({"head": [curve.head] * len(_AGES)} | numbers).fill_nan(None))
     empty = pl.DataFrame(schema={"head": pl.String} | dict.fromkeys(_LEARNED, pl.Float64))
     return pl.concat([empty, *parts])
 
 
 def plot_learned(frame: pl.DataFrame, ax: Axes | None = None, *, head: str | None = None) -> Axes:
-    """The kernel of a head (default: the first in the frame): dashed before training, drawn out after it,
-    between thin lines how far a rhythm swings, and a dark band in which the kernels of eight in ten events
-    lie."""
+    """The kernel of a head (default: the first in the frame): dashed before training, drawn out after it, and
+    a dark band in which the kernels of eight in ten events lie. Where a rhythm is finer than the picture, a
+    pale band shows how far it swings, and lines are means."""
     ax = ax or paper.axes(6.4, 3.8)
     head = head or (frame["head"][0] if len(frame) else "")
     chosen = frame.filter(pl.col("head") == head).sort("age_days")
     age = chosen["age_days"]
     if (chosen["most"] - chosen["least"] > _SWING * chosen["learned"]).any():
-        swing = {"color": paper.PALE, "alpha": 0.35, "lw": 0.5, "label": "rhythm"}
+        swing = {"color": paper.PALE, "alpha": 0.35, "lw": 0.5, "label": "fine rhythms"}
         ax.fill_between(age, chosen["least"], chosen["most"], zorder=1, **swing)
     if chosen["low"].is_not_null().any():
         band = {"color": "#808080", "alpha": 0.7, "lw": 0, "label": "80 % of events"}
         ax.fill_between(age, chosen["low"], chosen["high"], zorder=2, **band)
     ax.plot(age, chosen["initial"], color=paper.BLUE, ls=(0, (5, 2)), lw=1.8, label="initial")
     ax.plot(age, chosen["learned"], color=paper.DARK, lw=2.4, label="learned")
-    _left_over(ax, float(_EDGES[0]), float(_EDGES[-1]), head)
+    _left_over(ax, float(_AGES[0]), float(_AGES[-1]), head)
     paper.legend_above(ax)
     return ax
 
 
-def _over(what: Callable[..., np.ndarray], age: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(..., stretches) ``what`` of the values (..., A) at the ages within each stretch; where there is none,
-    the value at its middle."""
-    edges = np.searchsorted(age, _EDGES)
-    found = [
-        what(values[..., begin:end], axis=-1) if begin < end else _at(middle, age, values)
-        for begin, end, middle in zip(edges[:-1], edges[1:], _MIDDLE, strict=True)
+def _turns(periods: Sequence[float]) -> np.ndarray:
+    """For each age drawn the longest of the periods that are too fine there; 0 where none is."""
+    return np.max([np.zeros(len(_AGES)), *(np.where(one < _FINE * _AGES, one, 0) for one in periods)], axis=0)
+
+
+def _means(age: np.ndarray, values: np.ndarray, periods: Sequence[float]) -> np.ndarray:
+    """The values (A,) at the ages drawn, over one turn of what is too fine there."""
+    turn = _turns(periods)
+    until = np.append(0.0, np.cumsum((values[1:] + values[:-1]) / 2 * np.diff(age)))
+    end, start = (np.interp(_AGES + half, age, until) for half in (turn / 2, -turn / 2))
+    return np.where(turn > 0, (end - start) / np.where(turn > 0, turn, 1.0), np.interp(_AGES, age, values))
+
+
+def _range(age: np.ndarray, values: np.ndarray, periods: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and most of the values (A,) within one turn of what is too fine at the ages drawn."""
+    turn = _turns(periods)
+    least = most = np.interp(_AGES, age, values)
+    ends = zip(*(np.searchsorted(age, _AGES + half) for half in (-turn / 2, turn / 2)), strict=True)
+    within = [
+        values[begin:end] if begin < end else one for (begin, end), one in zip(ends, least, strict=True)
     ]
-    return np.stack(found, axis=-1)
-
-
-def _at(middle: float, age: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.apply_along_axis(lambda curve: np.interp(middle, age, curve), -1, values)
+    least, most = (np.array([what(one) for one in within]) for what in (np.min, np.max))
+    return least, most
 
 
 def _left_over(ax: Axes, shortest: float, longest: float, head: str) -> None:

@@ -119,8 +119,8 @@ def compare(
             "covered_laplace": laplace[0] is not None and laplace[0] <= true <= laplace[1],
             "events": one["events"],
         }
-        if planted["period_days"] and one["periods_days"]:
-            plain = plain_periods(one["periods_days"], one["widths_days"])  # as the planted one
+        plain = plain_periods(one["periods_days"], one["widths_days"])  # as the planted one
+        if planted["period_days"] and plain:
             nearest = min(plain, key=lambda days: abs(days - planted["period_days"]))
             error = abs(nearest / planted["period_days"] - 1)
             period = {"planted": planted["period_days"], "learned": nearest, "error": error}
