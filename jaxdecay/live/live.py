@@ -52,9 +52,11 @@ class Live:
     def of(cls, predictor: Predictor) -> "Live":
         """Of a trained model, and the catalogue's counts of all events of its histories. Raises InputError
         for an encoder that does not stream."""
+        histories, weights = predictor.histories, weights_of(predictor)
         encoded = predictor.model.spec.encoder.blocks > 0
-        weights = weights_of(predictor)
-        return cls(weights, Encoding(predictor) if encoded else None, _trends(predictor, weights))
+        rates = np.zeros(0) if weights.popularity is None else weights.popularity.rates
+        trends = Trends.of(histories, rates * (histories.clock != "relative"))
+        return cls(weights, Encoding(predictor) if encoded else None, trends)
 
     @property
     def linear(self) -> bool:
@@ -202,16 +204,3 @@ def events_of(histories: Histories, user: int, weights: Weights) -> list[Event]:
 def _log_of_sum(x: np.ndarray) -> float:
     most = float(x.max())
     return most + float(np.log(np.exp(x - most).sum(dtype=np.float64)))
-
-
-def _trends(predictor: Predictor, weights: Weights) -> Trends:
-    histories = predictor.histories
-    relative = histories.clock == "relative"
-    rates = np.zeros(0) if weights.popularity is None else weights.popularity.rates * (not relative)
-    trends = Trends(rates, histories.items)
-    order = np.argsort(np.asarray(histories.time), kind="stable")
-    chosen = histories.chosen
-    item, time = np.asarray(histories.item)[order].tolist(), np.asarray(histories.time)[order].tolist()
-    for one, at, counted in zip(item, time, chosen[order].tolist(), strict=True):
-        trends.add(one, at, chosen=counted)
-    return trends

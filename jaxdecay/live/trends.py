@@ -1,8 +1,11 @@
 """What everybody takes: the catalogue's counts at several half-lives, moved on by every event, and since when
 each item has been there."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from jaxdecay.data.histories import Histories
 from jaxdecay.live.weights import Popularity
 
 _NEVER = np.iinfo(np.int64).max
@@ -25,6 +28,22 @@ class Trends:
         self._base = self._last = 0
         self._latest: list[int] = []  # items of the latest second, which nothing at it sees yet
         self._totals = np.zeros(len(rates))
+
+    @classmethod
+    def of(cls, histories: Histories, rates: np.ndarray, *, without: Sequence[int] = ()) -> "Trends":
+        """Of all events but those of the users ``without``."""
+        trends = cls(rates, histories.items)
+        order = np.argsort(np.asarray(histories.time), kind="stable")
+        if len(without):
+            order = order[~np.isin(histories.user()[order], without)]
+        columns = (
+            np.asarray(histories.item)[order],
+            np.asarray(histories.time)[order],
+            histories.chosen[order],
+        )
+        for item, at, chosen in zip(*(column.tolist() for column in columns), strict=True):
+            trends.add(item, at, chosen=chosen)
+        return trends
 
     def add(self, item: int, at: int, *, chosen: bool = True) -> None:
         """Counts an event at ``at`` (seconds), which may be late; one that was no ``chosen`` item only tells
