@@ -25,7 +25,7 @@ class Trends:
         self.counts = np.zeros((len(rates), items))
         self.came = np.full(items, _NEVER)
         """(V,) int64 seconds: when each item was first seen; the largest int64 for never."""
-        self._base = self._last = 0
+        self._base = self._last = 0  # seconds
         self._latest: list[int] = []  # items of the latest second, which nothing at it sees yet
         self._totals = np.zeros(len(rates))
 
@@ -44,6 +44,11 @@ class Trends:
         for item, at, chosen in zip(*(column.tolist() for column in columns), strict=True):
             trends.add(item, at, chosen=chosen)
         return trends
+
+    @property
+    def latest(self) -> int:
+        """Seconds: the latest event."""
+        return self._last
 
     def add(self, item: int, at: int, *, chosen: bool = True) -> None:
         """Counts an event at ``at`` (seconds), which may be late; one that was no ``chosen`` item only tells

@@ -7,7 +7,7 @@ entries up to a number: a store neither understands nor needs them.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class StoreError(Exception):
@@ -54,6 +54,7 @@ class Saved(NamedTuple):
     data: bytes
 
 
+@runtime_checkable
 class Store(Protocol):
     """Safe to use from several threads, and by several processes at once.
 
