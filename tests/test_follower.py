@@ -23,11 +23,12 @@ from jaxdecay.serve.sqlite import SqliteStore
 from jaxdecay.serve.store import Delivered, Store, StoreError, key_of
 from jaxdecay.serve.vocabulary import Vocabulary
 
+Following = Callable[..., Follower]
 LATER = START + 61 * DAY
 
 
 @pytest.fixture(scope="module")
-def follower(tiny_run: Path) -> Callable[..., Follower]:
+def follower(tiny_run: Path) -> Following:
     """Follows a store with the model of a run."""
     run = load(tiny_run)
     with jax.numpy_rank_promotion("allow"):
@@ -114,7 +115,7 @@ COMMANDS = st.lists(
 @settings(max_examples=25)
 @given(commands=COMMANDS)
 def test_states_are_those_of_the_events_that_are_left(
-    follower: Callable[..., Follower],
+    follower: Following,
     tmp_path_factory: pytest.TempPathFactory,
     commands: list[tuple[Any, ...]],
 ) -> None:
@@ -153,12 +154,14 @@ def test_states_are_those_of_the_events_that_are_left(
     two.store.close()
 
 
-def _check(run: Run, users: list[str], gone: set[str], left: list[Delivered], *followers: Follower) -> None:
+def _check(
+    following: Following, users: list[str], gone: set[str], left: list[Delivered], *followers: Follower
+) -> None:
     plain = MemoryStore()
     plain.append(left)
     for user in gone:
         plain._forgotten[key_of(user)] = 0  # its own past does not count
-    expected = follower(plain, held=100)
+    expected = following(plain, held=100)
     for found in followers:
         found.follow()
         for user in users:
@@ -169,9 +172,7 @@ def _check(run: Run, users: list[str], gone: set[str], left: list[Delivered], *f
         )
 
 
-def test_a_state_is_saved_once_it_took_long_to_make(
-    follower: Callable[..., Follower], tmp_path: Path
-) -> None:
+def test_a_state_is_saved_once_it_took_long_to_make(follower: Following, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "live.sqlite")
     first = follower(store)
     store.append([event(number, after=number) for number in range(40)])
@@ -191,7 +192,7 @@ def test_a_state_is_saved_once_it_took_long_to_make(
     store.close()
 
 
-def test_what_is_asked_of_the_past_does_not_see_what_came_later(follower: Callable[..., Follower]) -> None:
+def test_what_is_asked_of_the_past_does_not_see_what_came_later(follower: Following) -> None:
     store = MemoryStore()
     store.append([event(1, after=10), event(2, after=20)])
     found = follower(store)
