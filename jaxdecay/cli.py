@@ -41,6 +41,7 @@ COMMANDS = {
     "plot": ("pictures:Plot", "one picture of a run"),
     "report": ("pictures:Report", "one page on a run, for people"),
     "update": ("use:Update", "new events into a run, without retraining"),
+    "serve": ("live:Serve", "a run, live over HTTP: events in, lists out, at any moment"),
 }
 USAGE = 2
 INTERRUPTED = 130

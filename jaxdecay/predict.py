@@ -1,6 +1,7 @@
 """Scores of every item for requests, by a trained model: the whole past of each user, faded to the request
 time."""
 
+import copy
 from typing import Any, NamedTuple
 
 import jax
@@ -103,6 +104,14 @@ class Predictor:
         self._came = first_seen(histories) if counted_live(histories) else None
         # Popularity differs from request to request: that of one point of time stands in for it.
         self._fixed = scoring.catalogue_scorer(model, params, self.items, catalogue.shares[:, :1])
+
+    def over(self, histories: Histories, catalogue: Any, came: np.ndarray) -> "Predictor":
+        """The same model over other histories of the same items, with other counts of the catalogue (what has
+        `Catalogue.at`) and (V,) moments at which items ``came``."""
+        other = copy.copy(self)
+        other.histories, other.catalogue = histories, catalogue
+        other._came = None if self._came is None else came
+        return other
 
     @property
     def uses_time(self) -> bool:

@@ -1,6 +1,7 @@
 """What everybody takes: the catalogue's counts at several half-lives, moved on by every event, and since when
 each item has been there."""
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,8 @@ class Trends:
     """Counts of V items at R half-lives. Shares at a moment are of the events strictly before it.
 
     Counts grow instead of fading: an event at a time t adds $2^{(t - t_0)/h}$, so that it costs a few
-    additions whatever the number of items; once in 500 half-lives all are brought back.
+    additions whatever the number of items; once in 500 half-lives all are brought back. Safe to use from
+    several threads: what is asked settles counts, too.
     """
 
     def __init__(self, rates: np.ndarray, items: int) -> None:
@@ -28,6 +30,7 @@ class Trends:
         self._base = self._last = 0  # seconds
         self._latest: list[int] = []  # items of the latest second, which nothing at it sees yet
         self._totals = np.zeros(len(rates))
+        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, histories: Histories, rates: np.ndarray, *, without: Sequence[int] = ()) -> "Trends":
@@ -56,20 +59,22 @@ class Trends:
         self.came[item] = min(self.came[item], at)
         if not chosen:
             return
-        if at > self._last:
-            self._settle()
-            self._last = at
-        if at == self._last:
-            self._latest.append(item)
-        else:
-            self._count(item, at)
+        with self._lock:
+            if at > self._last:
+                self._settle()
+                self._last = at
+            if at == self._last:
+                self._latest.append(item)
+            else:
+                self._count(item, at)
 
     def shares(self, at: int) -> np.ndarray:
         """(R, V) float32 at a moment, not before the latest event (earlier counts as then); 0 where there is
         nothing."""
-        if at > self._last:
-            self._settle()
-        return (self.counts / np.maximum(self._totals, 1e-300)[:, None]).astype(np.float32)
+        with self._lock:
+            if at > self._last:
+                self._settle()
+            return (self.counts / np.maximum(self._totals, 1e-300)[:, None]).astype(np.float32)
 
     def scores(self, popularity: Popularity, at: int) -> np.ndarray:
         """(V,) float32 what popularity adds to the score of each item (`jaxdecay.heads.popularity`)."""

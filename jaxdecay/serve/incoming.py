@@ -6,8 +6,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
+import polars as pl
+
 from jaxdecay import moments
-from jaxdecay.data.categories import Categories
+from jaxdecay.data.categories import SEPARATOR, Categories
 from jaxdecay.data.features import Fitted
 from jaxdecay.data.refusals import listed, perhaps
 from jaxdecay.data.scaling import Vectors
@@ -24,6 +27,7 @@ MOST = 1000
 """Events of one delivery."""
 _AHEAD = 60  # seconds by which a sender's clock may be fast
 _LONGEST = 256
+_FAR = 1e6  # standard deviations
 
 
 def _id(given: Any) -> str:
@@ -51,7 +55,7 @@ class Sent(BaseModel):
     """Delivering an event of the same id again changes nothing."""
     user_id: Id
     item_id: Id
-    timestamp: Annotated[int | str, Field(union_mode="left_to_right")]
+    timestamp: Annotated[int, Field(strict=True)] | Annotated[str, Field(max_length=64)]
     """Whole seconds since 1970, or ISO 8601 text."""
     behaviour: Annotated[str, Field(max_length=_LONGEST)] | None = None
     weight: Annotated[float, Field(ge=-1e6, le=1e6, strict=True)] | None = None
@@ -69,7 +73,8 @@ class Incoming:
         """``config``: of the run's histories."""
         had = ((config["report"].get("read") or {}).get("columns")) or {}
         self._vocabulary, self._clock = vocabulary, config["clock"]
-        self._weighted = "weight" in had
+        self.weighted = "weight" in had
+        """Whether events must have a weight, as those of the run's log."""
 
     def checked(self, sent: Sequence[Any]) -> list[Delivered]:
         """The events, all of them. Raises InputError, naming the first that is wrong by its place from 1 and
@@ -83,20 +88,21 @@ class Incoming:
         try:
             sent = given if isinstance(given, Sent) else Sent.model_validate(given)
         except ValidationError as error:
-            raise InputError(f"event {place}: {first_fault(error)}") from None
+            fault: Any = error.errors(include_url=False, include_context=False)[0]
+            raise InputError(f"event {place}: {fault_words(fault, whole='the event')}") from None
         try:
             at = self._at(sent.timestamp, now)
             behaviour = self._behaviour(sent.behaviour)
         except InputError as error:
             raise InputError(f"event {place}: {error}") from None
-        if self._weighted and sent.weight is None:
+        if self.weighted and sent.weight is None:
             raise InputError(f"event {place}: weight is missing, which the run's log has; give it")
-        self._context(sent.context, place)
+        context = self._context(sent.context, place)
         return Delivered(
             sent.event_id, sent.user_id, sent.item_id, at, behaviour,
             1.0 if sent.weight is None else sent.weight,
             None if sent.label is None else float(sent.label),
-            _text(sent.context), _text(sent.item),
+            _text(context), _text(sent.item),
         )  # fmt: skip
 
     def _at(self, given: int | str, now: int) -> int:
@@ -106,6 +112,10 @@ class Incoming:
             raise InputError(
                 f"timestamp {given!r} lies in the future (it is {moments.iso(now)}); "
                 "send events when they have happened"
+            )
+        if not -(2**31) <= seconds - self._vocabulary.origin < 2**31:
+            raise InputError(
+                f"timestamp {given!r} lies more than 68 years from the run's log; check its unit"
             )
         return seconds
 
@@ -119,30 +129,54 @@ class Incoming:
             raise InputError(f"behaviour {_short(given)} is not known; {perhaps(given, known)}")
         return given
 
-    def _context(self, given: Columns | None, place: int) -> None:
-        readers = self._vocabulary.context.readers()
+    def _context(self, given: Columns | None, place: int) -> Columns | None:
+        """The columns as they are kept. What is kept will be read again and again, and must never fail."""
+        readers, kept = self._vocabulary.context.readers(), {}
         for name, value in (given or {}).items():
             if name not in readers:
                 there = f"this run knows {listed(readers)}" if readers else "this run knows none"
                 raise InputError(f"event {place}: context column {_short(name)} is not known; {there}")
-            kind, words = _kind(readers[name])
+            reader = readers[name]
+            kind, words = _kind(reader)
             if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
                 raise InputError(f"event {place}: context {name}={_short(value)}: give {words}")
+            if isinstance(value, str) and isinstance(reader, Categories) and reader.multi:
+                value = [part.strip() for part in value.split(SEPARATOR)]  # as lists are, beside lists
+            kept[name] = value
+        if any(not isinstance(value, str | None) for value in kept.values()):
+            self._encoded(kept, place)
+        if any(isinstance(value, str) and not value.isprintable() for value in kept.values()):
+            raise InputError(f"event {place}: context: a text holds control characters; leave them out")
+        return kept or None
+
+    def _encoded(self, given: Columns, place: int) -> None:
+        """Refuses values that the encoding cannot take, and those that are beyond all measure."""
+        context = self._vocabulary.context
+        try:
+            row = pl.DataFrame({name: [given.get(name)] for name in context.sources()}, strict=False)
+            _, numbers = context.apply(row)
+        except InputError as error:
+            raise InputError(f"event {place}: context: {error}") from None
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+            raise InputError(f"event {place}: context: {type(error).__name__}; give plain values") from None
+        if not (np.abs(numbers) < _FAR).all():
+            raise InputError(f"event {place}: context: a number is far beyond all of the run's log; check it")
 
 
 def _kind(reader: Fitted) -> tuple[type | tuple[type, ...], str]:
     if isinstance(reader, Categories):
-        return ((str, list), "text or a list of texts") if reader.width > 1 else (str, "text")
+        return ((str, list), "text or a list of texts") if reader.multi else (str, "text")
     return (list, "a list of numbers") if isinstance(reader, Vectors) else ((int, float), "a number")
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line without what was sent in full."""
-    fault = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in fault["loc"] if not str(part).startswith("function"))
+def fault_words(fault: Mapping[str, Any], *, whole: str = "the request") -> str:
+    """What is wrong by an error of pydantic, in one line without what was sent in full."""
+    places = [str(part) for part in fault["loc"] if part not in ("query", "path")]
+    field = ".".join(part for part in places if not part.startswith("function"))
     told = fault["msg"].removeprefix("Value error, ")
+    told = "not known; take it out" if fault["type"] == "extra_forbidden" else told[:1].lower() + told[1:]
     more = f" (given: {_short(fault['input'])})" if fault["type"] != "missing" else ""
-    return f"{field or 'the event'}: {told[:1].lower()}{told[1:]}{more}"
+    return f"{_short(field)[1:-1] or whole}: {told}{more}"
 
 
 def _short(given: Any) -> str:

@@ -1,48 +1,35 @@
 """What a served run answers, however it is asked: the states of a store's users, read at a moment."""
 
-import dataclasses
+import functools
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxdecay import asked, moments
+from jaxdecay import asked, moments, serving
 from jaxdecay.errors import InputError
-from jaxdecay.evaluate import REPEAT_SHARE
+from jaxdecay.evaluate import REPEAT_SHARE, Rules
+from jaxdecay.explain import Explanation, explain
+from jaxdecay.live.interest import Event
 from jaxdecay.live.live import Live, UserState
 from jaxdecay.moments import At
+from jaxdecay.predict import Context
 from jaxdecay.rank import top_k
+from jaxdecay.serve.answers import About, Listed, OfItem, Receipt, Similar, Told
+from jaxdecay.serve.committer import Committer
 from jaxdecay.serve.follower import Follower
 from jaxdecay.serve.incoming import Incoming
+from jaxdecay.serve.left import left, nearness
 from jaxdecay.serve.store import Store
+from jaxdecay.serve.together import together
 from jaxdecay.serve.vocabulary import Vocabulary
+from jaxdecay.strategies import Mixture, Strategies, Strategy, asked_weights, load_strategies
 from jaxdecay.trained import Run
 
-
-class Receipt(NamedTuple):
-    """What became of events that were sent. What was kept is durable."""
-
-    kept: int
-    repeated: int
-    """Of ids that had come before."""
-    skipped: tuple[tuple[str, str], ...]
-    """Ids of events that were not kept, and why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Listed:
-    """A list."""
-
-    user: str
-    at: int
-    """Seconds: only what came strictly before is seen."""
-    items: tuple[Any, ...]
-    """Best first."""
-    scores: tuple[float, ...]
-    served_by: str
-    """"history", or "popularity" for somebody of whom nothing is known."""
-    notes: tuple[str, ...]
+_NEAREST = 10
+_SOME = 12  # users by way of example
 
 
 class Service:
@@ -55,9 +42,13 @@ class Service:
         self._live, self.vocabulary = live, Vocabulary(run, live.weights)
         self._incoming = Incoming(self.vocabulary, run.histories.config)
         self.follower = Follower(live, self.vocabulary, run.histories, store)
+        self._committer = Committer(store.append)
         self._ids = run.items["item_id"].to_list()
+        self._titles = run.items["title"].cast(str).to_list() if "title" in run.items.columns else None
+        self._vectors = run.predictor.unit_vectors()
         self._relative = run.histories.clock == "relative"
         self._exclude_seen = run.histories.repeat_share <= REPEAT_SHARE
+        self._one_at_a_time = threading.Lock()  # of those who ask strategies, which are made when first asked
 
     def add(self, sent: Sequence[Any]) -> Receipt:
         """Keeps events (JSON objects). Raises InputError, and then keeps none, if one of them is wrong."""
@@ -68,7 +59,7 @@ class Service:
                 known.append(one)
             else:
                 skipped.append((one.id, f"item {one.item!a} is not known; send its columns as 'item'"))
-        new = self.store.append(known) if known else []
+        new = self._committer.append(known) if known else []
         self.follower.follow()
         return Receipt(sum(new), len(new) - sum(new), tuple(skipped))
 
@@ -83,36 +74,154 @@ class Service:
         deny: Any = None,
         where: str | None = None,
         context: Mapping[str, Any] | None = None,
+        having: Sequence[str] = (),
+        strategy: Strategy | None = None,
     ) -> Listed:
         """The k best items for a user, known or not, as `jaxdecay.trained.Run.recommend` lists them.
 
         ``at`` None is now, when everything counts that has been kept, or, with relative times, right after
-        the user's last event.
+        the user's last event. ``having``: items as if they had been taken right before, in the way of most
+        events; nothing of that is kept. ``strategy``: as in `Run.recommend`, from the run's own log alone.
         """
         k = asked.check_k(k, len(self._ids))
         allowed = asked.allowed_items(self.run.items, allow, deny, where, "raise")
-        one, notes = asked.context_of(self.run.histories, context)
+        one, notes = self._context(context)
         self.follower.follow()
         when, state, more = self._at(user, at)
-        live, origin = self._live, self._live.weights.origin
-        scores = live.scores(
-            state, self.vocabulary.user(user), when - origin, one.categorical[0], one.numeric[0]
-        )
-        out = np.zeros(len(scores), bool) if self._relative else live.trends.came >= when
+        if exclude_seen is None:
+            exclude_seen = self._exclude_seen
+        out = np.zeros(len(self._ids), bool) if self._relative else self._live.trends.came >= when
         if allowed is not None:
             out |= ~allowed
-        if self._exclude_seen if exclude_seen is None else exclude_seen:
-            before = [event.item for event in self.follower.history(user) if event.at < when - origin]
-            out[before] = True
+        taken = [self._item(one) for one in having]
+        if exclude_seen:
+            origin = self._live.weights.origin
+            out[[event.item for event in self.follower.history(user) if event.at < when - origin]] = True
+            out[taken] = True
+        state = self._having(state, taken, when)
+        if strategy is None:
+            index, since = self.vocabulary.user(user), when - self._live.weights.origin
+            scores = self._live.scores(state, index, since, one.categorical[0], one.numeric[0])
+            served_by = "history" if state.events else "popularity"
+        else:
+            scores, served_by = self._by_strategy(strategy, user, when, one, exclude_seen)
+            more = (*more, "strategies go by the run's own log, not by what has come since")
         items, best = top_k(scores[None], k, excluded=out[None])
         there = items[0] >= 0
+        listed = items[0][there].tolist()
         return Listed(
-            user, when,
-            tuple(self._ids[item] for item in items[0][there]),
-            tuple(best[0][there].tolist()),
-            "history" if state.events else "popularity",
-            (*notes, *more),
+            user, when, self._named(listed), tuple(best[0][there].tolist()), served_by, (*notes, *more),
+            self._titled(listed),
         )  # fmt: skip
+
+    def _having(self, state: UserState, items: Sequence[int], when: int) -> UserState:
+        """The state as if these items had been taken a second before."""
+        kind, before = asked.behaviour_of(self.run.histories, None), when - 1 - self._live.weights.origin
+        one, _ = asked.context_of(self.run.histories, None)
+        for item in items:
+            event = Event(item, before, kind, 1.0, one.categorical[0], one.numeric[0])
+            state = self._live.update(state, event)
+        return state
+
+    def _by_strategy(
+        self, strategy: Strategy, user: str, when: int, context: Context, exclude_seen: bool
+    ) -> tuple[np.ndarray, str]:
+        """(V,) log-probabilities, and who served."""
+        weights, histories = asked_weights(strategy), self.run.histories
+        index = self.vocabulary.users.get(user, -1)
+        requests = asked.requests_at(histories, np.array([index]), np.array([when]))
+        with self._one_at_a_time:
+            rules = Rules(histories, serving.seen_since(serving.all_known(histories)), exclude_seen)
+            mixture = Mixture(self._strategies, rules, weights)
+            return mixture.scores(requests, context)[0], mixture.served_by(requests)[0]
+
+    @functools.cached_property
+    def _strategies(self) -> Strategies:
+        return Strategies(self.run.predictor, load_strategies(self.run.path))
+
+    def similar(
+        self, item: str, k: int = 10, *, allow: Any = None, deny: Any = None, where: str | None = None
+    ) -> Similar:
+        """The k items nearest to one, as `jaxdecay.trained.Run.similar`."""
+        k = asked.check_k(k, len(self._ids) - 1, "there are {} other items")
+        allowed = asked.allowed_items(self.run.items, allow, deny, where, "raise")
+        index = self._item(item)
+        ((_, items, cosines),) = serving.most_similar(self._vectors, np.array([index]), allowed, k)
+        there = items[0] >= 0
+        listed = items[0][there].tolist()
+        return Similar(
+            self._ids[index], self._named(listed), tuple(cosines[0][there].tolist()), self._titled(listed)
+        )
+
+    def explain(
+        self, user: str, item: str, at: At | None = None, *, context: Mapping[str, Any] | None = None
+    ) -> Explanation:
+        """Why the item has the score that `recommend` gives it, as `jaxdecay.trained.Run.explain`: exact over
+        the events of run and store. Raises InputError where no event came before."""
+        index, (one, _) = self._item(item), self._context(context)
+        self.follower.follow()
+        when, _, _ = self._at(user, at)
+        live, place = self._live, self.vocabulary.user(user)
+        events = self.follower.history(user)
+        predictor = together(self.run.predictor, place, events, live.weights, live.trends)
+        requests = asked.requests_at(predictor.histories, np.array([place]), np.array([when]))
+        asked.refuse_empty(predictor.histories, requests, user)
+        behaviours = list(self.vocabulary.behaviours)
+        return explain(predictor, requests, [index], self.run.items, behaviours, user=user, context=one)[0]
+
+    def state(self, user: str, at: At | None = None, *, k: int = 10, having: Sequence[str] = ()) -> Told:
+        """What is left of a user's events at a moment: in each mode, of the ``k`` items of the user's own of
+        which most is left, and the items nearest to the interest. ``having``: as in `recommend`."""
+        k = asked.check_k(k, len(self._ids))
+        self.follower.follow()
+        when, state, _ = self._at(user, at)
+        state = self._having(state, [self._item(one) for one in having], when)
+        live, index = self._live, self.vocabulary.user(user)
+        origin = live.weights.origin
+        since = when - origin if live.weights.similarity.timed or not state.events else state.time
+        found = left(live, state, index, since)
+        near = nearness(live, state, index, since)
+        order = np.argsort(-near, kind="stable")[: min(k, _NEAREST)]
+        return Told(
+            user, when, state.events, state.time + origin if state.events else None, found.modes,
+            self._of_items(found.items[:k], found.counts), self._of_items(order, near[order]),
+        )  # fmt: skip
+
+    def about(self) -> About:
+        """What is served."""
+        histories, config = self.run.histories, self.run.histories.config
+        busy = np.argsort(-histories.lengths(), kind="stable")
+        places = np.unique(np.linspace(0, max(len(busy) - 1, 0), min(_SOME, len(busy))).astype(int))
+        return About(
+            self.run.path.resolve().name, histories.users, histories.items, histories.events,
+            histories.clock, tuple(config["behaviours"]), self._incoming.weighted,
+            tuple(self.run.users[busy[places].tolist()].to_list()),
+        )  # fmt: skip
+
+    def _of_items(self, items: np.ndarray, amounts: np.ndarray) -> tuple[OfItem, ...]:
+        titles = self._titles or [None] * len(self._ids)
+        pairs = zip(items.tolist(), amounts.tolist(), strict=False)
+        return tuple(OfItem(self._ids[item], titles[item], amount) for item, amount in pairs)
+
+    def _named(self, items: Sequence[int]) -> tuple[Any, ...]:
+        return tuple(self._ids[item] for item in items)
+
+    def _titled(self, items: Sequence[int]) -> tuple[str | None, ...] | None:
+        return None if self._titles is None else tuple(self._titles[item] for item in items)
+
+    def _item(self, given: str) -> int:
+        """The index of an item; InputError for one that is not known."""
+        if (index := self.vocabulary.items.get(given)) is None:
+            return self.run.index("item", given)
+        return index
+
+    def _context(self, given: Mapping[str, Any] | None) -> tuple[Context, tuple[str, ...]]:
+        try:
+            return asked.context_of(self.run.histories, given)
+        except InputError:
+            raise
+        except (ValueError, OverflowError) as error:  # text that is none, numbers beyond any
+            raise InputError("context: a value cannot be read; give plain text and numbers") from error
 
     def _at(self, user: str, at: At | None) -> tuple[int, UserState, tuple[str, ...]]:
         """When, the user's state by then, and notes."""

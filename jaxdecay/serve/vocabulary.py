@@ -25,6 +25,8 @@ class Vocabulary:
         self.users: dict[str, int] = _places(run.users)
         self.behaviours: tuple[str, ...] = tuple(run.histories.config["behaviours"])
         self.context = Encoder.from_json(described["encoder"]) if "encoder" in described else Encoder()
+        self.origin = weights.origin
+        """Seconds that the model's times are measured from."""
         self._weights = weights
 
     def user(self, name: str) -> int:
