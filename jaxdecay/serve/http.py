@@ -1,6 +1,8 @@
 """A service over HTTP: what is asked for, checked, and what comes of it, as JSON. Whatever is refused is told
 in one sentence, {"error": ...}, and has changed nothing."""
 
+import base64
+import hashlib
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Annotated, Any
@@ -49,6 +51,8 @@ class Reason(BaseModel):
     not_attributed: float
     sentence: str
     rows: list[dict[str, Any]]
+    titles: dict[str, str]
+    """Of the items in it, where the log has them."""
 
 
 def application(serving: Serving, limits: Limits, telemetry: Telemetry) -> FastAPI:
@@ -90,11 +94,12 @@ def application(serving: Serving, limits: Limits, telemetry: Telemetry) -> FastA
     @app.get("/explain")
     def explain(asked: Annotated[AskedReason, Query()], service: Asked) -> Reason:
         """Why an item has its score."""
-        found = service.explain(asked.user, asked.item, asked.at, context=asked.columns())
+        found = service.explain(**asked.model_dump() | {"context": asked.columns()})
         assert found.at is not None
         return Reason(
             user=found.user, item=found.item, at=found.at, score=found.score, exact=found.exact,
             not_attributed=found.not_attributed, sentence=found.sentence(), rows=found.rows.to_dicts(),
+            titles={str(item): title for item, title in found.titles.items()},
         )  # fmt: skip
 
     @app.get("/state")
@@ -198,9 +203,11 @@ _BODY = {
     }
 }
 _PAGE = files("jaxdecay.serve").joinpath("page.html").read_text(encoding="utf-8")
+_SCRIPT = _PAGE.partition("<script>")[2].partition("</script>")[0].encode()
 _PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-"
+    + base64.b64encode(hashlib.sha256(_SCRIPT).digest()).decode()
+    + "'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",

@@ -63,6 +63,7 @@ class AskedReason(_InContext):
     user: Id
     item: Id
     at: Moment | None = None
+    having: Ids = []
 
 
 class AskedState(_Asked):

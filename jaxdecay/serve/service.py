@@ -114,12 +114,14 @@ class Service:
             self._titled(listed),
         )  # fmt: skip
 
-    def _having(self, state: UserState, items: Sequence[int], when: int) -> UserState:
-        """The state as if these items had been taken a second before."""
+    def _trial(self, items: Sequence[int], when: int) -> list[Event]:
+        """These items as if taken a second before."""
         kind, before = asked.behaviour_of(self.run.histories, None), when - 1 - self._live.weights.origin
         one, _ = asked.context_of(self.run.histories, None)
-        for item in items:
-            event = Event(item, before, kind, 1.0, one.categorical[0], one.numeric[0])
+        return [Event(item, before, kind, 1.0, one.categorical[0], one.numeric[0]) for item in items]
+
+    def _having(self, state: UserState, items: Sequence[int], when: int) -> UserState:
+        for event in self._trial(items, when):
             state = self._live.update(state, event)
         return state
 
@@ -154,15 +156,23 @@ class Service:
         )
 
     def explain(
-        self, user: str, item: str, at: At | None = None, *, context: Mapping[str, Any] | None = None
+        self,
+        user: str,
+        item: str,
+        at: At | None = None,
+        *,
+        context: Mapping[str, Any] | None = None,
+        having: Sequence[str] = (),
     ) -> Explanation:
         """Why the item has the score that `recommend` gives it, as `jaxdecay.trained.Run.explain`: exact over
         the events of run and store. Raises InputError where no event came before."""
         index, (one, _) = self._item(item), self._context(context)
+        trial = [self._item(one) for one in having]
         self.follower.follow()
         when, _, _ = self._at(user, at)
         live, place = self._live, self.vocabulary.user(user)
-        events = self.follower.history(user)
+        events = [*self.follower.history(user), *self._trial(trial, when)]
+        events.sort(key=lambda event: event.at)
         predictor = together(self.run.predictor, place, events, live.weights, live.trends)
         requests = asked.requests_at(predictor.histories, np.array([place]), np.array([when]))
         asked.refuse_empty(predictor.histories, requests, user)
