@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -120,6 +121,28 @@ def test_lists_are_those_of_the_run(untouched: tuple[TestClient, Service], run: 
     expected = run.similar(["i03"], 4)
     assert near["items"] == expected["similar_id"].to_list()
     np.testing.assert_allclose(near["scores"], expected["score"], rtol=1e-5)
+
+
+def test_strategies_answer_from_the_run(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    fitted = load(tmp_path / "run")
+    fitted.fit_policy()
+    client = asking(Service(fitted, MemoryStore()), Limits(rate=0), Telemetry())
+    client.post("/events", json=event(1))
+    at = LATER + DAY
+    for user in ("u01", "nobody"):
+        for strategy in ("content", "policy"):
+            asked = {"user": user, "k": 5, "at": at, "strategy": strategy}
+            found = client.get("/recommend", params=asked).json()
+            expected = fitted.recommend([user], 5, at, on_unknown="popular", strategy=strategy)
+            assert found["items"] == expected["item_id"].to_list()
+            assert found["served_by"] == expected["served_by"][0]
+            assert found["notes"] == ["strategies go by the run's own log, not by what has come since"]
+    client.delete("/users/u01")
+    forgotten = client.get("/recommend", params={"user": "u01", "strategy": "content"}).json()
+    assert forgotten["served_by"].startswith("cold: ")
+    both = client.get("/recommend", params={"user": "u01", "strategy": "content", "having": "i03"})
+    assert (both.status_code, "leave out having" in both.json()["error"]) == (400, True)
 
 
 def test_reasons_are_those_of_the_run_and_of_what_came_since(client: TestClient, run: Run) -> None:

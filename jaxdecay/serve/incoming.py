@@ -25,9 +25,10 @@ except ImportError:
 
 MOST = 1000
 """Events of one delivery."""
+FAR = 1e6
+"""Standard deviations: numbers beyond would drown all others."""
 _AHEAD = 60  # seconds by which a sender's clock may be fast
 _LONGEST = 256
-_FAR = 1e6  # standard deviations
 
 
 def _id(given: Any) -> str:
@@ -159,7 +160,7 @@ class Incoming:
             raise InputError(f"event {place}: context: {error}") from None
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
             raise InputError(f"event {place}: context: {type(error).__name__}; give plain values") from None
-        if not (np.abs(numbers) < _FAR).all():
+        if not (np.abs(numbers) < FAR).all():
             raise InputError(f"event {place}: context: a number is far beyond all of the run's log; check it")
 
 

@@ -20,9 +20,9 @@ from jaxdecay.rank import top_k
 from jaxdecay.serve.answers import About, Listed, OfItem, Receipt, Similar, Told
 from jaxdecay.serve.committer import Committer
 from jaxdecay.serve.follower import Follower
-from jaxdecay.serve.incoming import Incoming
+from jaxdecay.serve.incoming import FAR, Incoming
 from jaxdecay.serve.left import left, nearness
-from jaxdecay.serve.store import Store
+from jaxdecay.serve.store import Store, key_of
 from jaxdecay.serve.together import together
 from jaxdecay.serve.vocabulary import Vocabulary
 from jaxdecay.strategies import Mixture, Strategies, Strategy, asked_weights, load_strategies
@@ -98,11 +98,13 @@ class Service:
             origin = self._live.weights.origin
             out[[event.item for event in self.follower.history(user) if event.at < when - origin]] = True
             out[taken] = True
-        state = self._having(state, taken, when)
         if strategy is None:
+            state = self._having(state, taken, when)
             index, since = self.vocabulary.user(user), when - self._live.weights.origin
             scores = self._live.scores(state, index, since, one.categorical[0], one.numeric[0])
             served_by = "history" if state.events else "popularity"
+        elif taken:
+            raise InputError("strategies go by the run's own log: leave out having, or the strategy")
         else:
             scores, served_by = self._by_strategy(strategy, user, when, one, exclude_seen)
             more = (*more, "strategies go by the run's own log, not by what has come since")
@@ -117,6 +119,8 @@ class Service:
     def _trial(self, items: Sequence[int], when: int) -> list[Event]:
         """These items as if taken a second before."""
         kind, before = asked.behaviour_of(self.run.histories, None), when - 1 - self._live.weights.origin
+        if items and not -(2**31) <= before < 2**31:
+            raise InputError("at lies 68 years or more from the run's log: leave out having")
         one, _ = asked.context_of(self.run.histories, None)
         return [Event(item, before, kind, 1.0, one.categorical[0], one.numeric[0]) for item in items]
 
@@ -130,7 +134,7 @@ class Service:
     ) -> tuple[np.ndarray, str]:
         """(V,) log-probabilities, and who served."""
         weights, histories = asked_weights(strategy), self.run.histories
-        index = self.vocabulary.users.get(user, -1)
+        index = -1 if self._forgotten(user) else self.vocabulary.users.get(user, -1)
         requests = asked.requests_at(histories, np.array([index]), np.array([when]))
         with self._one_at_a_time:
             rules = Rules(histories, serving.seen_since(serving.all_known(histories)), exclude_seen)
@@ -202,11 +206,16 @@ class Service:
         histories, config = self.run.histories, self.run.histories.config
         busy = np.argsort(-histories.lengths(), kind="stable")
         places = np.unique(np.linspace(0, max(len(busy) - 1, 0), min(_SOME, len(busy))).astype(int))
+        some = self.run.users[busy[places].tolist()].to_list()
         return About(
             self.run.path.resolve().name, histories.users, histories.items, histories.events,
             histories.clock, tuple(config["behaviours"]), self._incoming.weighted,
-            tuple(self.run.users[busy[places].tolist()].to_list()),
+            tuple(one for one in some if not self._forgotten(str(one))),
         )  # fmt: skip
+
+    def _forgotten(self, user: str) -> bool:
+        """Whether what the run's own log has of a user counts no more."""
+        return key_of(user) in self.store.forgotten()
 
     def _of_items(self, items: np.ndarray, amounts: np.ndarray) -> tuple[OfItem, ...]:
         titles = self._titles or [None] * len(self._ids)
@@ -227,11 +236,14 @@ class Service:
 
     def _context(self, given: Mapping[str, Any] | None) -> tuple[Context, tuple[str, ...]]:
         try:
-            return asked.context_of(self.run.histories, given)
+            one, notes = asked.context_of(self.run.histories, given)
         except InputError:
             raise
         except (ValueError, OverflowError) as error:  # text that is none, numbers beyond any
             raise InputError("context: a value cannot be read; give plain text and numbers") from error
+        if not (np.abs(one.numeric) < FAR).all():
+            raise InputError("context: a number is far beyond all of the run's log; check it")
+        return one, notes
 
     def _at(self, user: str, at: At | None) -> tuple[int, UserState, tuple[str, ...]]:
         """When, the user's state by then, and notes."""
