@@ -21,6 +21,7 @@ from jaxdecay.serve.limits import Limits, loopback
 from jaxdecay.serve.memory import MemoryStore
 from jaxdecay.serve.reload import Serving
 from jaxdecay.serve.service import Service
+from jaxdecay.serve.sqlite import SqliteStore
 from jaxdecay.serve.store import Delivered, StoreError
 from jaxdecay.serve.telemetry import Telemetry
 from jaxdecay.trained import Run
@@ -387,6 +388,38 @@ def test_ids_and_faults_are_in_no_log_and_in_no_answer(
         assert ("something" in caplog.text) == ids
         assert "DELETE /events/" in caplog.text
     assert "something" not in client.get("/metrics").text
+
+
+def test_no_request_is_lost_while_the_run_is_replaced(run: Run, tmp_path: Path) -> None:
+    serving = Serving(run.path, lambda: Service(run, SqliteStore(tmp_path / "live.sqlite")))
+    client = TestClient(application(serving, Limits(rate=0), Telemetry()), raise_server_exceptions=False)
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def ask(sender: int) -> None:
+        number = 0
+        while not ended.is_set():
+            sent = event(number, event_id=f"{sender}-{number}", user_id=f"new{sender}")
+            statuses.append(client.post("/events", json=sent).status_code)
+            found = client.get("/state", params={"user": f"new{sender}"})
+            statuses.append(found.status_code)
+            number += 1
+            assert found.json()["events"] == number
+
+    with client:
+        senders = [threading.Thread(target=ask, args=(sender,)) for sender in range(3)]
+        for one in senders:
+            one.start()
+        opened = [serving.reload() for _ in range(3)]
+        ended.set()
+        for one in senders:
+            one.join()
+        with serving.service() as last:
+            assert last.store.last() == len(statuses) / 2
+    serving.close()
+    assert opened == [True] * 3
+    assert set(statuses) == {200}
+    assert len(statuses) > 12
 
 
 class _Slow(MemoryStore):

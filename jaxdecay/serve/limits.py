@@ -21,7 +21,6 @@ except ImportError:
 OPEN = frozenset({"/", "/healthz", "/readyz"})
 """Paths that answer without the token: the page, which holds nothing, and probes."""
 _CLIENTS = 10_000  # whose rate is remembered
-_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +101,7 @@ class Guard:
             return refusal(
                 429, f"more than {limits.rate:g} requests a second", retry_after=str(math.ceil(wait))
             )
-        if limits.local and _name(headers.get(b"host", b"")) not in _LOCAL:
+        if limits.local and not loopback(_name(headers.get(b"host", b""))):
             return refusal(403, "ask this server by the name localhost, or start it with a token")
         scope["known"] = limits.token is None or _same(headers.get(b"authorization", b""), limits.token)
         if not scope["known"] and scope["path"] not in OPEN:

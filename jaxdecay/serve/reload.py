@@ -79,10 +79,7 @@ class Serving:
                 self.told("refused")
                 return False
             with self._lock:
-                if not self._closed:
-                    old, self._current = self._current, new
-                else:  # meanwhile
-                    old = new
+                old, self._current = (new, self._current) if self._closed else (self._current, new)
                 old.old, idle = True, not old.users
                 self.fault = None
             LOG.info("%s is served", self._path)
@@ -91,7 +88,7 @@ class Serving:
             _close(old.service)
         return True
 
-    def ask(self, *_: Any) -> None:
+    def ask(self) -> None:
         """Has the run opened anew, soon: what a signal calls."""
         self._asked = True
         self._wake.set()
