@@ -10,14 +10,16 @@ import numpy as np
 from jaxdecay import asked, moments
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import REPEAT_SHARE
-from jaxdecay.live.live import Live, UserState
+from jaxdecay.live.lists import agreement, lists_by
+from jaxdecay.live.live import Live, Reading, UserState
 from jaxdecay.moments import At
-from jaxdecay.rank import top_k
 from jaxdecay.serve.follower import Follower
 from jaxdecay.serve.incoming import Incoming
 from jaxdecay.serve.store import Store
 from jaxdecay.serve.vocabulary import Vocabulary
 from jaxdecay.trained import Run
+
+_MEASURED, _MEASURED_K = 100, 20  # users, and the length of their lists
 
 
 class Receipt(NamedTuple):
@@ -48,16 +50,39 @@ class Listed:
 class Service:
     """A run and a store. Safe to use from several threads."""
 
-    def __init__(self, run: Run, store: Store) -> None:
-        """Raises InputError for an encoder that does not stream, StoreError for what the store has to say."""
+    def __init__(self, run: Run, store: Store, *, table: str = "float32") -> None:
+        """``table``: how items are kept to be listed, one of `jaxdecay.live.lists.TABLES`; ``notes`` say what
+        was measured of one that is not float32.
+
+        Raises InputError for an encoder that does not stream, StoreError for what the store has to say.
+        """
         self.run, self.store = run, store
         live = Live.of(run.predictor)
+        self._lists = lists_by(live, table)  # first of all, as vectors may leave memory
         self._live, self.vocabulary = live, Vocabulary(run, live.weights)
         self._incoming = Incoming(self.vocabulary, run.histories.config)
         self.follower = Follower(live, self.vocabulary, run.histories, store)
         self._ids = run.items["item_id"].to_list()
         self._relative = run.histories.clock == "relative"
         self._exclude_seen = run.histories.repeat_share <= REPEAT_SHARE
+        self.notes: tuple[str, ...] = () if table == "float32" else (self._measured(table),)
+
+    def _measured(self, table: str) -> str:
+        """How the lists of some users compare with those of the exact scores."""
+        users = self.run.users.sample(min(_MEASURED, len(self.run.users)), seed=0).cast(str).to_list()
+        k, full = min(_MEASURED_K, len(self._ids)), self._live.weights.targets.nbytes
+        found = agreement(self._lists, [self._reading(user) for user in users], k, self._live)
+        return (
+            f"{table} items: recall@{k} {found.recall:.4f} of the exact lists of {len(users)} users, scores off by "
+            f"at most {found.error:.1g}, {self._lists.bytes / 1e6:.1f} MB ({full / 1e6:.1f} MB in float32)"
+        )
+
+    def _reading(self, user: str) -> Reading:
+        """Right after the latest event, in no context."""
+        when, state, _ = self._at(user, None if self._relative else self._live.trends.latest + 1)
+        one, _ = asked.context_of(self.run.histories, None)
+        at = when - self._live.weights.origin
+        return self._live.reading(state, self.vocabulary.user(user), at, one.categorical[0], one.numeric[0])
 
     def add(self, sent: Sequence[Any]) -> Receipt:
         """Keeps events (JSON objects). Raises InputError, and then keeps none, if one of them is wrong."""
@@ -95,21 +120,20 @@ class Service:
         self.follower.follow()
         when, state, more = self._at(user, at)
         live, origin = self._live, self._live.weights.origin
-        scores = live.scores(
+        reading = live.reading(
             state, self.vocabulary.user(user), when - origin, one.categorical[0], one.numeric[0]
         )
-        out = np.zeros(len(scores), bool) if self._relative else live.trends.came >= when
+        out = np.zeros(len(self._ids), bool) if self._relative else live.trends.came >= when
         if allowed is not None:
             out |= ~allowed
         if self._exclude_seen if exclude_seen is None else exclude_seen:
             before = [event.item for event in self.follower.history(user) if event.at < when - origin]
             out[before] = True
-        items, best = top_k(scores[None], k, excluded=out[None])
-        there = items[0] >= 0
+        items, scores = self._lists.best(reading, k, out)
         return Listed(
             user, when,
-            tuple(self._ids[item] for item in items[0][there]),
-            tuple(best[0][there].tolist()),
+            tuple(self._ids[item] for item in items.tolist()),
+            tuple(scores.tolist()),
             "history" if state.events else "popularity",
             (*notes, *more),
         )  # fmt: skip

@@ -1,0 +1,121 @@
+r"""The k best of very many items, found in a graph of neighbours (HNSW, through usearch) without scoring all.
+
+An item's score but for what comes back is an inner product: of the query and 1 with its vector and its prior
+(bias and popularity). The graph is of distances, between which and inner products one more number
+
+$$ \lVert q - x \rVert^2 = \lVert q \rVert^2 + M^2 - 2 \langle q, x \rangle,
+\qquad x = (t, p, \sqrt{M^2 - \lVert t \rVert^2 - p^2}),\ q = (q, 1, 0) $$
+
+makes no difference: M is the longest (t, p). (A graph of inner products found half of the best.) Priors in the
+graph are those of the day it was made; whatever has become more popular since is a candidate of every list.
+Candidates are scored exactly. The sum over all items is that over candidates and, for the rest, an estimate
+from items drawn at random, the popular ones more often.
+
+References:
+    Bachrach et al., Speeding up the Xbox recommender system using a Euclidean transformation for inner-product
+    spaces, RecSys 2014. Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using
+    hierarchical navigable small world graphs, 2016, https://arxiv.org/abs/1603.09320.
+"""
+
+import numpy as np
+
+from jaxdecay.errors import InputError
+from jaxdecay.live.live import Live, Reading
+from jaxdecay.live.topk import Exact, among, ordered
+
+_FOUND = 512  # candidates that are looked for at least
+_DRAWN = 4096
+_RISEN = 0.05  # by how much a prior may grow before its item is a candidate of every list
+
+
+class Indexed:
+    """Lists out of the neighbours of a query, as `jaxdecay.live.topk.Exact` gives them but for what the graph
+    misses and the error of the sum (`jaxdecay.live.lists.agreement` measures both).
+
+    What may not be listed is not: where too few are found that may, more are looked for, and at last all are
+    scored.
+    """
+
+    def __init__(self, live: Live, *, seed: int = 0) -> None:
+        """Takes about a minute for a million items. Raises InputError without usearch."""
+        self.live, self._exact = live, Exact(live)
+        targets, prior = live.weights.targets, live.prior(live.trends.latest + 1)
+        self._prior = prior
+        self._risen: tuple[np.ndarray, np.ndarray] = prior, np.zeros(0, np.int64)  # since, by then
+        self._centre = prior.mean()
+        self._index = _index(targets, prior - self._centre)
+        likely = np.exp((prior - prior.max()).astype(np.float64))
+        likely = 0.5 * likely / likely.sum() + 0.5 / len(prior)
+        drawn = np.random.default_rng(seed).choice(len(prior), _DRAWN, p=likely / likely.sum())
+        self._drawn, self._vectors = drawn, targets[drawn]
+        self._log_chance = np.log(_DRAWN * likely[drawn])
+
+    def best(self, reading: Reading, k: int, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """As `jaxdecay.live.lists.Lists.best`."""
+        near = self._near(reading.query, k, excluded)
+        if near is None:
+            return self._exact.best(reading, k, excluded)
+        prior = self.live.prior(reading.moment)
+        items = np.unique(np.concatenate([near, reading.items, self._newly(prior)]))
+        scores = np.vecdot(self.live.weights.targets[items], reading.query) + prior[items]
+        scores -= np.float32(self._log_of_sum(items, scores, reading, prior))
+        places, mine = among(items, reading.items)
+        scores[places] = np.logaddexp(scores[places], reading.excited[mine])
+        if excluded is not None:
+            allowed = ~excluded[items]
+            items, scores = items[allowed], scores[allowed]
+        return ordered(items, scores, k)
+
+    @property
+    def bytes(self) -> int:
+        """What the graph holds in memory, beside the vectors."""
+        return int(self._index.memory_usage)
+
+    def _near(self, query: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarray | None:
+        """Items near the query, of which four times k may be listed; None where it is better to score all."""
+        wanted, there = max(_FOUND, 8 * k), len(self._prior)
+        point = np.concatenate([query, np.ones(1, np.float32), np.zeros(1, np.float32)])
+        while 4 * wanted <= there:
+            found = np.asarray(self._index.search(point, wanted, threads=1).keys).astype(np.int64)
+            if excluded is None or np.count_nonzero(~excluded[found]) >= 4 * k:
+                return found
+            wanted *= 4
+        return None
+
+    def _newly(self, prior: np.ndarray) -> np.ndarray:
+        """Items that have become more popular since the graph was made."""
+        known = self._risen
+        if known[0] is not prior:
+            known = self._risen = prior, np.flatnonzero(prior > self._prior + np.float32(_RISEN))
+        return known[1]
+
+    def _log_of_sum(
+        self, items: np.ndarray, scores: np.ndarray, reading: Reading, prior: np.ndarray
+    ) -> float:
+        """As `Live.log_of_sum`, of the candidates' scores (n,) and an estimate of the others'."""
+        listed = np.zeros(len(prior), bool)
+        listed[items] = True
+        others = ~listed[self._drawn]
+        drawn = self._drawn[others]
+        rest = np.vecdot(self._vectors[others], reading.query) + prior[drawn] - self._log_chance[others]
+        parts = np.concatenate([scores, rest])
+        if self.live.weights.entering:
+            known = self.live.trends.came[np.concatenate([items, drawn])] < reading.moment
+            parts = parts[known] if known.any() else parts
+        most = parts.max()
+        return float(most + np.log(np.exp(parts - most).sum(dtype=np.float64)))
+
+
+def _index(targets: np.ndarray, prior: np.ndarray):
+    try:
+        from usearch.index import Index
+    except ImportError:
+        raise InputError(
+            "the table 'usearch' needs usearch, which is missing: pip install 'jaxdecay[search]'"
+        ) from None
+    points = np.concatenate([targets, prior[:, None]], axis=1)
+    squares = np.square(points, dtype=np.float64).sum(axis=1)
+    points = np.concatenate([points, np.sqrt(squares.max() - squares)[:, None]], axis=1, dtype=np.float32)
+    index = Index(ndim=points.shape[1], metric="l2sq", dtype="f16", expansion_add=64, expansion_search=_FOUND)
+    index.add(np.arange(len(points)), points)
+    return index
