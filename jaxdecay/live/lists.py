@@ -1,7 +1,7 @@
-"""Lists of the best items, by whatever table the items are kept in, and how near they come to the exact ones."""
+"""Lists of the best items, by whatever table items are kept in, and how near they are to the exact ones."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ TABLES = (*KINDS, "usearch")
 """How items can be kept to be listed (`jaxdecay.live.tables`, `jaxdecay.live.search`)."""
 
 
+@runtime_checkable
 class Lists(Protocol):
     """What gives lists."""
 

@@ -201,8 +201,8 @@ class Live:
         return self.finished(base, self.log_of_sum(base, reading.moment), reading)
 
     def prior(self, moment: int) -> np.ndarray:
-        """(V,) float32 what is added to every user's scores at a moment (seconds): bias and popularity. Not to
-        be changed; the same array until something has been counted."""
+        """(V,) float32 what is added to every user's scores at a moment (seconds): bias and popularity. Not
+        to be changed; the same array until something has been counted."""
         if self.weights.popularity is None:
             return self.weights.bias
         popular = self.trends.scores(self.weights.popularity, moment)

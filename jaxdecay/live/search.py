@@ -3,18 +3,19 @@ r"""The k best of very many items, found in a graph of neighbours (HNSW, through
 An item's score but for what comes back is an inner product: of the query and 1 with its vector and its prior
 (bias and popularity). The graph is of distances, between which and inner products one more number
 
-$$ \lVert q - x \rVert^2 = \lVert q \rVert^2 + M^2 - 2 \langle q, x \rangle,
-\qquad x = (t, p, \sqrt{M^2 - \lVert t \rVert^2 - p^2}),\ q = (q, 1, 0) $$
+$$ \lVert (q, 1, 0) - (t, p, r) \rVert^2 = \lVert q \rVert^2 + 1 + M^2 - 2\, (\langle q, t \rangle + p),
+\qquad r = \sqrt{M^2 - \lVert t \rVert^2 - p^2} $$
 
-makes no difference: M is the longest (t, p). (A graph of inner products found half of the best.) Priors in the
-graph are those of the day it was made; whatever has become more popular since is a candidate of every list.
-Candidates are scored exactly. The sum over all items is that over candidates and, for the rest, an estimate
-from items drawn at random, the popular ones more often.
+makes no difference: M is the length of the longest (t, p). (A graph of inner products found half of the
+best.) Priors in the graph are those of the moment it was made; whatever has become more popular since is a
+candidate of every list. Candidates are scored exactly. The sum over all items is that over candidates and,
+for the rest, an estimate from items drawn at random, the popular ones more often.
 
 References:
-    Bachrach et al., Speeding up the Xbox recommender system using a Euclidean transformation for inner-product
-    spaces, RecSys 2014. Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using
-    hierarchical navigable small world graphs, 2016, https://arxiv.org/abs/1603.09320.
+    Bachrach et al., Speeding up the Xbox recommender system using a Euclidean transformation for
+    inner-product spaces, RecSys 2014.
+    Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical navigable
+    small world graphs, 2016, https://arxiv.org/abs/1603.09320.
 """
 
 import numpy as np
@@ -24,13 +25,13 @@ from jaxdecay.live.live import Live, Reading
 from jaxdecay.live.topk import Exact, among, ordered
 
 _FOUND = 512  # candidates that are looked for at least
-_DRAWN = 4096
+_DRAWN = 8192
 _RISEN = 0.05  # by how much a prior may grow before its item is a candidate of every list
 
 
 class Indexed:
     """Lists out of the neighbours of a query, as `jaxdecay.live.topk.Exact` gives them but for what the graph
-    misses and the error of the sum (`jaxdecay.live.lists.agreement` measures both).
+    misses and for the error of the sum (`jaxdecay.live.lists.agreement` measures both).
 
     What may not be listed is not: where too few are found that may, more are looked for, and at last all are
     scored.
@@ -96,11 +97,11 @@ class Indexed:
         listed = np.zeros(len(prior), bool)
         listed[items] = True
         others = ~listed[self._drawn]
-        drawn = self._drawn[others]
-        rest = np.vecdot(self._vectors[others], reading.query) + prior[drawn] - self._log_chance[others]
-        parts = np.concatenate([scores, rest])
+        rest = np.vecdot(self._vectors, reading.query) + prior[self._drawn] - self._log_chance
+        parts = np.concatenate([scores, rest[others]])
         if self.live.weights.entering:
-            known = self.live.trends.came[np.concatenate([items, drawn])] < reading.moment
+            these = np.concatenate([items, self._drawn[others]])
+            known = self.live.trends.came[these] < reading.moment
             parts = parts[known] if known.any() else parts
         most = parts.max()
         return float(most + np.log(np.exp(parts - most).sum(dtype=np.float64)))

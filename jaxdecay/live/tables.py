@@ -4,9 +4,9 @@
     bfloat16   2 bytes, 8 bits of precision
     int8       1 byte, and a scale for each item: its largest number is 127
 
-A smaller table gives scores that are off by no more than `Table.radius`: enough to tell the few items that can
-be among the best, whose float32 vectors are then read from a file. It saves memory and costs time, as NumPy
-multiplies in float32 alone.
+A smaller table gives products that are off by no more than `Table.radius`: enough to tell the few items that
+can be among the best, whose float32 vectors are then read from a file. It saves memory and costs time, as
+NumPy multiplies in float32 alone.
 """
 
 import tempfile

@@ -102,6 +102,4 @@ def _popularity(bound: Interest, predictor: Predictor) -> weights.Popularity | N
         return None
     mixtures, exponents = (np.asarray(x, np.float32) for x in bound.popularity.weights())
     cold = np.flatnonzero(np.asarray(predictor.items.index) >= predictor.model.spec.items)
-    return weights.Popularity(
-        mixtures[:, :-1], mixtures[:, -1], exponents, cold, predictor.catalogue.rates
-    )
+    return weights.Popularity(mixtures[:, :-1], mixtures[:, -1], exponents, cold, predictor.catalogue.rates)

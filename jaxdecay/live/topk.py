@@ -7,6 +7,7 @@ from jaxdecay.live.tables import Table
 from jaxdecay.rank import top_k
 
 _BLOCK = 128
+_HEAVY = 100  # items that hold most of the sum, which are added to it exactly
 _LOWEST = np.finfo(np.float32).min
 
 
@@ -14,8 +15,8 @@ class Exact:
     """Lists out of the scores of all items: those of `Live.scores`.
 
     With a smaller table the order is that of float32 all the same, and the scores of a list are off together,
-    by what the table makes of the logarithm of the sum (`jaxdecay.live.lists.agreement` measures it). An item that
-    comes back can change places with one that does not where their scores are as close as that.
+    by what the table makes of the logarithm of the sum (`jaxdecay.live.lists.agreement` measures it). An item
+    that comes back can change places with one that does not where their scores are as close as that.
     """
 
     def __init__(self, live: Live, kind: str = "float32") -> None:
@@ -32,10 +33,11 @@ class Exact:
     def best(self, reading: Reading, k: int, excluded: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """As `jaxdecay.live.lists.Lists.best`."""
         table, query, own = self.table, reading.query, reading.items
-        base, radius = table.products(query), table.radius(query)
+        base, radius, prior = table.products(query), table.radius(query), self.live.prior(reading.moment)
+        base += prior
         if radius:
-            base[own] = table.exactly(own, query)
-        base += self.live.prior(reading.moment)
+            heavy = np.union1d(own, shortlist(base, _HEAVY))
+            base[heavy] = table.exactly(heavy, query) + prior[heavy]
         total = self.live.log_of_sum(base, reading.moment)
         scores = self.live.finished(base, total, reading)
         if excluded is not None:
@@ -43,7 +45,7 @@ class Exact:
         chosen = shortlist(scores, k, 2 * radius)
         if not radius:
             return ordered(chosen, scores[chosen], k)
-        found = table.exactly(chosen, query) + self.live.prior(reading.moment)[chosen] - np.float32(total)
+        found = table.exactly(chosen, query) + prior[chosen] - np.float32(total)
         places, mine = among(chosen, own)
         found[places] = np.logaddexp(found[places], reading.excited[mine])
         return ordered(chosen, found, k)
@@ -63,11 +65,13 @@ def shortlist(scores: np.ndarray, k: int, slack: float = 0.0) -> np.ndarray:
 
 
 def ordered(items: np.ndarray, scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of some items (n,), which ascend, and their scores. Raises ValueError for NaN."""
+    """The k best of some items (n,), which ascend, and their scores; -inf is none. Raises ValueError for
+    NaN."""
     if not len(items):
         return items, scores
     (places,), (best,) = top_k(scores[None], min(k, len(items)))
-    return items[places], best
+    there = places >= 0
+    return items[places[there]], best[there]
 
 
 def among(items: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

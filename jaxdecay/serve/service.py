@@ -73,8 +73,9 @@ class Service:
         k, full = min(_MEASURED_K, len(self._ids)), self._live.weights.targets.nbytes
         found = agreement(self._lists, [self._reading(user) for user in users], k, self._live)
         return (
-            f"{table} items: recall@{k} {found.recall:.4f} of the exact lists of {len(users)} users, scores off by "
-            f"at most {found.error:.1g}, {self._lists.bytes / 1e6:.1f} MB ({full / 1e6:.1f} MB in float32)"
+            f"{table} items: recall@{k} {found.recall:.4f} of the exact lists of {len(users)} users, "
+            f"scores off by at most {found.error:.1g}, {self._lists.bytes / 1e6:.1f} MB "
+            f"({full / 1e6:.1f} MB in float32)"
         )
 
     def _reading(self, user: str) -> Reading:
@@ -115,7 +116,7 @@ class Service:
         the user's last event.
         """
         k = asked.check_k(k, len(self._ids))
-        allowed = asked.allowed_items(self.run.items, allow, deny, where, "raise")
+        out = self._denied(allow, deny, where)
         one, notes = asked.context_of(self.run.histories, context)
         self.follower.follow()
         when, state, more = self._at(user, at)
@@ -123,9 +124,8 @@ class Service:
         reading = live.reading(
             state, self.vocabulary.user(user), when - origin, one.categorical[0], one.numeric[0]
         )
-        out = np.zeros(len(self._ids), bool) if self._relative else live.trends.came >= when
-        if allowed is not None:
-            out |= ~allowed
+        if not self._relative:
+            out |= live.trends.came >= when
         if self._exclude_seen if exclude_seen is None else exclude_seen:
             before = [event.item for event in self.follower.history(user) if event.at < when - origin]
             out[before] = True
@@ -137,6 +137,17 @@ class Service:
             "history" if state.events else "popularity",
             (*notes, *more),
         )  # fmt: skip
+
+    def _denied(self, allow: Any, deny: Any, where: str | None) -> np.ndarray:
+        """(V,) bool: the items that may not be listed."""
+        only, never = (self.vocabulary.places(() if given is None else given) for given in (allow, deny))
+        out = np.full(len(self._ids), allow is not None)
+        if where is None and only is not None and never is not None:
+            out[only] = False
+            out[never] = True
+            return out
+        allowed = asked.allowed_items(self.run.items, allow, deny, where, "raise")
+        return out if allowed is None else ~allowed
 
     def _at(self, user: str, at: At | None) -> tuple[int, UserState, tuple[str, ...]]:
         """When, the user's state by then, and notes."""
