@@ -1,6 +1,8 @@
 """Lists out of many items are those of all scores, sorted, whatever table the items are kept in."""
 
 import importlib.util
+import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,10 +123,7 @@ def test_a_smaller_table_is_off_by_no_more_than_it_says(kind: str) -> None:
 
 @pytest.mark.parametrize("excluded", [0.0, 0.9, 0.997, 1.0])
 @pytest.mark.parametrize("table", ["float32", "bfloat16", "int8"])
-def test_lists_are_those_of_all_scores(
-    system: System, table: str, excluded: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(topk, "_BLOCK", 8)  # few are scored exactly, as in a larger catalogue
+def test_lists_are_those_of_all_scores(system: System, table: str, excluded: float) -> None:
     lists, random = topk.Exact(system.anew(), table), np.random.default_rng(1)
     for reading, scores in zip(system.readings, system.scores, strict=True):
         out = random.random(len(scores)) < excluded
@@ -266,3 +265,12 @@ def test_what_is_not_there_is_refused(tiny_run: Path) -> None:
             Service(run, MemoryStore(), table="int4")
         with pytest.raises(InputError, match="item 'nothing': never seen in the log of this run"):
             Service(run, MemoryStore()).recommend("u05", 3, deny=["i03", "nothing"])
+
+
+def test_what_a_table_needs_is_said(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    with pytest.raises(InputError, match=r"pip install 'jaxdecay\[search\]'"):
+        lists_by(system.anew(), "usearch")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(InputError, match=r"0 MB of item vectors cannot be written .* set TMPDIR"):
+        lists_by(system.anew(), "int8")

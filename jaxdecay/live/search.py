@@ -18,13 +18,15 @@ References:
     small world graphs, 2016, https://arxiv.org/abs/1603.09320.
 """
 
+from typing import Any
+
 import numpy as np
 
 from jaxdecay.errors import InputError
 from jaxdecay.live.live import Live, Reading
 from jaxdecay.live.topk import Exact, among, ordered
 
-_FOUND = 512  # candidates that are looked for at least
+_FOUND, _FEWEST = 512, 500  # candidates that are looked for at least, and of how many items one
 _DRAWN = 8192
 _RISEN = 0.05  # by how much a prior may grow before its item is a candidate of every list
 
@@ -38,13 +40,12 @@ class Indexed:
     """
 
     def __init__(self, live: Live, *, seed: int = 0) -> None:
-        """Takes about a minute for a million items. Raises InputError without usearch."""
+        """Takes about three minutes for a million items on two cores. Raises InputError without usearch."""
         self.live, self._exact = live, Exact(live)
         targets, prior = live.weights.targets, live.prior(live.trends.latest + 1)
         self._prior = prior
         self._risen: tuple[np.ndarray, np.ndarray] = prior, np.zeros(0, np.int64)  # since, by then
-        self._centre = prior.mean()
-        self._index = _index(targets, prior - self._centre)
+        self._index = _index(targets, prior - prior.mean())
         likely = np.exp((prior - prior.max()).astype(np.float64))
         likely = 0.5 * likely / likely.sum() + 0.5 / len(prior)
         drawn = np.random.default_rng(seed).choice(len(prior), _DRAWN, p=likely / likely.sum())
@@ -74,7 +75,8 @@ class Indexed:
 
     def _near(self, query: np.ndarray, k: int, excluded: np.ndarray | None) -> np.ndarray | None:
         """Items near the query, of which four times k may be listed; None where it is better to score all."""
-        wanted, there = max(_FOUND, 8 * k), len(self._prior)
+        there = len(self._prior)
+        wanted = max(_FOUND, there // _FEWEST, 8 * k)
         point = np.concatenate([query, np.ones(1, np.float32), np.zeros(1, np.float32)])
         while 4 * wanted <= there:
             found = np.asarray(self._index.search(point, wanted, threads=1).keys).astype(np.int64)
@@ -107,7 +109,8 @@ class Indexed:
         return float(most + np.log(np.exp(parts - most).sum(dtype=np.float64)))
 
 
-def _index(targets: np.ndarray, prior: np.ndarray):
+def _index(targets: np.ndarray, prior: np.ndarray) -> Any:
+    """The graph of the points (t, p, r)."""
     try:
         from usearch.index import Index
     except ImportError:

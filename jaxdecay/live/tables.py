@@ -15,6 +15,8 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
+from jaxdecay.errors import InputError
+
 KINDS = ("float32", "bfloat16", "int8")
 _BLOCK = 4096  # rows that are widened at a time: they stay in the processor's cache
 
@@ -87,7 +89,13 @@ def _blocks(rows: int) -> list[slice]:
 
 def _in_a_file(vectors: np.ndarray) -> np.ndarray:
     """The same, of which only what is read is in memory; the file goes when they do."""
-    with tempfile.TemporaryFile() as file:
-        vectors.tofile(file)
-        file.flush()
-        return np.asarray(np.memmap(file, vectors.dtype, "r", shape=vectors.shape))
+    try:
+        with tempfile.TemporaryFile() as file:
+            vectors.tofile(file)
+            file.flush()
+            return np.asarray(np.memmap(file, vectors.dtype, "r", shape=vectors.shape))
+    except OSError as error:
+        raise InputError(
+            f"{vectors.nbytes / 1e6:.0f} MB of item vectors cannot be written to a temporary file "
+            f"({error.strerror or error}); set TMPDIR to a folder with room, or keep items in float32"
+        ) from error

@@ -56,11 +56,11 @@ def shortlist(scores: np.ndarray, k: int, slack: float = 0.0) -> np.ndarray:
 
     -inf is no candidate. The k-th best of the maxima of blocks is no better than the k-th best of all.
     """
-    blocks = len(scores) // _BLOCK
-    bound = _LOWEST
-    if blocks >= k:
+    most, bound = scores, _LOWEST
+    if (blocks := len(scores) // _BLOCK) >= k:
         most = scores[: blocks * _BLOCK].reshape(blocks, _BLOCK).max(axis=1)
-        bound = max(np.partition(most, blocks - k)[blocks - k] - np.float32(slack), _LOWEST)
+    if len(most) >= k:
+        bound = max(np.partition(most, len(most) - k)[len(most) - k] - np.float32(slack), _LOWEST)
     return np.flatnonzero(~(scores < bound))  # NaN stays, to be refused
 
 
