@@ -31,6 +31,7 @@ EXTRAS = {
     "matplotlib": ("pictures", "pip install 'jaxdecay[plots]'"),
     "safetensors": ("language models", "pip install 'jaxdecay[text]'"),
     "tokenizers": ("language models", "pip install 'jaxdecay[text]'"),
+    "usearch": ("lists out of very large catalogues", "pip install 'jaxdecay[search]'"),
     "pandas": ("pandas frames as input", "pip install pandas pyarrow"),
 }
 GIB = 2**30

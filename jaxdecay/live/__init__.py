@@ -3,5 +3,6 @@ gives at any moment the scores that the model gives to the whole history.
 
 `weights` are the arrays that a trained model comes down to; `interest`, `counts` and `trends` hold what is
 left of a user's events, of the events of each item of a user's own, and of everybody's; `live` puts them
-together. NumPy alone, but for encoders (`encoding`) and for taking the arrays out of a run (`taken`).
+together. `lists` has the best of many items, by a table (`tables`, `topk`) or by a graph (`search`). NumPy
+alone, but for encoders (`encoding`) and for taking the arrays out of a run (`taken`).
 """

@@ -38,6 +38,19 @@ class UserState(NamedTuple):
     events: int
 
 
+class Reading(NamedTuple):
+    """What a state says at a moment."""
+
+    query: np.ndarray
+    """(D,) float32 that item vectors are multiplied by."""
+    moment: int
+    """Seconds: only events strictly before count."""
+    items: np.ndarray
+    """(n,) int64 own items that come back, each once."""
+    excited: np.ndarray
+    """(n,) float64 logarithms of what that adds to their probability."""
+
+
 class Live:
     """What every state is moved on and read with."""
 
@@ -47,6 +60,7 @@ class Live:
         self._rate = np.zeros(0, np.float32) if bank is None else bank.rate.astype(np.float32)
         self.modes = Modes.of(weights.revisit.bank) if weights.revisit else None
         """Of the revisit head's bank."""
+        self._prior: tuple[np.ndarray, np.ndarray] | None = None  # what popularity adds, and with the bias
 
     @classmethod
     def of(cls, predictor: Predictor) -> "Live":
@@ -141,6 +155,38 @@ class Live:
             state = self.update(state, event)
         return state
 
+    def reading(
+        self,
+        state: UserState,
+        user: int,
+        at: int,
+        codes: np.ndarray = _NOTHING,
+        numbers: np.ndarray = _NOTHING,
+    ) -> Reading:
+        """What a state says of a user, by index (one beyond those of training reads as the average does), at
+        ``at`` (seconds since the origin), in a context."""
+        weights, when = self.weights, at
+        if not weights.similarity.timed and state.events:
+            when = state.time
+        query = interest.query(
+            weights.similarity, self._rate, self.encoding, state.interest, when,
+            user=user, known=weights.known_users, codes=codes, numbers=numbers,
+        )  # fmt: skip
+        return Reading(query, when + weights.origin, *self._excited(state, user, when))
+
+    def _excited(self, state: UserState, user: int, at: int) -> tuple[np.ndarray, np.ndarray]:
+        revisit = self.weights.revisit
+        if revisit is None:
+            return np.zeros(0, np.int64), _NOTHING
+        assert self.modes is not None
+        held = state.mass
+        if held is not None:
+            held = held * np.exp(-revisit.bank.rate * max(at - state.time, 0) / clock.DAY)
+        reads = clock.read_weights(revisit.bank, user, self.weights.known_users, held)
+        items, found = counts.read(revisit, self.modes, state.counts, at, reads)
+        some = found > 1e-30
+        return items[some], np.float32(revisit.level) + np.log(found[some])
+
     def scores(
         self,
         state: UserState,
@@ -149,38 +195,37 @@ class Live:
         codes: np.ndarray = _NOTHING,
         numbers: np.ndarray = _NOTHING,
     ) -> np.ndarray:
-        """(V,) float32 scores of all items for a user, by index (one beyond those of training reads as the
-        average does), at ``at`` (seconds since the origin), in a context."""
-        weights, when = self.weights, at
-        if not weights.similarity.timed and state.events:
-            when = state.time
-        query = interest.query(
-            weights.similarity, self._rate, self.encoding, state.interest, when,
-            user=user, known=weights.known_users, codes=codes, numbers=numbers,
-        )  # fmt: skip
-        base = weights.targets @ query + weights.bias
-        moment = when + weights.origin
-        if weights.popularity is not None:
-            base += self.trends.scores(weights.popularity, moment)
-        there = slice(None)
-        if weights.entering and (known := self.trends.came < moment).any():
-            there = known
-        base -= np.float32(_log_of_sum(base[there]))
-        return base if weights.revisit is None else self._excited(base, state, user, when)
+        """(V,) float32 scores of all items, asked as for `reading`."""
+        reading = self.reading(state, user, at, codes, numbers)
+        base = np.vecdot(self.weights.targets, reading.query) + self.prior(reading.moment)
+        return self.finished(base, self.log_of_sum(base, reading.moment), reading)
 
-    def _excited(self, base: np.ndarray, state: UserState, user: int, at: int) -> np.ndarray:
-        """With what comes back, in place."""
-        revisit = self.weights.revisit
-        assert revisit is not None
-        assert self.modes is not None
-        held = state.mass
-        if held is not None:
-            held = held * np.exp(-revisit.bank.rate * max(at - state.time, 0) / clock.DAY)
-        reads = clock.read_weights(revisit.bank, user, self.weights.known_users, held)
-        items, found = counts.read(revisit, self.modes, state.counts, at, reads)
-        some = found > 1e-30
-        items, found = items[some], found[some]
-        base[items] = np.logaddexp(base[items], np.float32(revisit.level) + np.log(found))
+    def prior(self, moment: int) -> np.ndarray:
+        """(V,) float32 what is added to every user's scores at a moment (seconds): bias and popularity. Not
+        to be changed; the same array until something has been counted."""
+        if self.weights.popularity is None:
+            return self.weights.bias
+        popular = self.trends.scores(self.weights.popularity, moment)
+        known = self._prior
+        if known is None or known[0] is not popular:
+            known = self._prior = popular, self.weights.bias + popular
+        return known[1]
+
+    def log_of_sum(self, base: np.ndarray, moment: int) -> float:
+        """The logarithm of the sum over the items that have come by a moment (all, if none has); of scores
+        (V,) before what comes back."""
+        if self.weights.entering:
+            known = self.trends.came < moment
+            if known.any() and not known.all():
+                base = base[known]
+        most = float(base.max())
+        return most + float(np.log(np.exp(base - most).sum(dtype=np.float64)))
+
+    def finished(self, base: np.ndarray, total: float, reading: Reading) -> np.ndarray:
+        """The scores (V,), in place of those before, less the logarithm of their sum, with what comes
+        back."""
+        base -= np.float32(total)
+        base[reading.items] = np.logaddexp(base[reading.items], reading.excited)
         return base
 
 
@@ -199,8 +244,3 @@ def events_of(histories: Histories, user: int, weights: Weights) -> list[Event]:
         np.asarray(histories.context_numeric[rows]),
     )
     return [Event(*row) for row in zip(*columns, strict=True)]
-
-
-def _log_of_sum(x: np.ndarray) -> float:
-    most = float(x.max())
-    return most + float(np.log(np.exp(x - most).sum(dtype=np.float64)))

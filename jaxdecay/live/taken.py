@@ -101,7 +101,5 @@ def _popularity(bound: Interest, predictor: Predictor) -> weights.Popularity | N
     if bound.popularity is None:
         return None
     mixtures, exponents = (np.asarray(x, np.float32) for x in bound.popularity.weights())
-    cold = (np.asarray(predictor.items.index) >= predictor.model.spec.items).astype(int)
-    return weights.Popularity(
-        mixtures[cold, :-1], mixtures[cold, -1], exponents[cold], predictor.catalogue.rates
-    )
+    cold = np.flatnonzero(np.asarray(predictor.items.index) >= predictor.model.spec.items)
+    return weights.Popularity(mixtures[:, :-1], mixtures[:, -1], exponents, cold, predictor.catalogue.rates)

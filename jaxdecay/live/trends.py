@@ -30,6 +30,7 @@ class Trends:
         self._base = self._last = 0  # seconds
         self._latest: list[int] = []  # items of the latest second, which nothing at it sees yet
         self._totals = np.zeros(len(rates))
+        self._scores: tuple[Popularity, np.ndarray] | None = None  # of what is counted
         self._lock = threading.Lock()
 
     @classmethod
@@ -74,13 +75,33 @@ class Trends:
         with self._lock:
             if at > self._last:
                 self._settle()
-            return (self.counts / np.maximum(self._totals, 1e-300)[:, None]).astype(np.float32)
+            return (self.counts / self._per_total()).astype(np.float32)
 
     def scores(self, popularity: Popularity, at: int) -> np.ndarray:
-        """(V,) float32 what popularity adds to the score of each item (`jaxdecay.heads.popularity`)."""
-        mixed = np.einsum("vr,rv->v", popularity.mixture, self.shares(at))
-        mixed += popularity.floor / np.float32(len(popularity.floor))
-        return popularity.exponent * np.log(mixed)
+        """(V,) float32 what popularity adds to the score of each item (`jaxdecay.heads.popularity`); not to
+        be changed. It hangs on what is counted alone: until the next event the same array is given again."""
+        with self._lock:
+            if at > self._last:
+                self._settle()
+            if self._scores is None or self._scores[0] is not popularity:
+                self._scores = popularity, self._scored(popularity)
+            return self._scores[1]
+
+    def _scored(self, popularity: Popularity) -> np.ndarray:
+        mixture, cold = popularity.mixture / self._per_total().T, popularity.cold
+        mixed = np.einsum("r,rv->v", mixture[0], self.counts)
+        mixed += popularity.floor[0] / len(mixed)
+        scores = np.log(mixed.astype(np.float32))  # ten times as fast as in float64
+        scores *= popularity.exponent[0]
+        if len(cold):
+            mixed = np.einsum("r,rv->v", mixture[1], self.counts[:, cold])
+            scores[cold] = popularity.exponent[1] * np.log(mixed + popularity.floor[1] / len(scores))
+        scores.setflags(write=False)
+        return scores
+
+    def _per_total(self) -> np.ndarray:
+        """(R, 1) all counts together, as they are divided by."""
+        return np.maximum(self._totals, 1e-300)[:, None]
 
     def _settle(self) -> None:
         for item in self._latest:
@@ -88,6 +109,7 @@ class Trends:
         self._latest = []
 
     def _count(self, item: int, at: int) -> None:
+        self._scores = None
         if not self._totals.any():
             self._base = at
         inflated = self.rates * (at - self._base)

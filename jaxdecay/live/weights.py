@@ -78,14 +78,17 @@ class Revisit(NamedTuple):
 
 
 class Popularity(NamedTuple):
-    """How the catalogue's faded shares are mixed (`jaxdecay.heads.popularity`), item by item."""
+    """How the catalogue's faded shares are mixed (`jaxdecay.heads.popularity`): of items that training knew,
+    and of the others."""
 
     mixture: np.ndarray
-    """(V, R) float32."""
+    """(2, R) float32."""
     floor: np.ndarray
-    """(V,) float32."""
+    """(2,) float32."""
     exponent: np.ndarray
-    """(V,) float32."""
+    """(2,) float32."""
+    cold: np.ndarray
+    """(n,) int64 the others."""
     rates: np.ndarray
     """(R,) float64 halvings per second."""
 

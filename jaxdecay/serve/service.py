@@ -13,7 +13,8 @@ from jaxdecay.errors import InputError
 from jaxdecay.evaluate import REPEAT_SHARE, Rules
 from jaxdecay.explain import Explanation, explain
 from jaxdecay.live.interest import Event
-from jaxdecay.live.live import Live, UserState
+from jaxdecay.live.lists import agreement, lists_by
+from jaxdecay.live.live import Live, Reading, UserState
 from jaxdecay.moments import At
 from jaxdecay.predict import Context
 from jaxdecay.rank import top_k
@@ -30,15 +31,21 @@ from jaxdecay.trained import Run
 
 _NEAREST = 10
 _SOME = 12  # users by way of example
+_MEASURED, _MEASURED_K = 100, 20  # users, and the length of their lists
 
 
 class Service:
     """A run and a store. Safe to use from several threads."""
 
-    def __init__(self, run: Run, store: Store) -> None:
-        """Raises InputError for an encoder that does not stream, StoreError for what the store has to say."""
+    def __init__(self, run: Run, store: Store, *, table: str = "float32") -> None:
+        """``table``: how items are kept to be listed, one of `jaxdecay.live.lists.TABLES`; ``notes`` say what
+        was measured of one that is not float32.
+
+        Raises InputError for an encoder that does not stream, StoreError for what the store has to say.
+        """
         self.run, self.store = run, store
         live = Live.of(run.predictor)
+        self._lists = lists_by(live, table)  # first of all, as vectors may leave memory
         self._live, self.vocabulary = live, Vocabulary(run, live.weights)
         self._incoming = Incoming(self.vocabulary, run.histories.config)
         self.follower = Follower(live, self.vocabulary, run.histories, store)
@@ -49,6 +56,25 @@ class Service:
         self._relative = run.histories.clock == "relative"
         self._exclude_seen = run.histories.repeat_share <= REPEAT_SHARE
         self._one_at_a_time = threading.Lock()  # of those who ask strategies, which are made when first asked
+        self.notes: tuple[str, ...] = () if table == "float32" else (self._measured(table),)
+
+    def _measured(self, table: str) -> str:
+        """How the lists of some users compare with those of the exact scores."""
+        users = self.run.users.sample(min(_MEASURED, len(self.run.users)), seed=0).cast(str).to_list()
+        k, full = min(_MEASURED_K, len(self._ids)), self._live.weights.targets.nbytes
+        found = agreement(self._lists, [self._reading(user) for user in users], k, self._live)
+        return (
+            f"{table} items: recall@{k} {found.recall:.4f} of the exact lists of {len(users)} users, "
+            f"scores off by at most {found.error:.1g}, {self._lists.bytes / 1e6:.1f} MB "
+            f"({full / 1e6:.1f} MB in float32)"
+        )
+
+    def _reading(self, user: str) -> Reading:
+        """Right after the latest event, in no context."""
+        when, state, _ = self._at(user, None if self._relative else self._live.trends.latest + 1)
+        one, _ = asked.context_of(self.run.histories, None)
+        at = when - self._live.weights.origin
+        return self._live.reading(state, self.vocabulary.user(user), at, one.categorical[0], one.numeric[0])
 
     def add(self, sent: Sequence[Any]) -> Receipt:
         """Keeps events (JSON objects). Raises InputError, and then keeps none, if one of them is wrong."""
@@ -84,15 +110,14 @@ class Service:
         events; nothing of that is kept. ``strategy``: as in `Run.recommend`, from the run's own log alone.
         """
         k = asked.check_k(k, len(self._ids))
-        allowed = asked.allowed_items(self.run.items, allow, deny, where, "raise")
+        out = self._denied(allow, deny, where)
         one, notes = self._context(context)
         self.follower.follow()
         when, state, more = self._at(user, at)
         if exclude_seen is None:
             exclude_seen = self._exclude_seen
-        out = np.zeros(len(self._ids), bool) if self._relative else self._live.trends.came >= when
-        if allowed is not None:
-            out |= ~allowed
+        if not self._relative:
+            out |= self._live.trends.came >= when
         taken = [self._item(one) for one in having]
         if exclude_seen:
             origin = self._live.weights.origin
@@ -101,20 +126,32 @@ class Service:
         if strategy is None:
             state = self._having(state, taken, when)
             index, since = self.vocabulary.user(user), when - self._live.weights.origin
-            scores = self._live.scores(state, index, since, one.categorical[0], one.numeric[0])
+            reading = self._live.reading(state, index, since, one.categorical[0], one.numeric[0])
+            items, best = self._lists.best(reading, k, out)
             served_by = "history" if state.events else "popularity"
         elif taken:
             raise InputError("strategies go by the run's own log: leave out having, or the strategy")
         else:
             scores, served_by = self._by_strategy(strategy, user, when, one, exclude_seen)
+            (items,), (best,) = top_k(scores[None], k, excluded=out[None])
+            items, best = items[items >= 0], best[items >= 0]
             more = (*more, "strategies go by the run's own log, not by what has come since")
-        items, best = top_k(scores[None], k, excluded=out[None])
-        there = items[0] >= 0
-        listed = items[0][there].tolist()
+        listed = items.tolist()
         return Listed(
-            user, when, self._named(listed), tuple(best[0][there].tolist()), served_by, (*notes, *more),
+            user, when, self._named(listed), tuple(best.tolist()), served_by, (*notes, *more),
             self._titled(listed),
         )  # fmt: skip
+
+    def _denied(self, allow: Any, deny: Any, where: str | None) -> np.ndarray:
+        """(V,) bool: the items that may not be listed."""
+        only, never = (self.vocabulary.places(() if given is None else given) for given in (allow, deny))
+        out = np.full(len(self._ids), allow is not None)
+        if where is None and only is not None and never is not None:
+            out[only] = False
+            out[never] = True
+            return out
+        allowed = asked.allowed_items(self.run.items, allow, deny, where, "raise")
+        return out if allowed is None else ~allowed
 
     def _trial(self, items: Sequence[int], when: int) -> list[Event]:
         """These items as if taken a second before."""

@@ -33,6 +33,14 @@ class Vocabulary:
         """The index of a user, or one beyond all of them for somebody new."""
         return self.users.get(name, len(self.users))
 
+    def places(self, given: Any) -> np.ndarray | None:
+        """(n,) int64 indices of a list of item ids; None for one that holds an id which is not known, or is
+        no list. Without a table of all items being made, as `jaxdecay.ids.find` does for any number."""
+        if not isinstance(given, (list, tuple, set, frozenset)):
+            return None
+        found = np.array([self.items.get(str(one), -1) for one in given], np.int64)
+        return None if (found < 0).any() else found
+
     def events(self, delivered: Sequence[Delivered]) -> list[Event | None]:
         """Each as the model reads it, None where it does not know the item or the behaviour."""
         columns: list[Any] = [(_NOTHING, _NOTHING)] * len(delivered)
