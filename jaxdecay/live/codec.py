@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 from jaxdecay.errors import InputError
 from jaxdecay.live.counts import Counts, Own
@@ -48,8 +49,8 @@ class Codec:
 
     def __init__(self, live: Live, precision: Literal["float32", "bfloat16"] = "float32") -> None:
         """``precision`` of the bank's modes: in bfloat16 they take half the room, and each number is off by
-        up to a 256th of itself, anew whenever a state is packed. All else is as it was."""
-        self._live, self._empty = live, live.init()
+        up to a 512th of itself, anew whenever a state is packed. All else is as it was."""
+        self._empty = live.init()
         carried = () if live.encoding is None else live.encoding.params
         self.fingerprint = fingerprint(live.weights, (carried, np.array(precision == "bfloat16")))
         self._bank = _DENSE[precision]
@@ -107,7 +108,7 @@ class Codec:
         when, item = _LAST.unpack_from(data, _HEADER.size)
         place = _HEADER.size + _LAST.size
 
-        def taken(dtype: np.typing.DTypeLike, count: int) -> np.ndarray:
+        def taken(dtype: DTypeLike, count: int) -> np.ndarray:
             nonlocal place
             found = np.frombuffer(data, dtype, count, place)
             place += found.nbytes

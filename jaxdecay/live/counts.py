@@ -35,8 +35,8 @@ class Counts(NamedTuple):
     """Of all items of a user."""
 
     own: dict[int, Own]
-    """By item; never changed in place: an update copies it, 0.4 us at 100 items and 4 us at 1,000. (Maps that
-    share what stays take longer than that in Python, for every user, and are slower to read.)"""
+    """By item; never changed in place: an update copies it, in 0.4 us at 100 items, 4 us at 1,000 and
+    19 us at 5,000."""
     last: Kept | None
     """The latest event of positive weight: its time, its item in place of the strength, and 0."""
 
