@@ -49,7 +49,7 @@ class Codec:
 
     def __init__(self, live: Live, precision: Literal["float32", "bfloat16"] = "float32") -> None:
         """``precision`` of the bank's modes: in bfloat16 they take half the room, and each number is off by
-        up to a 512th of itself, anew whenever a state is packed. All else is as it was."""
+        up to a 256th of itself, anew whenever a state is packed. All else is as it was."""
         self._empty = live.init()
         carried = () if live.encoding is None else live.encoding.params
         self.fingerprint = fingerprint(live.weights, (carried, np.array(precision == "bfloat16")))
