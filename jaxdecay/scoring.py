@@ -46,8 +46,17 @@ def serve(
         return model.apply({"params": params}, history, asked, items, written, method=Interest.serve)
 
     query, kernel = jax.vmap(one)(history, asked)
-    base = query[:, 0] @ scorer.targets.T + scorer.bias[None] + popularity
+    base = _products(query[:, 0], scorer.targets) + (scorer.bias[None] + popularity)
     return query[:, 0], kernel[:, 0], base
+
+
+def _products(query: Float[Array, "b d"], targets: Float[Array, "v d"]) -> Float[Array, "b v"]:
+    """Inner products, in four parts that are added up in pairs: in one run over the dimensions, as matrix
+    products have it on processors, scores of 30 are off by 1e-5, so by 4e-6."""
+    cuts = [query.shape[1] * part // 4 for part in (1, 2, 3)]
+    parts = zip(jnp.split(query, cuts, axis=1), jnp.split(targets, cuts, axis=1), strict=True)
+    one, two, three, four = (some @ of_items.T for some, of_items in parts)
+    return (one + two) + (three + four)
 
 
 @functools.partial(jax.jit, static_argnums=0)

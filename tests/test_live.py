@@ -90,10 +90,50 @@ def test_bytes_hold_a_state_and_nothing_else(system: Predictor) -> None:
             codec.unpack(data[:-1])
         with pytest.raises(InputError, match="damaged"):
             codec.unpack(data + b"x")
-        with pytest.raises(InputError, match="of format 9, this is 1; replay"):
+        with pytest.raises(InputError, match="of format 9, this is 2; replay"):
             codec.unpack(data[:2] + bytes([9]) + data[3:])
         with pytest.raises(InputError, match="by another model; replay"):
             codec.unpack(data[:3] + bytes(8) + data[11:])
+
+
+def test_a_stored_event_is_forgotten_like_any_other(system: Predictor) -> None:
+    live = Live.of(system)
+    codec = Codec(live)
+    events = events_of(system.histories, 0, live.weights)
+    stored = codec.unpack(codec.pack(live.replay(events)))
+    for event in events[:-1]:
+        assert event.at < stored.time
+        stored = live.forget(stored, event)
+    kept = [one.kept for one in stored.counts.own.values() if one.kept]
+    assert kept == [one.kept for one in live.replay(events[-1:]).counts.own.values()]
+
+
+def test_an_item_takes_few_bytes(system: Predictor) -> None:
+    """Five, and five for each of its latest events; here a table of one pair of amount and behaviour, too."""
+    live = Live.of(system)
+    plain, half = Codec(live), Codec(live, "bfloat16")
+    first = events_of(system.histories, 0, live.weights)[0]._replace(weight=1.0)
+
+    def size(codec: Codec, events: list[Event]) -> int:
+        return len(codec.pack(live.replay(events))) - len(codec.pack(live.init()))
+
+    assert size(plain, [first]) == 5 + 5 + 5
+    assert size(plain, [first] * 8) == 5 + 8 * 5 + 5
+    assert live.modes is not None
+    turning = int((live.modes.exponent.imag != 0).sum())
+    assert turning == 3  # of one rhythm as sharp as 3
+    folded = 4 + 4 * (len(live.modes.curve) - turning) + 8 * turning
+    assert size(plain, [first] * 9) == 5 + 5 * 5 + 5 + folded
+    state = live.replay(events_of(system.histories, 0, live.weights))
+    assert state.interest.modes is not None
+    exact = state.interest.modes.value
+    assert len(plain.pack(state)) - len(half.pack(state)) == 2 * exact.size
+    coarse = half.unpack(half.pack(state)).interest.modes
+    assert coarse is not None
+    np.testing.assert_allclose(coarse.value, exact, rtol=2**-8)
+    assert (coarse.value != exact).any()
+    with pytest.raises(InputError, match="by another model; replay"):
+        plain.unpack(half.pack(state))
 
 
 def shuffled_and_split(events: list[Event]) -> tuple[list[Event], list[Event], list[Event]]:

@@ -5,6 +5,10 @@ import numpy as np
 from jaxdecay.live.weights import Bank
 
 DAY, WEEK = 86_400, 604_800
+# Sine and cosine, side by side, of a day, of half of it, of a week and of half of it.
+_LENGTH = np.array([DAY, DAY, WEEK, WEEK]).repeat(2)
+_TURN = 2 * np.pi * np.array([1, 2, 1, 2]).repeat(2) / _LENGTH
+_QUARTER = np.array([0.0, np.pi / 2] * 4)
 
 
 def faded(bank: Bank, age: np.ndarray) -> np.ndarray:
@@ -19,8 +23,8 @@ def faded(bank: Bank, age: np.ndarray) -> np.ndarray:
 
 def calendar(at: int) -> np.ndarray:
     """(8,) as `jaxdecay.heads.similarity.calendar`."""
-    angle = [2 * np.pi * overtone * (at % length) / length for length in (DAY, WEEK) for overtone in (1, 2)]
-    return np.stack([np.sin(angle), np.cos(angle)], axis=1).ravel().astype(np.float32)
+    angle = at % _LENGTH * _TURN
+    return np.sin(angle + _QUARTER).astype(np.float32)
 
 
 def read_weights(bank: Bank, user: int, known: int, mass: np.ndarray | None) -> np.ndarray:

@@ -1,65 +1,91 @@
-"""An encoder one event at a time: the one part of a served model that needs JAX."""
+"""An encoder one event at a time: what each event writes after those before it, and what becomes of the
+interest that is read."""
 
-import functools
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 
-from jaxdecay.encoders import Carry, Places
-from jaxdecay.model import Interest
-from jaxdecay.predict import Predictor
+from jaxdecay.live import clock
+from jaxdecay.live.layers import Forward, normed
+from jaxdecay.live.mixers import Mixer
+
+Carry = tuple[Any, ...]
+"""What each block carries (`jaxdecay.encoders.Stack.start`): arrays of fixed shapes."""
 
 
-class Encoding:
-    """What each event writes after those before it, and what becomes of the interest that is read.
+@runtime_checkable
+class Encoding(Protocol):
+    """The two faces of it: `Encoder` in NumPy, `jaxdecay.live.compiled.Compiled` in JAX."""
 
-    Raises InputError for an encoder that does not stream (`jaxdecay.encoders.Stack.start`).
-    """
-
-    def __init__(self, predictor: Predictor) -> None:
-        spec = predictor.model.spec
-        params = predictor.params
-        of_events = ("encoder", "behaviour", "event_calendar")
-        self.params = {name: params["similarity"][name] for name in of_events if name in params["similarity"]}
+    @property
+    def params(self) -> Any:
         """All that what is carried depends on."""
-        self._step = functools.partial(_step, predictor.model, params)
-        self._finish = functools.partial(_finish, predictor.model, params)
-        self._start = jax.tree.map(np.asarray, spec.encoder.stack().start(spec.features))
-        last = params["similarity"].get("last")
-        self.last = None if last is None else np.asarray(last["kernel"], np.float32)
-        """(D, D) that the last event passes beside the bank; None: it is all that is read."""
+        ...
+
+    @property
+    def last(self) -> np.ndarray | None:
+        """(D, D) float32 that the last event passes beside the bank; None: it is all that is read."""
+        ...
 
     def start(self) -> Carry:
         """What is carried before any event."""
-        return self._start
+        ...
 
     def step(
         self, carry: Carry, written: np.ndarray, behaviour: int, at: int, *, counts: bool
     ) -> tuple[Carry, np.ndarray]:
         """What is carried after an event at ``at`` (seconds since the origin), and what it writes (D,)."""
-        when: Any = np.int32(at)
-        seen: Any = np.bool_(counts)
-        place = Places(when, when, seen)
-        carry, encoded = self._step(carry, written, np.int32(behaviour), place)
-        return carry, np.asarray(encoded)
+        ...
 
     def finish(self, query: np.ndarray) -> np.ndarray:
         """(D,) the interest as it is compared with items, before its length is softened."""
-        return np.asarray(self._finish(query))
+        ...
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _step(model: Interest, params: dict, carry: Any, written: Any, behaviour: Any, place: Places) -> Any:
-    def one(bound: Any) -> Any:
-        return bound.similarity.step(carry, written, behaviour, place)
+class Block(NamedTuple):
+    """A mixer, which reads what is normalised by ``norm`` (D,), and a feed-forward."""
 
-    return model.apply({"params": params}, method=one)
+    norm: np.ndarray | None
+    mixer: Mixer | None
+    """None: each event by itself."""
+    forward: Forward
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _finish(model: Interest, params: dict, query: Any) -> Any:
-    def one(bound: Any) -> Any:
-        return bound.similarity.forward(query[None])[0]
+class Encoder(NamedTuple):
+    """In NumPy, for the encoders of `jaxdecay.live.mixers`, in float32."""
 
-    return model.apply({"params": params}, method=one)
+    params: Any
+    last: np.ndarray | None
+    begin: Carry
+    blocks: tuple[Block, ...]
+    behaviour: np.ndarray | None
+    """(B, D) float32 what the encoder is told of each behaviour."""
+    hours: np.ndarray | None
+    """(8, D) float32 and of the calendar."""
+    forward: Forward
+    """That of the query."""
+
+    def start(self) -> Carry:
+        return self.begin
+
+    def step(
+        self, carry: Carry, written: np.ndarray, behaviour: int, at: int, *, counts: bool
+    ) -> tuple[Carry, np.ndarray]:
+        if not counts:
+            return carry, np.zeros_like(written)
+        x, after = written, []
+        if self.behaviour is not None:
+            x = x + self.behaviour[behaviour]
+        if self.hours is not None:
+            x = x + clock.calendar(at) @ self.hours
+        for block, held in zip(self.blocks, carry, strict=True):
+            if block.mixer is not None:
+                assert block.norm is not None
+                held, found = block.mixer.step(held, normed(x, block.norm), at)
+                x = x + found
+            after.append(held)
+            x = block.forward(x)
+        return tuple(after), x
+
+    def finish(self, query: np.ndarray) -> np.ndarray:
+        return self.forward(query)

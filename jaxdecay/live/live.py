@@ -15,6 +15,7 @@ import numpy as np
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
 from jaxdecay.live import clock, counts, interest
+from jaxdecay.live.compiled import encoding_of
 from jaxdecay.live.counts import Counts, Modes
 from jaxdecay.live.encoding import Encoding
 from jaxdecay.live.interest import Event, Interest
@@ -70,7 +71,7 @@ class Live:
         encoded = predictor.model.spec.encoder.blocks > 0
         rates = np.zeros(0) if weights.popularity is None else weights.popularity.rates
         trends = Trends.of(histories, rates * (histories.clock != "relative"))
-        return cls(weights, Encoding(predictor) if encoded else None, trends)
+        return cls(weights, encoding_of(predictor) if encoded else None, trends)
 
     @property
     def linear(self) -> bool:
