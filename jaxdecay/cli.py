@@ -40,7 +40,7 @@ COMMANDS = {
     "half-lives": ("use:HalfLives", "the half-lives learned, with intervals"),
     "plot": ("pictures:Plot", "one picture of a run"),
     "report": ("pictures:Report", "one page on a run, for people"),
-    "update": ("use:Update", "new events into a run, without retraining"),
+    "update": ("updating:Update", "new events into a run or its live store, without retraining"),
 }
 USAGE = 2
 INTERRUPTED = 130

@@ -21,15 +21,18 @@ class Server:
             one.bind(("127.0.0.1", 0))
             self.port = one.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder, self._options = folder, options
+        self.folder, self._options = folder, options
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
         assert PROGRAM is not None
-        words = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        words = [PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         words += ["--save", "", "--appendonly", "yes", "--appendfsync", "always", *self._options]
-        self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # A limit on the size of files is then an error to it, as a full disk is, and not its end.
+        self._process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, restore_signals=False
+        )
         until = time.monotonic() + 20
         with redis.Redis(port=self.port) as client:
             while time.monotonic() < until:
@@ -39,6 +42,11 @@ class Server:
                 except redis.ConnectionError:  # while it starts, and while it loads
                     time.sleep(0.01)
         raise TimeoutError(f"no Redis server on port {self.port} after 20 s")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         """Ends it, by default as a power cut would."""

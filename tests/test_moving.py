@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis_server import MISSING, PROGRAM, Server
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.assembly import predictor
@@ -106,7 +108,7 @@ def test_a_state_that_lacks_something_is_made_anew(live: Live, past: list[Event]
     store.forget_event("e4")
     found.append([delivered(33)])
     alike(live, found.state("u"), live.replay(past[:4] + past[5:34]))
-    store.client.delete(found._key(key_of("u")))  # as when it has been left to fade away
+    store.client.delete(found._keys(key_of("u"))[-1])  # as when it has been left to fade away
     found.append([delivered(34)])
     alike(live, found.state("u"), live.replay(past[:4] + past[5:35]))
     store.forget_user("u")
@@ -116,14 +118,47 @@ def test_a_state_that_lacks_something_is_made_anew(live: Live, past: list[Event]
     store.close()
 
 
-def test_what_is_put_in_place_is_read_without_the_log(live: Live, past: list[Event], redis_url: str) -> None:
-    """A state made anew is one read again, though it is folded where the model keeps events as they came."""
+def test_what_is_put_in_place_is_read_again(
+    live: Live, past: list[Event], redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state made anew, though it is folded where the model keeps events as they came."""
     store = RedisStore(redis_url, name="put")
     found = moving(live, past, store)
     store.append([delivered(one) for one in range(40)])
     expected = found.state("u")
-    store.client.delete(store.prefix + b"log")
+    monkeypatch.setattr(store, "of_user", None)  # without the log
     alike(live, found.state("u"), expected)
+    found.append([Delivered("other", "v", "no item", 0)])
+    alike(live, found.state("v"), live.init())
+    store.close()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=MISSING)
+@pytest.mark.parametrize("cut", [3, 100, 400, 700, 1000, 1500])
+def test_what_a_server_wrote_by_half_is_in_no_state(
+    live: Live, past: list[Event], tmp_path: Path, cut: int
+) -> None:
+    """See the like in `tests/test_crashes.py`."""
+    server = Server(tmp_path)
+    store = RedisStore(server.url)
+    found = moving(live, past, store)
+    found.append([delivered(0), delivered(1)])
+    found.append([delivered(2), delivered(3, "v")])
+    server.stop()
+    (file,) = (tmp_path / "appendonlydir").glob("*.incr.aof")
+    with file.open("r+b") as written:
+        written.truncate(file.stat().st_size - cut)
+    server.start()
+    assert store.last() == 2
+    found.append([delivered(4)])
+    server.stop()
+    server.start()
+    alike(live, found.state("v"), live.init())
+    alike(live, found.state("u"), live.replay([*past[:2], past[4]]))
+    assert found.append([delivered(2), delivered(3, "v"), delivered(5)]) == [True] * 3
+    alike(live, found.state("u"), live.replay([*past[:2], past[4], past[2], past[5]]))
+    alike(live, found.state("v"), live.replay([past[3]]))
+    server.stop()
     store.close()
 
 
@@ -181,7 +216,7 @@ def test_states_go_once_they_have_faded(
     store.save([Saved(key_of("u"), 0, b"", b"state")])
     for words in ([0], [1]):
         found.append([delivered(one) for one in words])
-        for key in (found._key(key_of("u")), store.prefix + b"state:" + key_of("u")):
+        for key in (found._keys(key_of("u"))[-1], store.prefix + b"state:" + key_of("u")):
             left = store.client.pttl(key) / 1000 / toys.DAY
             assert left == -1 / 1000 / toys.DAY if days is None else days - 0.01 < left <= days
         store.append([delivered(2)])  # and what is made anew

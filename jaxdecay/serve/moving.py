@@ -20,11 +20,12 @@ from jaxdecay.live.codec import fingerprint
 from jaxdecay.live.counts import Counts, Own
 from jaxdecay.live.interest import Event
 from jaxdecay.live.live import Live, UserState
-from jaxdecay.serve.redis import RedisStore
+from jaxdecay.serve.redis import LOG, RedisStore
 from jaxdecay.serve.store import Delivered, key_of
 from jaxdecay.serve.vocabulary import Vocabulary
 
-_HEAD = struct.Struct("<5d")  # entries seen, events, time; when and which item was taken last
+_ENTRY = struct.Struct("<d16s")  # the latest entry in it: its number and its event's id
+_HEAD = struct.Struct("<24x5d")  # entries seen, events, time; when and which item was taken last
 _START = struct.Struct("<2d")  # when, and the item
 
 
@@ -50,8 +51,8 @@ class Moving:
         if empty.mass is not None and live.weights.revisit is not None:
             blocks["held"] = (live.weights.revisit.bank.rate, 1)
         self._shapes = {name: (len(rates), width) for name, (rates, width) in blocks.items()}
-        self._script = store.script("add", "append", model=self._model(blocks))
-        self._put = store.script("put")
+        self._script = store.script("log", "add", "append", model=self._model(blocks))
+        self._read, self._put = store.script("log", "read"), store.script("log", "put")
         with store.errors():
             store.client.sadd(store.prefix + b"makers", self._name)
 
@@ -96,32 +97,33 @@ class Moving:
         without moving it on, or one was erased, or it has been left to fade away, it is made anew from the
         log."""
         key = key_of(user)
-        numbers, name = self._store.prefix + b"user:" + key, self._key(key)
-        with self._store.errors(), self._store.client.pipeline(transaction=True) as both:
-            both.zcard(numbers)
-            both.hgetall(name)
-            entries, fields = both.execute()
-        if not entries:
+        with self._store.errors():
+            found = self._read(self._keys(key), [key])
+        if found is None:
             return self._live.init()
-        if fields and _HEAD.unpack(fields[b"head"])[0] == entries:
-            return self._unpacked(fields)
-        return self._remade(key, numbers)
+        if not found:
+            return self._remade(key)
+        return self._unpacked(dict(zip(found[::2], found[1::2], strict=True)))
 
-    def _key(self, user: bytes) -> bytes:
-        return self._store.prefix + b"live:" + self._name.encode() + user
+    def _keys(self, user: bytes) -> list[bytes]:
+        store = self._store
+        return [
+            *store.keys(*LOG),
+            store.prefix + b"user:" + user,
+            store.prefix + b"live:" + self._name.encode() + user,
+        ]
 
-    def _remade(self, user: bytes, numbers: bytes) -> UserState:
+    def _remade(self, user: bytes) -> UserState:
         store = self._store
         entries = store.of_user(user, 0, store.last())
-        known = self._vocabulary.events([one.event for one in entries if one.event is not None])
-        state = self._live.replay(event for event in known if event is not None)
+        there = [one.event for one in entries if one.event is not None]
+        state = self._live.replay(event for event in self._vocabulary.events(there) if event is not None)
         if entries:
-            fields = self._packed(state, len(entries))
-            words = [part for field in fields.items() for part in field]
+            latest = _ENTRY.pack(entries[-1].number, key_of(there[-1].id))
+            words = [part for field in self._packed(state, len(entries), latest).items() for part in field]
+            told = [user, len(entries), entries[-1].number, store.lifetime]
             with store.errors():
-                self._put(
-                    [numbers, self._key(user)], [len(entries), entries[-1].number, store.lifetime, *words]
-                )
+                self._put(self._keys(user), told + words)
         return state
 
     def _unpacked(self, fields: dict[bytes, bytes]) -> UserState:
@@ -135,7 +137,7 @@ class Moving:
         }
         own = {}
         for item, data in fields.items():
-            at, *parts = np.frombuffer(data, "<f8")
+            at, *parts = np.frombuffer(data, "<f8", offset=_ENTRY.size)
             own[int(item)] = Own((), np.array(parts).view(np.complex128).astype(np.complex64), int(at))
         old = state.interest.modes
         assert old is not None
@@ -146,9 +148,10 @@ class Moving:
             state.interest._replace(modes=modes, mass=mass), Counts(own, taken), held, int(time), int(events)
         )
 
-    def _packed(self, state: UserState, entries: int) -> dict[str, bytes]:
+    def _packed(self, state: UserState, entries: int, latest: bytes) -> dict[str, bytes]:
         when, last, _ = state.counts.last or (0, -1, 0)
-        fields = {"head": _HEAD.pack(entries, state.events, state.time, when, last)}
+        head = _HEAD.pack(entries, state.events, state.time, when, last)
+        fields = {"head": latest + head[_ENTRY.size :]}
         if not state.events:
             return fields
         assert state.interest.modes is not None
@@ -156,7 +159,7 @@ class Moving:
         fields |= {name: _packed(part) for name, part in parts.items() if part is not None}
         for item, own in state.counts.own.items():
             time, total = self._added(item, own)
-            fields[str(item)] = _packed(np.array([time])) + _packed(total.view(np.float64))
+            fields[str(item)] = latest + _packed(np.array([time])) + _packed(total.view(np.float64))
         return fields
 
     def _added(self, item: int, own: Own) -> tuple[int, np.ndarray]:

@@ -1,6 +1,7 @@
 """A store in Redis or Valkey: for several machines that serve, and writers that keep nothing themselves.
 
-Every change is one Lua script (`lua/`), which the server runs whole or not at all. What an acknowledgement
+Every change is one Lua script (`lua/`), which the server runs as a whole (`lua/log.lua` says what becomes of
+one that a killed server has written by half). What an acknowledgement
 promises is up to the server: `RedisStore.durability` says it in words.
 """
 
@@ -27,6 +28,8 @@ _KEY = 16  # bytes of `key_of`
 _FADED = 40  # half-lives after which a millionth of a millionth is left
 _DAY = 86_400_000  # milliseconds
 _LUA = Path(__file__).parent / "lua"
+LOG = ("last", "ids", "log")
+"""Keys that scripts find the log by."""
 _REMEDIES: tuple[tuple[type[Exception], str, str], ...] = (
     (redis.AuthenticationError, "", "user or password is wrong: give redis://USER:PASSWORD@HOST"),
     (redis.BusyLoadingError, "", "the server is still loading: try again in a moment"),
@@ -79,8 +82,8 @@ class RedisStore:
         self.client: Any = redis.Redis.from_url(
             url, socket_timeout=_WAIT, socket_connect_timeout=_WAIT, retry=Retry(NoBackoff(), 0)
         )
-        self._append = self.script("append", model="nil")
-        self._erase, self._save = self.script("erase"), self.script("save")
+        self._append = self.script("log", "append", model="nil")
+        self._erase, self._save = self.script("log", "erase"), self.script("save")
         try:
             self.durability = self._opened()
             """What the server promised, when it was opened, of what it acknowledges."""
@@ -142,7 +145,7 @@ class RedisStore:
         for event, add in zip(events, adds, strict=True):
             words += [key_of(event.id), key_of(event.user), json.dumps(event).encode(), add]
         with self.errors():
-            return [new == 1 for new in script(self.keys("last", "ids", "log"), words)]
+            return [new == 1 for new in script(self.keys(*LOG), words)]
 
     def last(self) -> int:
         with self.errors():
@@ -152,16 +155,18 @@ class RedisStore:
         return self._entries(range(number + 1, min(number + most, self.last()) + 1))
 
     def of_user(self, user: bytes, after: int, upto: int) -> list[Entry]:
+        last = self.last()
         with self.errors():
-            numbers = self.client.zrangebyscore(self.prefix + b"user:" + user, after + 1, upto)
-        return [one for one in self._entries([int(number) for number in numbers]) if one.event is not None]
+            numbers = self.client.zrangebyscore(self.prefix + b"user:" + user, after + 1, min(upto, last))
+        entries = self._entries([int(number) for number in numbers])
+        return [one for one in entries if one.user == user and one.event is not None]
 
     def _entries(self, numbers: Sequence[int]) -> list[Entry]:
         if not numbers:
             return []
         with self.errors():
             rows = self.client.hmget(self.prefix + b"log", numbers)
-        return [_entry(number, row) for number, row in zip(numbers, rows, strict=True)]
+        return [_entry(number, row) for number, row in zip(numbers, rows, strict=True) if row]
 
     def forget_event(self, id: str) -> Delivered | None:
         found = self._erased(key_of(id), b"")
@@ -171,7 +176,7 @@ class RedisStore:
         return int(self._erased(b"", key_of(user)))
 
     def _erased(self, id: bytes, user: bytes) -> Any:
-        keys = self.keys("last", "ids", "log", "erased", "forgotten", "makers")
+        keys = self.keys(*LOG, "erased", "forgotten", "makers")
         with self.errors():
             return self._erase(keys, [self.prefix, id, user])
 
@@ -201,7 +206,7 @@ class RedisStore:
 
 
 def _entry(number: int, row: bytes) -> Entry:
-    user, event = row[:_KEY], row[_KEY:]
+    user, event = row[:_KEY], row[2 * _KEY :]
     return Entry(number, user, Delivered(*json.loads(event)) if event else None)
 
 

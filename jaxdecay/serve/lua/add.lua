@@ -1,7 +1,8 @@
 -- One event more in a user's state, a hash: `head` (how many of the user's entries it has followed, how many
 -- events it holds, when the latest was, and when and which item was taken last), the blocks of MODEL, rows of
 -- doubles as of the latest event that fade each at its own rate, and for each item of the user's own its time
--- and the real and imaginary parts of its modes.
+-- and the real and imaginary parts of its modes. `head` and items begin with the number and the id of the latest
+-- entry in them.
 
 local function doubles(text, count, start)
   local values = {struct.unpack('<' .. string.rep('d', count), text, start)}
@@ -33,7 +34,7 @@ end
 local function counted(before, at, writes)
   local time, values = at, nil
   if before then
-    values = doubles(before, 1 + 2 * #writes, 1)
+    values = doubles(before, 1 + 2 * #writes, 25)
     time = math.max(values[1], at)
   end
   local sum = {time}
@@ -53,15 +54,27 @@ local function counted(before, at, writes)
 end
 
 -- `adds`: when, the item (-1: it counts for none), then of each block its writes and what they write, and what
--- it adds to the modes of the item; '' for an entry that the model does not know. A state that lacks one of
--- the `had` entries before is left as it is: whoever reads it makes it anew.
-local function add(state, had, adds)
+-- it adds to the modes of the item; '' for an entry that the model does not know. A state that lacks one of the
+-- `had` entries before, or holds what the log does not, is left as it is: whoever reads it makes it anew.
+local function add(state, had, user, id, adds)
+  local entry = struct.pack('<d', last) .. id
+  local function true_to_log(value)
+    return not value or there(struct.unpack('<d', value), user, value:sub(9, 24))
+  end
   local head = redis.call('HGET', state, 'head')
-  local seen, events, time, when, last = 0, 0, 0, 0, -1
-  if head then seen, events, time, when, last = struct.unpack('<ddddd', head) end
-  if seen ~= had then return end
+  local seen, events, time, when, item_before = 0, 0, 0, 0, -1
+  if head then seen, events, time, when, item_before = struct.unpack('<ddddd', head, 25) end
+  if seen ~= had or not true_to_log(head) then return end
   if adds ~= '' then
     local at, item = struct.unpack('<dd', adds)
+    if item >= 0 then
+      local own = string.format('%d', item)
+      local before = head and redis.call('HGET', state, own)
+      if not true_to_log(before) then return end
+      local writes = doubles(adds, #MODEL.own, MODEL.place)
+      redis.call('HSET', state, own, entry .. counted(before, at, writes))
+      if item_before < 0 or at >= when then when, item_before = at, item end
+    end
     for name, block in pairs(MODEL.blocks) do
       local rows = #block.rates
       local writes = doubles(adds, rows, block.place)
@@ -69,14 +82,8 @@ local function add(state, had, adds)
       local before = head and redis.call('HGET', state, name)
       redis.call('HSET', state, name, written(block, before, at - time, writes, vector))
     end
-    if item >= 0 then
-      local own = string.format('%d', item)
-      local writes = doubles(adds, #MODEL.own, MODEL.place)
-      redis.call('HSET', state, own, counted(redis.call('HGET', state, own), at, writes))
-      if last < 0 or at >= when then when, last = at, item end
-    end
     events, time = events + 1, math.max(time, at)
   end
-  redis.call('HSET', state, 'head', struct.pack('<ddddd', seen + 1, events, time, when, last))
+  redis.call('HSET', state, 'head', entry .. struct.pack('<ddddd', seen + 1, events, time, when, item_before))
   if MODEL.fades > 0 then redis.call('PEXPIRE', state, MODEL.fades) end
 end
