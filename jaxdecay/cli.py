@@ -40,7 +40,7 @@ COMMANDS = {
     "half-lives": ("use:HalfLives", "the half-lives learned, with intervals"),
     "plot": ("pictures:Plot", "one picture of a run"),
     "report": ("pictures:Report", "one page on a run, for people"),
-    "update": ("use:Update", "new events into a run, without retraining"),
+    "update": ("updating:Update", "new events into a run or its live store, without retraining"),
     "serve": ("live:Serve", "a run, live over HTTP: events in, lists out, at any moment"),
 }
 USAGE = 2

@@ -1,7 +1,7 @@
 """What every test shares: the processor as the device, strict JAX, hypothesis, and where real logs lie."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,18 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tiny") / "run"
     with jax.numpy_rank_promotion("allow"):  # banks broadcast over any rank of ages
         return fit(tiny_events(), out, model=model, train=train, items=tiny_items(), users=tiny_users()).path
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that all tests of a process share: let each take a name of its own."""
+    from redis_server import MISSING, PROGRAM, Server
+
+    if PROGRAM is None:
+        pytest.skip(MISSING)
+    server = Server(tmp_path_factory.mktemp("redis"))
+    yield server.url
+    server.stop()
 
 
 @pytest.fixture

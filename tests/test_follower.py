@@ -19,6 +19,7 @@ from jaxdecay.live.trends import Trends
 from jaxdecay.recommend import load
 from jaxdecay.serve.follower import Follower
 from jaxdecay.serve.memory import MemoryStore
+from jaxdecay.serve.redis import RedisStore
 from jaxdecay.serve.sqlite import SqliteStore
 from jaxdecay.serve.store import Delivered, Store, StoreError, key_of
 from jaxdecay.serve.vocabulary import Vocabulary
@@ -54,7 +55,7 @@ def same(one: Any, two: Any, atol: float = 2e-5) -> None:
     assert one.counts.own.keys() >= two.counts.own.keys()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Opens the same store each time."""
     memory, opened = MemoryStore(), contextlib.ExitStack()
@@ -62,6 +63,9 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
     def opening() -> Store:
         if request.param == "memory":
             return memory
+        if request.param == "redis":
+            url = request.getfixturevalue("redis_url")
+            return opened.enter_context(contextlib.closing(RedisStore(url, name=tmp_path.name)))
         return opened.enter_context(contextlib.closing(SqliteStore(tmp_path / "live.sqlite")))
 
     with opened:

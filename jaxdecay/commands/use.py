@@ -1,4 +1,4 @@
-"""``jaxdecay recommend``, ``similar``, ``half-lives`` and ``update``: a trained run in use."""
+"""``jaxdecay recommend``, ``similar`` and ``half-lives``: a trained run in use."""
 
 import contextlib
 import json
@@ -10,9 +10,6 @@ import polars as pl
 import tyro
 
 from jaxdecay.commands import Command
-from jaxdecay.data.checks import Nulls
-from jaxdecay.data.events import Columns
-from jaxdecay.data.times import Unit
 from jaxdecay.durations import show_days, show_periods
 from jaxdecay.errors import InputError
 from jaxdecay.progress import Progress, note
@@ -242,49 +239,3 @@ class HalfLives(Command):
             for one in result.to_dicts()
         ]
         show_rows(("head", "group", "half-life", "95 % interval", "events", "periods"), rows)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Update(Command):
-    """Adds new events, of known and unknown users and items, to what a run recommends from, without
-    retraining."""
-
-    run: tyro.conf.Positional[Path]
-    """Run directory that jaxdecay train wrote."""
-    new_events: tyro.conf.Positional[Path]
-    """Events: Parquet, CSV, TSV or a MovieLens :: file."""
-    items: Path | None = None
-    """Table with the columns of new items."""
-    users: Path | None = None
-    """Table with the columns of new users."""
-    columns: Columns = field(default_factory=Columns)
-    unit: Unit | None = None
-    """Unit of integer times; by default that of the run's own log."""
-    salt: Path | None = None
-    """File of the salt, of a run with hashed ids."""
-    nulls: Nulls | None = None
-    """refuse rows without a user, item, time, behaviour or weight, or drop them; by default as when the log
-    was prepared."""
-
-    def perform(self) -> dict[str, Any]:
-        from jaxdecay.recommend import load
-
-        run = load(self.run)
-        report = run.update(
-            self.new_events,
-            items=self.items,
-            users=self.users,
-            columns=None if self.columns == Columns() else self.columns,
-            unit=self.unit,
-            salt=self.salt,
-            nulls=self.nulls,
-        )
-        for word, texts in (("note", report["read"]["assumed"]), ("warning", report["warnings"])):
-            for text in texts:
-                note(f"{word}: {text}")
-        return report
-
-    def show(self, result: dict[str, Any]) -> None:
-        for name, value in result.items():
-            if isinstance(value, (int, float, str)):
-                print(f"{name.replace('_', ' ')}: {value}")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxdecay.live.weights import Bank
+from jaxdecay.live.weights import Bank, Weights
 
 DAY, WEEK = 86_400, 604_800
 # Sine and cosine, side by side, of a day, of half of it, of a week and of half of it.
@@ -38,3 +38,13 @@ def read_weights(bank: Bank, user: int, known: int, mass: np.ndarray | None) -> 
         logits = logits + np.log1p(np.maximum(mass, 0.0)).astype(np.float32) @ bank.adaptive
     shares = np.exp(logits - logits.max())
     return shares * np.float32(len(shares) / shares.sum())
+
+
+def longest_half_life(weights: Weights) -> float | None:
+    """In days, of all that a state holds; None where something in it never fades."""
+    banks = [one.bank for one in (weights.similarity, weights.revisit) if one and one.bank]
+    slowest = min((float(bank.rate.min()) for bank in banks), default=0.0)
+    longest = np.log(2) / slowest if slowest > 0 else np.inf
+    if weights.revisit is not None and weights.revisit.satiation:
+        longest = max(longest, weights.revisit.recovery)
+    return float(longest) if np.isfinite(longest) else None

@@ -112,7 +112,7 @@ def forget(
         after = before._replace(kept=tuple(kept))
     else:
         assert before.folded is not None
-        left = _written(revisit, modes, item, behaviour, amount) * modes.turned(before.time - at)
+        left = written(revisit, modes, item, behaviour, amount) * modes.turned(before.time - at)
         after = before._replace(folded=before.folded - left.astype(np.complex64))
     return state._replace(own={**state.own, item: after})
 
@@ -184,10 +184,10 @@ def _folded(revisit: Revisit, modes: Modes, item: int, own: Own) -> Own:
     if own.folded is not None:
         value += own.folded * modes.turned(time - own.time)
     for at, amount, behaviour in older:
-        value += _written(revisit, modes, item, behaviour, amount) * modes.turned(time - at)
+        value += written(revisit, modes, item, behaviour, amount) * modes.turned(time - at)
     return Own(newer, value.astype(np.complex64), time)
 
 
-def _written(revisit: Revisit, modes: Modes, item: int, behaviour: int, amount: float) -> np.ndarray:
+def written(revisit: Revisit, modes: Modes, item: int, behaviour: int, amount: float) -> np.ndarray:
     """(M,) float64 what an event leaves in the modes."""
     return amount * revisit.bank.writes[item, behaviour][modes.curve] * modes.share

@@ -52,6 +52,15 @@ def init(similarity: Similarity, encoding: Encoding | None) -> Interest:
     return Interest(modes, mass, last, encoding.start() if encoding else ())
 
 
+def written(similarity: Similarity, event: Event) -> np.ndarray:
+    """(D,) float32 what an event writes, before an encoder."""
+    value = similarity.amplitude[event.behaviour] * np.float32(event.weight)
+    vector = similarity.vectors[event.item]
+    if len(similarity.context.tables) or similarity.context.numeric is not None:
+        vector = vector + similarity.context.vector(event.codes, event.numbers)
+    return value * vector
+
+
 def update(
     similarity: Similarity,
     rate: np.ndarray,
@@ -64,16 +73,12 @@ def update(
     where an encoder reads them or the last one is read; else one may be late, and with a ``sign`` of -1 one
     is taken out."""
     modes, mass, last, carry = state
-    value = similarity.amplitude[event.behaviour] * np.float32(event.weight)
-    written = similarity.vectors[event.item]
-    if len(similarity.context.tables) or similarity.context.numeric is not None:
-        written = written + similarity.context.vector(event.codes, event.numbers)
-    written = value * written
+    vector = written(similarity, event)
     counts = event.weight != 0
     if encoding is not None:
-        carry, written = encoding.step(carry, written, event.behaviour, event.at, counts=counts)
+        carry, vector = encoding.step(carry, vector, event.behaviour, event.at, counts=counts)
     if last is not None and counts:
-        last = written
+        last = vector
     bank = similarity.bank
     if bank is not None:
         assert modes is not None
@@ -83,7 +88,7 @@ def update(
         weights = bank.writes[event.item, event.behaviour]
         if sign < 0:
             weights = -weights
-        modes = state_numpy.update((rate, None), modes, event.at, weights, written)
+        modes = state_numpy.update((rate, None), modes, event.at, weights, vector)
     return Interest(modes, mass, last, carry)
 
 
