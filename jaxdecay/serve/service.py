@@ -51,10 +51,10 @@ class Service:
     def __init__(self, run: Run, store: Store) -> None:
         """Raises InputError for an encoder that does not stream, StoreError for what the store has to say."""
         self.run, self.store = run, store
-        live = Live.of(run.predictor)
+        live = Live.of(run.before_store)
         self._live, self.vocabulary = live, Vocabulary(run, live.weights)
         self._incoming = Incoming(self.vocabulary, run.histories.config)
-        self.follower = Follower(live, self.vocabulary, run.histories, store)
+        self.follower = Follower(live, self.vocabulary, run.before_store.histories, store)
         self._ids = run.items["item_id"].to_list()
         self._relative = run.histories.clock == "relative"
         self._exclude_seen = run.histories.repeat_share <= REPEAT_SHARE
