@@ -161,7 +161,7 @@ def _sent(events: Sequence[Delivered], table: pl.DataFrame, encoder: Encoder) ->
             name: pl.Series(list(first), dtype=pl.String).cast(table[name].dtype, strict=False),
             ROW: pl.int_range(1, len(first) + 1, eager=True),
             **{
-                column: _typed([one.get(column) for one in first.values()], table[column].dtype)
+                column: _typed([one.get(column) for one in first.values()], table[column])
                 for column in columns
             },
         }
@@ -174,19 +174,20 @@ def _sent(events: Sequence[Delivered], table: pl.DataFrame, encoder: Encoder) ->
     )
 
 
-def _typed(values: list[Any], dtype: Any) -> pl.Series:
-    """A column of what was sent; what is of another type is missing."""
+def _typed(values: list[Any], like: pl.Series) -> pl.Series:
+    """What was sent, in the type of a column; what is of another type is missing."""
+    values = [one if isinstance(one, list) == like.dtype.is_nested() else None for one in values]
     try:
-        return pl.Series(values, dtype=dtype, strict=False)
+        return pl.Series(values, dtype=like.dtype, strict=False)
     except (TypeError, ValueError, pl.exceptions.PolarsError):
-        return pl.concat([_one(value, dtype) for value in values])
+        return pl.concat([_one(value, like) for value in values])
 
 
-def _one(value: Any, dtype: Any) -> pl.Series:
+def _one(value: Any, like: pl.Series) -> pl.Series:
     try:
-        return pl.Series([value], dtype=dtype, strict=False)
+        return pl.Series([value], dtype=like.dtype, strict=False)
     except (TypeError, ValueError, pl.exceptions.PolarsError):
-        return pl.Series([None], dtype=dtype)
+        return pl.Series([None], dtype=like.dtype)
 
 
 def _readable(side: pl.DataFrame, encoder: Encoder) -> bool:
