@@ -169,7 +169,7 @@ def _begin(
     runs.refuse_occupied(out, run)
     before = config.get("retrained", {})
     trained = Trained(before.get("number", 0), before.get("cut", 0))
-    found = _divided(combined(run, store, trained), options, config["spec"]["items"])
+    found = _divided(combined(run, store, trained), options)
     histories = found.histories
     spec = config["spec"] | {"items": histories.known_items, "users": histories.known_users}
     try:
@@ -198,16 +198,16 @@ def _begin(
         runs.create(out, Path(directory), new)
 
 
-def _divided(found: Combined, options: RetrainOptions, items: int) -> Combined:
-    """With parts to train and to judge by. ``items``: those that the run knows."""
+def _divided(found: Combined, options: RetrainOptions) -> Combined:
+    """With parts to train and to judge by."""
     histories, base = found.histories, found.base
     time = np.asarray(histories.time)
     cut = int(time.max(initial=0)) + 1 - round(days(options.held) * _DAY)
     part = parts(histories, cut, replay=options.replay, seed=options.seed)
     seen = time < cut
     counts = histories.config["counts"] | {
-        "known_items": max(items, int(histories.item[seen].max()) + 1),
-        "known_users": int(histories.user()[seen].max()) + 1,
+        "known_items": max(histories.known_items, int(histories.item[seen].max()) + 1),
+        "known_users": max(histories.known_users, int(histories.user()[seen].max()) + 1),
     }
     numbers = np.bincount(part, minlength=LIVE + 1).tolist()
     split = {
@@ -218,12 +218,12 @@ def _divided(found: Combined, options: RetrainOptions, items: int) -> Combined:
         "events": dict(zip(("train", "validation", "test", "seen"), numbers, strict=True)),
         "warnings": [],
     }
-    later = np.where(base.time < cut, 0, LIVE).astype(np.int8)
+    own_part = np.where(base.time < cut, 0, LIVE).astype(np.int8)  # what the next run will know
     of_both = {"counts": counts, "split": split}
     own = {"counts": counts | {"events": base.events}, "split": split}
     return found._replace(
         histories=histories.replace(part=part, config=histories.config | of_both),
-        base=base.replace(part=later, config=base.config | own),
+        base=base.replace(part=own_part, config=base.config | own),
     )
 
 
