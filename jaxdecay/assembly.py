@@ -63,10 +63,11 @@ def assemble(
     model: ModelOptions,
     train: TrainOptions,
     *,
+    reference: Reference | None = None,
     text_learning_rate: float = 0.0,
 ) -> Pieces:
-    """The pieces for a spec on this log. ``text_learning_rate``: of a language model that is trained
-    along."""
+    """The pieces for a spec on this log. ``reference``: of the run that is trained on (default: the log's
+    own). ``text_learning_rate``: of a language model that is trained along."""
     if train.id_dropout and not (
         spec.item_ids and (spec.item_columns.cardinalities or spec.item_columns.numeric)
     ):
@@ -82,7 +83,8 @@ def assemble(
             f"{' and '.join(asked)}: times count from each user's first event, which does not tell whose"
             " events are the latest; leave it out"
         )
-    reference, catalogue, module = Reference.of(histories), catalogue_of(histories, spec), Interest(spec)
+    reference = reference or Reference.of(histories)
+    catalogue, module = catalogue_of(histories, spec), Interest(spec)
     came = arrivals(histories)
     tokens = train.batch_targets or int(np.clip((histories.part == 0).sum() // 100, 512, 4096))
     batches = Batches(

@@ -31,6 +31,7 @@ COMMANDS = {
     "prepare": ("logs:Prepare", "a log of events, checked, cleaned and split, as arrays"),
     "train": ("training:Train", "a model of fading interest; resumes what was interrupted"),
     "fine-tune": ("finetune:FineTune", "a run and the language model behind its texts, on together"),
+    "retrain": ("retrain:Retrain", "a run on, with what its store has had since"),
     "evaluate": ("evaluation:Evaluate", "the table: the model, without decay, and baselines"),
     "recommend": ("use:Recommend", "what users may want at a moment"),
     "similar": ("use:Similar", "the items nearest to items"),

@@ -1,7 +1,7 @@
 """The generations of a run's histories: the prepared ones, and after each update a whole new directory.
 
 ``RUN/histories`` never changes. Generation n lies in ``RUN/histories.n``; the newest is read, older ones are
-removed.
+removed. Of a run that was retrained over a store, ``RUN/histories/base`` has them without the store's events.
 """
 
 import contextlib
@@ -12,12 +12,28 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
+
+BASE = "base"
 
 
 def newest(run: Path) -> Path:
     """The directory of the newest histories of a run."""
     return run / (f"histories.{number}" if (number := generation(run)) else "histories")
+
+
+def before_store(run: Path) -> Path:
+    """The directory of the histories that the events of a store come after: the newest, but of a run that
+    was retrained over a store those that it was without it."""
+    base = run / "histories" / BASE
+    return base if base.is_dir() else newest(run)
+
+
+def own_fingerprint(histories: Histories) -> str:
+    """That of a run's own events. It stays when retraining gives them users and items that came with a store,
+    or takes users out who were erased there: what others made of the events is what they would make anew."""
+    return histories.config.get("own_fingerprint", histories.config["fingerprint"])
 
 
 def generation(run: Path) -> int:

@@ -21,7 +21,7 @@ process. So a table, its gradient and the scores of a tile must fit on one devic
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ class Layout:
         if mesh is None or mesh.size == 1:
             return cls()
         items = model.spec.items
-        return cls(mesh, item_tables(model) if mesh.shape[MODEL] > 1 else (), items)
+        return cls(mesh, tables_by(model, "items") if mesh.shape[MODEL] > 1 else (), items)
 
     @property
     def shards(self) -> int:
@@ -179,9 +179,9 @@ class Layout:
         return jax.jit(self.trimmed, out_shardings=NamedSharding(self.mesh, PartitionSpec()))
 
 
-def item_tables(model: Interest) -> tuple[tuple[str, ...], ...]:
-    """Paths of the parameters with a row per item: those that one item more would give a row more."""
-    more = Interest(dataclasses.replace(model.spec, items=model.spec.items + 1))
+def tables_by(model: Interest, of: Literal["items", "users"]) -> tuple[tuple[str, ...], ...]:
+    """Paths of the parameters with a row per item, or per user: those that one more would give a row more."""
+    more = Interest(dataclasses.replace(model.spec, **{of: getattr(model.spec, of) + 1}))
     before, after = (jax.tree.leaves_with_path(abstract_params(one)) for one in (model, more))
     return tuple(
         tuple(key.key for key in path)

@@ -14,7 +14,7 @@ from jaxdecay.assembly import load_predictor
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
-from jaxdecay.generations import newest
+from jaxdecay.generations import before_store, newest
 from jaxdecay.moments import At
 from jaxdecay.predict import Context, Predictor
 
@@ -52,7 +52,7 @@ class Loaded:
             raise InputError(
                 f"{directory}: is another log than the one trained on; copy that one to there, or train again"
             )
-        for name in ("items", "predictor", "_seen", "_strategies"):
+        for name in ("items", "predictor", "before_store", "_seen", "_strategies"):
             self.__dict__.pop(name, None)
 
     @property
@@ -69,6 +69,20 @@ class Loaded:
     def predictor(self) -> Predictor:
         """The best model by validation over all events of the run, loaded when first needed."""
         return load_predictor(self.path, histories=serving.all_known(self.histories))
+
+    @functools.cached_property
+    def before_store(self) -> Predictor:
+        """The same over the events that come before those of a store: of a retrained run, whose histories
+        hold the store's of then, without these."""
+        base = before_store(self.path)
+        if base == self._directory:
+            return self.predictor
+        if self._directory.name != "histories":
+            raise InputError(
+                f"{self._directory}: a run that was retrained over a store is updated through the store; send"
+                " these events there, and delete this directory"
+            )
+        return load_predictor(self.path, histories=serving.all_known(Histories.load(base, verify=True)))
 
     @functools.cached_property
     def _seen(self) -> np.ndarray | None:

@@ -83,8 +83,8 @@ def update(
                 "not one of these users and items is known to the run: is it the right log?"
             )
         names = {kind: name_of(one, f"the table of {kind}s") for kind, one in given.items()}
-        frame, tables = _with_new_ids(frame, tables, side, names, histories, report)
-        grown = _appended(histories, frame, tables, report)
+        frame, tables = with_new_ids(frame, tables, side, names, histories, report)
+        grown = appended(histories, frame, tables, report)
         with published(run, number + 1) as directory:
             for kind, table in tables.items():
                 table.write_parquet(directory / f"{kind}s.parquet")
@@ -96,20 +96,24 @@ def _side(kind: str, given: Any) -> pl.DataFrame | None:
     return None if given is None else (read_items if kind == "item" else read_users)(given, row=ROW)
 
 
-def _with_new_ids(
+def with_new_ids(
     frame: pl.DataFrame,
     tables: Tables,
     side: dict[str, pl.DataFrame | None],
     names: dict[str, str],
     histories: Histories,
     report: dict[str, Any],
+    *,
+    in_turn: bool = False,
 ) -> tuple[pl.DataFrame, Tables]:
     """The events with an index for every user and item, and the tables with rows for the new ones, which
-    follow in order of their ids. ``names``: of the side tables, in messages."""
+    follow in order of their ids or, ``in_turn``, of their first rows. ``names``: of the side tables, in
+    messages."""
     grown = {}
     for kind, table in tables.items():
         name = f"{kind}_id"
-        fresh = frame[name].filter(frame[INDEX[kind]] == NEW).unique().sort()
+        fresh = frame[name].filter(frame[INDEX[kind]] == NEW).unique(maintain_order=True)
+        fresh = fresh if in_turn else fresh.sort()
         rows = pl.DataFrame(
             {
                 "index": pl.int_range(len(table), len(table) + len(fresh), dtype=pl.Int32, eager=True),
@@ -118,7 +122,7 @@ def _with_new_ids(
         )
         own = side[kind]
         if own is not None:
-            own = _of_new_ids(own, rows, table, names[kind], _encoder(kind, histories), report)
+            own = _of_new_ids(own, rows, table, names[kind], encoder_of(kind, histories), report)
         grown[kind] = pl.concat([table, _columns_of(rows, table, own)])
         frame = frame.with_columns(pl.Series(INDEX[kind], ids.find(frame[name], grown[kind][name])))
         report[f"new_{kind}s"] = len(fresh)
@@ -168,15 +172,22 @@ def _columns_of(rows: pl.DataFrame, table: pl.DataFrame, side: pl.DataFrame | No
     return rows.with_columns(missing).select(table.columns)
 
 
-def _appended(histories: Histories, frame: pl.DataFrame, tables: Tables, report: dict[str, Any]) -> Histories:
+def appended(
+    histories: Histories,
+    frame: pl.DataFrame,
+    tables: Tables,
+    report: dict[str, Any],
+    *,
+    part: np.ndarray | None = None,
+) -> Histories:
     """The histories with the new events in place: sorted by time within a user, after older events of the
-    same second."""
+    same second. ``part``: of each of them, by default that they came after training."""
     arrays = histories.arrays()
     del arrays["offsets"]
     fresh: dict[str, np.ndarray] = {
         "item": frame[ITEM].to_numpy(),
         "time": frame["timestamp"].to_numpy(),
-        "part": np.full(frame.height, LIVE, np.int8),
+        "part": np.full(frame.height, LIVE, np.int8) if part is None else part,
         "behaviour": frame["behaviour"].to_numpy(),
         "weight": frame["weight"].to_numpy()
         if "weight" in frame.columns
@@ -215,7 +226,7 @@ def _encoded(
     prefix: str, rows: pl.DataFrame, histories: Histories, report: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """Columns of new rows, encoded as in training; what is not there is missing."""
-    encoder = _encoder(prefix, histories)
+    encoder = encoder_of(prefix, histories)
     absent = [name for name in encoder.sources() if name not in rows.columns]
     if absent:
         report["warnings"].append(f"the new events lack {listed(absent)}: missing as context")
@@ -232,6 +243,6 @@ def _with_all(encoder: Encoder, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(pl.lit(None).alias(name) for name in absent)
 
 
-def _encoder(prefix: str, histories: Histories) -> Encoder:
+def encoder_of(prefix: str, histories: Histories) -> Encoder:
     described = histories.config["features"].get(prefix) or {}
     return Encoder.from_json(described["encoder"]) if "encoder" in described else Encoder()

@@ -53,6 +53,26 @@ def test_every_training_event_is_a_target_exactly_once_an_epoch(
     assert source.targets == len(found)
 
 
+@given(lengths, st.integers(1, 20), st.integers(0, 20))
+@settings(max_examples=40)
+def test_training_events_may_stand_anywhere(lengths: tuple[int, ...], window: int, seed: int) -> None:
+    histories = toys.log(lengths)
+    random = np.random.default_rng(seed)
+    histories = histories.replace(part=np.where(random.random(histories.events) < 0.3, 0, 3).astype(np.int8))
+    trained = np.flatnonzero(histories.part == 0)
+    if not len(trained):
+        return
+    source = batches(histories, window=window)
+    found = np.concatenate([events(source[step]) for step in range(source.per_epoch)])
+    assert sorted(found) == trained.tolist()
+    assert source.targets == len(trained)
+    rows = source.rows
+    for user, first, start, end in zip(*rows, strict=True):
+        assert first == histories.offsets[user] <= start < end <= histories.offsets[user + 1]
+        assert histories.part[end - 1] == 0  # no window is read for nothing
+        assert end - start == window or start == first
+
+
 @pytest.mark.parametrize("request_time", ["used", "ignored"])
 def test_an_item_is_a_target_once_it_is_a_candidate(request_time: Any) -> None:
     histories = toys.log((20, 9, 15), items=9, held_out=1)

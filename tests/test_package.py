@@ -27,13 +27,13 @@ FLOORS = (
     "data",
     "train objective optimizer titles model_options configure loop assembly fitting runs checkpointing"
     " scoring predict frozen finetune"
-    " evaluate outcomes groups figures results protocol assess presets policy"
+    " carried evaluate outcomes groups figures results protocol assess presets policy"
     " curves spreads embed posterior refit laplace influence half_lives intervals tune crossvalidate"
     " baselines distributed layout privacy",
     "ids columns listed moments asked serving parts generations arrivals update steering exposure rerank"
     " explore groupings cases explain counterfactuals streams drift monitor changes cohorts watch strategies"
     " react steered live loaded insight trained recommend tradeoff",
-    "cli commands settings progress serve plots findings pictures page report export doctor __main__",
+    "cli commands settings progress serve retrain plots findings pictures page report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 

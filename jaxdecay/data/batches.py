@@ -114,17 +114,31 @@ class Batches:
 
     @functools.cached_property
     def rows(self) -> Rows:
-        """Windows cut from each user's end backwards, so that only a user's first window is short, and it
-        has no past."""
+        """Windows cut backwards from each user's last training event, and then from the last one before each
+        window, so that only a user's first window is short, and it has no past. Events that are no training
+        events, where they stand between some, are read and not asked for."""
         histories = self.histories
-        first = histories.offsets[:-1]
-        begin, length = _training_stretch(histories)
-        windows = -(-length // self.window)
-        user = np.repeat(np.arange(histories.users), windows)
-        place = np.arange(len(user)) - np.repeat(np.cumsum(windows) - windows, windows)
-        end = (begin + length)[user] - place * self.window
-        start = np.maximum(end - self.window, begin[user])
-        return Rows(user.astype(np.int32), first[user], start, end)
+        train = np.asarray(histories.part) == 0
+        if not train.any():
+            raise InputError("no training events: give a later split, or more events")
+        latest = np.maximum.accumulate(np.where(train, np.arange(len(train)), -1))
+        user = np.arange(histories.users)
+        end, found = np.array(histories.offsets[1:]), []
+        while True:
+            first = histories.offsets[user]
+            some = end > first
+            user, first = user[some], first[some]
+            end = latest[end[some] - 1] + 1
+            some = end > first
+            user, first, end = user[some], first[some], end[some]
+            if not len(user):
+                break
+            start = np.maximum(end - self.window, first)
+            found.append(np.stack([user, first, start, end]))
+            end = start
+        user, first, start, end = np.concatenate(found, axis=1)
+        order = np.argsort(user, kind="stable")
+        return Rows(user[order].astype(np.int32), first[order], start[order], end[order])
 
     @functools.cached_property
     def buckets(self) -> list[tuple[int, int, np.ndarray]]:
@@ -146,8 +160,13 @@ class Batches:
         """Rows of one batch, all hosts together and without those added to fill it up: so many that it holds
         about ``tokens`` targets."""
         past, window, members = self.buckets[bucket]
-        wanted = max(1, self.tokens // (window + past // 16))
+        wanted = max(1, int(self.tokens / self._asked_share) // (window + past // 16))
         return min(wanted, len(members))
+
+    @functools.cached_property
+    def _asked_share(self) -> float:
+        """Share of the events in windows that are training events; 1 unless others stand between them."""
+        return float((self.histories.part == 0).sum() / (self.rows.end - self.rows.start).sum())
 
     @functools.cached_property
     def per_epoch(self) -> int:
@@ -211,6 +230,7 @@ class Batches:
         place = np.where(history.mask[:, past:], rows.start[:, None] + np.arange(window), 0)
         chosen = (history.weight[:, past:] > 0) & (self.histories.label[place] != 0)
         time = at.astype(np.int64) + self.reference.origin
+        chosen &= self.histories.part[place] == 0
         valid = history.mask[:, past:] & chosen & self._there(history.item[:, past:], time)
         moments, counts = self._evidence
         seen = np.broadcast_to(np.arange(window, dtype=np.int32), at.shape)
@@ -226,15 +246,3 @@ class Batches:
     def _there(self, item: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Whether each item was there at its time."""
         return np.ones(item.shape, bool) if self.first_seen is None else self.first_seen[item] < at
-
-
-def _training_stretch(histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-    """First training event and number of training events of each user: they stand together in time order."""
-    train = histories.part == 0
-    before = np.concatenate([[0], np.cumsum(train)])
-    length = before[histories.offsets[1:]] - before[histories.offsets[:-1]]
-    place = np.flatnonzero(train)
-    if not len(place):
-        raise InputError("no training events: give a later split, or more events")
-    begin = place[np.minimum(before[histories.offsets[:-1]], len(place) - 1)]
-    return begin, length

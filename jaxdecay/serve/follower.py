@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from jaxdecay.data.histories import Histories
 from jaxdecay.errors import InputError
+from jaxdecay.generations import own_fingerprint
 from jaxdecay.live.codec import Codec
 from jaxdecay.live.interest import Event
 from jaxdecay.live.live import Live, UserState, events_of
@@ -43,7 +44,7 @@ class Follower:
         self.live, self.vocabulary, self.histories, self.store = live, vocabulary, histories, store
         codec = Codec(live)
         self._codec, self._held = codec, held
-        self._maker = codec.fingerprint + key_of(histories.config["fingerprint"])
+        self._maker = codec.fingerprint + key_of(own_fingerprint(histories))
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         self._forgotten = store.forgotten()
         self._lock = threading.RLock()

@@ -44,11 +44,11 @@ class Service:
         Raises InputError for an encoder that does not stream, StoreError for what the store has to say.
         """
         self.run, self.store = run, store
-        live = Live.of(run.predictor)
+        live = Live.of(run.before_store)
         self._lists = lists_by(live, table)  # first of all, as vectors may leave memory
         self._live, self.vocabulary = live, Vocabulary(run, live.weights)
         self._incoming = Incoming(self.vocabulary, run.histories.config)
-        self.follower = Follower(live, self.vocabulary, run.histories, store)
+        self.follower = Follower(live, self.vocabulary, run.before_store.histories, store)
         self._committer = Committer(store.append)
         self._ids = run.items["item_id"].to_list()
         self._titles = run.items["title"].cast(str).to_list() if "title" in run.items.columns else None
