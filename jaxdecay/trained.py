@@ -140,8 +140,7 @@ class Run(Insight):
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one, unseen = asked.context_of(self.histories, context)
-        if not isinstance(steer, Steering | None):
-            raise InputError(f"steer={steer!r}: give a Steering, such as Steering(trade_off=0.5)")
+        _check_steering(steer)
         served: list[str] | None = None if strategy is None else []
         system = self.predictor if served is None else self._mixture(strategy, filters, served)
         steered = None if steer is None else Steered(steer, self.items, system, self.histories)
@@ -278,6 +277,7 @@ class Run(Insight):
         """How good the run is on held-out events: its model, the same model without decay and the baselines
         (`jaxdecay.assess.assess`) or, with a ``strategy`` or ``steer`` as in `recommend`, such lists beside
         those of the model (`jaxdecay.trial.trial`)."""
+        _check_steering(steer)
         return trial.trial(self.path, protocol or Protocol(), strategy=strategy, steer=steer, report=report)
 
     def update(
@@ -309,3 +309,8 @@ class Run(Insight):
         strategies = self._strategies if needs_fit(weights) else Strategies(self.predictor, UNFITTED)
         applied = Rules(self.histories, filters.seen, filters.exclude_seen)
         return Mixture(strategies, applied, weights, served=served)
+
+
+def _check_steering(steer: Any) -> None:
+    if not isinstance(steer, Steering | None):
+        raise InputError(f"steer={steer!r}: give a Steering, such as Steering(trade_off=0.5)")

@@ -62,10 +62,10 @@ def trial(
     """The model of a run beside a ``strategy``, and beside lists (of the strategy, or else of the model) as
     ``steer`` says, on the log it was trained on; with neither, `jaxdecay.assess.assess`.
 
-    Beside the metrics of every evaluation there are distance@k, the mean cosine distance within lists, and
-    with items that ``steer`` exposes exposure@k, their mean share of the exposure. A list is made for the
-    greatest k of the protocol, and its beginning is judged for smaller ones. Draws have the seed of the
-    protocol where ``steer`` has none. Writes ``metrics-strategy.json``, ``metrics-steered.json`` or, for
+    Beside the metrics of every evaluation but AUC there are distance@k, the mean cosine distance within
+    lists, and with items that ``steer`` exposes exposure@k, their mean share of the exposure. A list is made
+    for the greatest k of the protocol, and its beginning is judged for smaller ones. Draws have the seed of
+    the protocol where ``steer`` has none. Writes ``metrics-strategy.json``, ``metrics-steered.json`` or, for
     both, ``metrics-strategy-steered.json``.
 
     Raises InputError for what `assess`, strategies and `Steered` refuse.

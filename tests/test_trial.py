@@ -28,13 +28,13 @@ from jaxdecay.react import Reacting
 from jaxdecay.recommend import load
 from jaxdecay.steering import Steering
 from jaxdecay.strategies import (
-    NAMES,
     UNFITTED,
     Mixture,
     asked_weights,
     load_for,
     save_strategies,
 )
+from jaxdecay.strategies.whom import Asked, by_group
 from jaxdecay.trial import trial
 
 FEW = Protocol(k=(2,), bootstrap=10)
@@ -47,14 +47,15 @@ def path(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = shutil.copytree(tiny_run, tmp_path_factory.mktemp("trial") / "run")
     random = np.random.default_rng(0)
     policy = Learned(np.zeros(4), np.ones(4), random.normal(size=(4, 5)), random.normal(size=5))
-    judged = dict.fromkeys((*NAMES, "mixture", "policy"), -2.0)
+    groups = by_group(Asked(np.array([9]), np.array([False])), np.full((1, 7), -2.0), np.full((1, 5), 0.2))
     fitted = dataclasses.replace(
         UNFITTED,
         confidence=4.0,
         factors=random.normal(size=(ITEMS, 3)).astype(np.float32),
         paces=(0.3, 0.03, 1.0, 20.0),
         policy=policy,
-        log_likelihood=judged,
+        log_likelihood=groups[0]["log_likelihood"],
+        groups=groups,
     )
     save_strategies(path, fitted)
     return path

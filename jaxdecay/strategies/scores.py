@@ -12,6 +12,12 @@ $$ \ell_i = \log\Bigl((1 - 2\epsilon) \frac{n_i}{\sum n} + \epsilon\, p_i + \fra
 
 Of a user without a visible choice nothing can be said by content, neighbours or factors: all three then are
 popularity.
+
+A sharpness near 0 says that a strategy alone cannot tell what is taken next from what is not. That happens to
+content where people mostly come back to what they had: its head was trained beside the one for such returns
+and keeps to what is new. On the simulated log, with seven returns in ten targets, it ranks new targets above
+the average item (by 0.5 standard deviations) and returns below it (by 0.7), and its sharpness is as low as it
+may be. `Mixture.served` names such a strategy for nobody.
 """
 
 import copy
