@@ -61,7 +61,7 @@ def show_evaluation(report: Report, *, k: int) -> None:
     differences = [
         (
             d.system,
-            f"{-d.value:+.4f} [{-d.high:+.4f}, {-d.low:+.4f}]",
+            f"{0 - d.value:+.4f} [{0 - d.high:+.4f}, {0 - d.low:+.4f}]",
             ("better" if d.value < 0 else "worse") if d.clear else "not clear",
         )
         for d in report.differences
