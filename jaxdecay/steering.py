@@ -45,12 +45,13 @@ class Steering:
     """Greatest share."""
     over: Over | None = None
     """each (the default): in every list. all: over all lists together (in blocks of 8192 users), by the
-    smallest bonus on the scores of the group that does it."""
+    smallest bonus on the scores of the group that does it. An empty list keeps to every bound."""
     explore: Explore = "none"
     """temperature: lists are drawn from the softmax of the scores, without replacement. thompson: how each
     user reads is drawn from what is believed of it, and scores follow."""
     temperature: float | None = None
-    """Of such draws: 1 (the default) draws by the model's own probabilities, near 0 come the best scores."""
+    """Of such draws: 1 (the default) draws by the probabilities of the model, or of the strategies; near 0
+    come the best scores."""
     react: float = 0.0
     """By how much a detected drift of a user raises the weight of what came lately, in logits
     (`jaxdecay.react`); the notes say for how many."""

@@ -32,7 +32,7 @@ FLOORS = (
     " baselines distributed layout privacy",
     "ids columns listed moments asked serving parts generations arrivals update steering exposure rerank"
     " explore groupings cases explain counterfactuals streams drift monitor changes cohorts watch strategies"
-    " react steered live loaded insight trained recommend tradeoff",
+    " react steered trial live loaded insight trained recommend tradeoff",
     "cli commands settings progress serve plots findings pictures page report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
