@@ -22,7 +22,7 @@ from jaxdecay.evaluate import REPEAT_SHARE, Rules
 from jaxdecay.expect import whole
 from jaxdecay.insight import Insight
 from jaxdecay.moments import At
-from jaxdecay.steered import Steered
+from jaxdecay.steered import Steered, grouped
 from jaxdecay.steering import Steering
 from jaxdecay.strategies import (
     Mixture,
@@ -142,6 +142,8 @@ class Run(Insight):
                 "lists of a strategy are not steered (trade_off, cap, exposed, explore, react): leave out "
                 "the strategy, or what steers"
             )
+        if steer is not None and steer.group is not None:
+            grouped(self.items, steer.group, steer.exposed)  # refused before the model is loaded
         steered = None if steer is None else Steered(steer, self.items, self.predictor, self.histories)
         mixture = None if strategy is None else self._mixture(strategy, filters)
 
@@ -286,7 +288,8 @@ class Run(Insight):
 
     @functools.cached_property
     def _strategies(self) -> Strategies:
-        return Strategies(self.predictor, load_strategies(self.path))
+        fitted = load_strategies(self.path)  # or refused, before the model is loaded
+        return Strategies(self.predictor, fitted)
 
     def _mixture(self, strategy: Strategy, filters: serving.Filters) -> Mixture:
         weights = asked_weights(strategy)

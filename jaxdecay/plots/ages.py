@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from jaxdecay.assess import ABLATION, MODEL
-from jaxdecay.data.refusals import perhaps
 from jaxdecay.errors import InputError
 from jaxdecay.groups import ACTIVITY, AGES
+from jaxdecay.names import perhaps
 from jaxdecay.plots import paper
 from jaxdecay.plots.paper import Axes
 
