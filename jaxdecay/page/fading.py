@@ -56,8 +56,8 @@ def half_lives(found: Findings) -> Section:
                 pictures.draw("kernels", found),
                 "What is left of an event by its age, before training and after it. Where items differ "
                 "enough to be seen, a dark band holds 80 % of the events, each with its item's kernel; it is "
-                "no interval. Where rhythms become too fine to draw, lines pass over to their means, and a pale "
-                "band is how far they swing.",
+                "no interval. Where rhythms become too fine to draw, lines pass over to their means, and a "
+                "pale band is how far they swing.",
             ),
             figure(
                 pictures.draw("spread", found),
