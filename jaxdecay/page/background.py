@@ -74,7 +74,7 @@ def _model(config: dict[str, Any]) -> list[tuple[str, str]]:
     options, train = ModelOptions.from_json(config["model"]), config["train"]
     blocks = config["spec"]["encoder"]["blocks"]
     return [
-        ("preset; encoder", f"{options.preset}; {options.size.encoder}{f', {blocks} blocks' * (blocks > 0)}"),
+        ("preset; encoder", f"{options.preset}; {options.size.encoder}{f' ({blocks} deep)' * (blocks > 0)}"),
         ("length of item vectors", str(options.size.features)),
         ("half-lives", str(config["half_lives"]["how"])),
         ("epochs at most; seed", f"{train['epochs']}; {train['seed']}"),

@@ -47,14 +47,15 @@ def examples(found: Findings, users: int) -> Section:
     ]
     rests = []
     for user in drawn:
-        shown, reasons = _example(found, int(user))
+        shown, explained = _example(found, int(user))
         body += shown
-        rests += [abs(one.not_attributed) / max(abs(one.of_the_past), _TINY) for one in reasons]
+        rests += [abs(one.not_attributed) / max(abs(one.of_the_past), _TINY) for one in explained]
     if found.blocks and rests:
         body.append(
             paragraph(
                 "What the events of these lists add one by one differs from what the past adds altogether by "
-                f"{np.median(rests):.0%} of the latter, at the median: that much they do only together."
+                f"{np.median(rests):.0%} of the latter, at the median: events act together, and the shares "
+                "above are of what single ones do."
             )
         )
     return Section("examples", "Some users", body)
