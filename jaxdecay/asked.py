@@ -14,10 +14,10 @@ from jaxdecay.data.checks import require_column
 from jaxdecay.data.features import Encoder
 from jaxdecay.data.formats import collect, open_table, with_types
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed
 from jaxdecay.data.requests import Requests
 from jaxdecay.data.scaling import Vectors
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, nearest, perhaps
 from jaxdecay.predict import Context
 
 OnUnknown = Literal["raise", "skip", "popular"]
@@ -102,7 +102,7 @@ def behaviour_of(histories: Histories, name: str | None) -> int:
         counted = np.bincount(np.asarray(histories.behaviour), minlength=1)
         return int(counted.argmax())
     if name not in names:
-        there = f"there are {listed(names)}" if names else "the log names none"
+        there = perhaps(name, names) if names else "the log names none"
         raise InputError(f"behaviour {name!r} is not known; {there}")
     return names.index(name)
 
@@ -179,7 +179,7 @@ def context_of(histories: Histories, given: Mapping[str, Any] | None) -> tuple[C
     row, notes = {name: [None] for name in readers}, []
     for name, value in given.items():
         if name not in readers:
-            there = f"it knows {listed(readers)}" if readers else "it was prepared without any"
+            there = perhaps(name, list(readers)) if readers else "it was prepared without any"
             raise InputError(f"context column {name!r}: this run does not know it; {there}")
         reader = readers[name]
         try:
@@ -236,11 +236,15 @@ def allowed_items(
 def _where(items: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
     columns = items.drop("index")
     there = f"there are the item columns {listed(columns.columns, 40)}"
+    unknown: list[str] = []
     try:
         expression = pl.sql_expr(where) if isinstance(where, str) else where
+        unknown += (name for name in expression.meta.root_names() if name not in columns.columns)
         result = columns.select(expression.alias("where")).to_series()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, AttributeError) as error:
-        raise InputError(f"where: {_line(error)}; {there}") from error
+        near = nearest(unknown[0], columns.columns) if unknown else None
+        perhaps_meant = "" if near is None else f"; perhaps {near!r}"
+        raise InputError(f"where: {_line(error)}; {there}{perhaps_meant}") from error
     if result.dtype != pl.Boolean or len(result) not in (1, len(items)):
         raise InputError(
             f"where: gives {result.dtype} in {len(result)} rows instead of true or false for each of "

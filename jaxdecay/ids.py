@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxdecay.data.refusals import listed, nearest
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, nearest
 
 Lists = Iterable[tuple[slice, np.ndarray, np.ndarray]]
 """Stretches of lists: which, their items (r, k) with -1 for places left empty, and their scores (r, k)."""

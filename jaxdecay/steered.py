@@ -10,9 +10,9 @@ import polars as pl
 from jaxdecay import explore, exposure, serving
 from jaxdecay.columns import coded
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, perhaps
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, perhaps
 from jaxdecay.pools import candidates, fitting
 from jaxdecay.predict import Context, Predictor
 from jaxdecay.rank import top_k
@@ -33,6 +33,10 @@ class Steered:
         or head that there is not, and for strategies that do not read what is to be moved."""
         self.steering = steering
         predictor = system.strategies.predictor if isinstance(system, Mixture) else system
+        self._group: np.ndarray | None = None
+        self._chosen: np.ndarray | None = None
+        if steering.group is not None:
+            self._group, self._chosen = grouped(items, steering.group, steering.exposed)
         self._seed = secrets.randbelow(2**32) if steering.seed is None else steering.seed
         self._system: serving.Scoring = system
         self._reacting = Reacting(predictor, steering.react) if steering.react else None
@@ -43,10 +47,6 @@ class Steered:
             events = np.bincount(known, minlength=predictor.model.spec.users)
             drawn = explore.thompson(predictor, events, self._seed)
             self._system = _read_by(system, drawn, "explore='thompson'")
-        self._group: np.ndarray | None = None
-        self._chosen: np.ndarray | None = None
-        if steering.group is not None:
-            self._group, self._chosen = grouped(items, steering.group, steering.exposed)
         diverse = steering.trade_off < 1
         vectors = predictor.unit_vectors() if diverse else np.zeros((len(items), 1), np.float32)
         self._vectors = jnp.asarray(vectors)

@@ -24,7 +24,7 @@ from jaxdecay.insight import Insight
 from jaxdecay.moments import At
 from jaxdecay.protocol import Protocol
 from jaxdecay.results import Report
-from jaxdecay.steered import Steered
+from jaxdecay.steered import Steered, grouped
 from jaxdecay.steering import Steering
 from jaxdecay.strategies import (
     UNFITTED,
@@ -141,6 +141,8 @@ class Run(Insight):
         )
         one, unseen = asked.context_of(self.histories, context)
         _check_steering(steer)
+        if steer is not None and steer.group is not None:
+            grouped(self.items, steer.group, steer.exposed)  # refused before the model is loaded
         served: list[str] | None = None if strategy is None else []
         system = self.predictor if served is None else self._mixture(strategy, filters, served)
         steered = None if steer is None else Steered(steer, self.items, system, self.histories)
@@ -302,7 +304,8 @@ class Run(Insight):
 
     @functools.cached_property
     def _strategies(self) -> Strategies:
-        return Strategies(self.predictor, load_strategies(self.path))
+        fitted = load_strategies(self.path)  # or refused, before the model is loaded
+        return Strategies(self.predictor, fitted)
 
     def _mixture(self, strategy: Any, filters: serving.Filters, served: list[str]) -> Mixture:
         weights = asked_weights(strategy)

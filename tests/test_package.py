@@ -18,7 +18,7 @@ PACKAGE = Path(jaxdecay.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
-    "errors expect durations files memory",
+    "errors expect names durations files memory",
     "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
     " attention divergence alarms history",
     "interest state state_numpy divergence_numpy fading deviations gate encoders language tally scorer heads"

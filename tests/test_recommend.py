@@ -313,7 +313,7 @@ def test_context_moves_scores(run: Run) -> None:
     assert run.recommend("u01", at=END, context={"device": "fridge"}).height
     assert run.notes == ("context device='fridge': never seen in the log, taken as missing",)
     with pytest.raises(
-        InputError, match="context column 'place': this run does not know it; it knows device"
+        InputError, match="context column 'place': this run does not know it; there are device"
     ):
         run.score(frame, END, context={"place": "home"})
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import perhaps
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import Rules
 from jaxdecay.expect import is_number
+from jaxdecay.names import perhaps
 from jaxdecay.predict import Context
 from jaxdecay.strategies.scores import NAMES, PERSONAL, READING, Reader, Strategies
 
