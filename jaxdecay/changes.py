@@ -77,11 +77,13 @@ def by_kind(share: np.ndarray, names: list[Any]) -> Namer:
 def by_items(vectors: np.ndarray, names: list[Any]) -> Namer:
     """By the items nearest to the direction in which interest went, and against it. ``vectors`` (V, D) of
     the items that ``names`` names, of length 1, or 0 for one of which nothing is known."""
+    vectors = np.asarray(vectors, np.float64)  # once, rather than for each event
 
     def namer(drift: Drift, streams: Streams, event: int) -> Change:
         fast, slow = means(streams, event, drift.half_lives)
         direction = (fast - slow) / max(float(np.linalg.norm(fast - slow)), 1e-30)
-        near = vectors @ direction
+        # A product so small is done by one thread: several would wait for each other where cores are busy.
+        near = np.einsum("vd,d->v", vectors, direction)
         rows, _ = weights(streams, event, drift.half_lives)
         pointed = np.asarray(streams.vectors)[np.asarray(streams.item)[rows]]
         length = np.maximum(np.linalg.norm(pointed, axis=1), 1e-30)
