@@ -20,6 +20,7 @@ from jaxdecay.errors import InputError
 from jaxdecay.names import listed, nearest, perhaps
 from jaxdecay.predict import Context
 
+_FEW = 20  # values of a column that are told
 OnUnknown = Literal["raise", "skip", "popular"]
 
 
@@ -69,6 +70,12 @@ def requests_at(histories: Histories, users: np.ndarray, at: np.ndarray | None) 
         targets=np.zeros(0, np.int32),
         event=np.zeros(len(users), np.int64),
     )
+
+
+def without_past(histories: Histories, requests: Requests) -> int:
+    """How many users that the run knows have not one visible event."""
+    known = requests.user >= 0
+    return int((requests.history_end[known] == histories.offsets[requests.user[known]]).sum())
 
 
 def _events_before(histories: Histories, users: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -250,8 +257,17 @@ def _where(items: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
             f"where: gives {result.dtype} in {len(result)} rows instead of true or false for each of "
             f"{len(items)} items; {there}"
         )
+    if not result.any():
+        raise InputError(f"where: none of {len(items)} items fits{_values(columns, expression)}")
     result = result.fill_null(False).to_numpy()
     return np.broadcast_to(result, len(items))
+
+
+def _values(items: pl.DataFrame, expression: pl.Expr) -> str:
+    """What there is in the columns of text that an expression reads, where that is little."""
+    read = [items[name] for name in expression.meta.root_names() if items[name].dtype == pl.String]
+    few = [column for column in read if column.n_unique() <= _FEW]
+    return "".join(f"; {one.name} is {listed(one.drop_nulls().unique().sort(), _FEW)}" for one in few)
 
 
 def _line(error: Exception) -> str:

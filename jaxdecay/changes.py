@@ -4,7 +4,8 @@ Interests are named by the values of an item column, or by the items nearest to 
 from.
 
 - emerging: something rises that was not there before;
-- returning: something rises that was there once, but not within the slow half-life before it rose;
+- returning: something rises that was there once, but was away for longer than what counts as lately (three
+  fast half-lives);
 - vanishing: something falls, and nothing in particular rises;
 - shifting: what rises and what falls were both there all the time, or are of one kind.
 """
@@ -109,4 +110,5 @@ def _called(drift: Drift, streams: Streams, event: int, own: np.ndarray | None) 
     before = age[own & ~lately]
     if not len(before):
         return "emerging"
-    return "returning" if before.min() - age[own & lately].max() > drift.half_lives[1] else "shifting"
+    away = before.min() - age[own & lately].max()
+    return "returning" if away > _LATELY * drift.half_lives[0] else "shifting"

@@ -1,9 +1,11 @@
 """What there is instead of a name that there is not."""
 
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 
 _WORD = 4  # letters of a name that may begin another
+_SOME, _ALL = 12, 40  # names that are listed: of many, and where that is all of them
 
 
 def nearest(name: object, names: Sequence[str]) -> str | None:
@@ -13,14 +15,17 @@ def nearest(name: object, names: Sequence[str]) -> str | None:
     ('userId', 'time')
     >>> nearest("colour", ["country"]), nearest(["country"], ["country"])
     (None, 'country')
+    >>> nearest("i00x", ["i001", "i009", "i090"])  # of equally near ones the one that begins alike
+    'i001'
     """
     plain, meant = {_plain(other): other for other in reversed(names)}, _plain(str(name))
-    found = difflib.get_close_matches(meant, plain, n=1, cutoff=0.65)
-    found += [other for other in plain if _begins(meant, other) or _begins(other, meant)]
-    return plain[found[0]] if found else None
+    found = difflib.get_close_matches(meant, plain, n=8, cutoff=0.65)
+    if found:
+        return plain[min(found, key=lambda other: (-_alike(meant, other), -_together(meant, other), other))]
+    return next((plain[one] for one in plain if _begins(meant, one) or _begins(one, meant)), None)
 
 
-def listed(names: Iterable[object], most: int = 12) -> str:
+def listed(names: Iterable[object], most: int = _SOME) -> str:
     """``a, b, c``, cut after ``most`` with a count of the rest."""
     names = list(names)
     shown = ", ".join(str(name) for name in names[:most])
@@ -36,11 +41,22 @@ def perhaps(name: object, names: Sequence[str]) -> str:
     'there are none'
     """
     near = nearest(name, names)
-    return f"there are {listed(names, 40) or 'none'}" + (f"; perhaps {near!r}" if near is not None else "")
+    shown = listed(names, _ALL if len(names) <= _ALL else _SOME)
+    return f"there are {shown or 'none'}" + (f"; perhaps {near!r}" if near is not None else "")
 
 
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _alike(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio()
+
+
+def _together(one: str, other: str) -> int:
+    """How many letters both begin with."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _begins(short: str, long: str) -> bool:

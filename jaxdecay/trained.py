@@ -147,10 +147,13 @@ class Run(Insight):
         system = self.predictor if served is None else self._mixture(strategy, filters, served)
         steered = None if steer is None else Steered(steer, self.items, system, self.histories)
 
+        nothing: list[int] = []
+
         def block(begin: int) -> pl.DataFrame:
             some = index[begin : begin + _BLOCK]
             when = None if moment.seconds is None else np.full(len(some), moment.seconds)
             requests = asked.requests_at(self.histories, some, when)
+            nothing.append(asked.without_past(self.histories, requests))
             alike = one.take(np.zeros(len(some), int))
             if steered is None:
                 lists = serving.top_lists(system, requests, alike, filters, k)
@@ -171,6 +174,9 @@ class Run(Insight):
             answer.height if isinstance(answer, pl.DataFrame) else parts.write_parquet(blocks, empty, answer)
         )
         short = asked.shortage(rows, len(index), k)
+        if early := sum(nothing):
+            who = "1 user" if early == 1 else f"{early} users"
+            short = (f"{who} had no event before then: answered like somebody without a history", *short)
         self.notes = (*moment.notes, *unseen, *skipped, *(steered.notes if steered else ()), *short)
         return answer
 

@@ -28,6 +28,7 @@ LISTED = "recommend {run} --users u39"
         (f"{LISTED} --allow i14x", "(the nearest is 'i14')"),
         (f"{LISTED} --deny i14x", "(the nearest is 'i14')"),
         (f"{LISTED} --where genres='jazz'", "the item columns item_id, genre, price; perhaps 'genre'"),
+        (f"{LISTED} --where genre='jaz'", "where: none of 15 items fits; genre is jazz, rock"),
         (f"{LISTED} --strategy contents", "perhaps 'content'"),
         (f"{LISTED} --strategy content", "no strategies have been fitted yet"),
         ("similar {run} --items i14x", "(the nearest is 'i14')"),

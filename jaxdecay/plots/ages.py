@@ -31,9 +31,10 @@ def calibration_frame(report: Mapping[str, Any]) -> pl.DataFrame:
     rows = []
     for age in (*AGES, "never"):
         group = _groups(report, MODEL).get(f"own-event:{age}", {})
-        for what, metric in (("happened", "share_of_targets"), ("expected", "share_expected")):
-            if figure := _figure(group, metric):
-                rows.append((age, what, *figure))
+        kinds = ("happened", "share_of_targets"), ("expected", "share_expected")
+        figures = [(age, what, *figure) for what, metric in kinds if (figure := _figure(group, metric))]
+        if any(value for _, _, value, *_ in figures):  # no interest is older than the log
+            rows += figures
     if not any(what == "expected" for _, what, *_ in rows):
         raise InputError("calibration: the model's scores are no probabilities, so nothing was expected")
     return pl.DataFrame(rows, schema={"age": pl.String, "what": pl.String} | _NUMBERS, orient="row")
