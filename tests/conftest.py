@@ -14,6 +14,10 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 # Half the time to compile, for programs that run but once or twice: little optimised, by one thread each.
 os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
+# Arrays are so small that threads which wait for a share of them cost more than the work does.
+os.environ["XLA_FLAGS"] += " --xla_cpu_multi_thread_eigen=false"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Lines of Python beside each operation of a program are a tenth of the time, and nobody reads them here.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "0")
