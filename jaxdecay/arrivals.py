@@ -15,9 +15,10 @@ from jaxdecay.data.clean import CleanOptions, clean
 from jaxdecay.data.events import ROW, Columns, read_events
 from jaxdecay.data.formats import PARQUET_SUFFIXES
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, numbered_rows
+from jaxdecay.data.refusals import numbered_rows
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed
 
 USER, ITEM = "__user__", "__item__"
 """Columns of indices, -1 for what is new; no column of a log is called that."""

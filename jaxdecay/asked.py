@@ -14,12 +14,13 @@ from jaxdecay.data.checks import require_column
 from jaxdecay.data.features import Encoder
 from jaxdecay.data.formats import collect, open_table, with_types
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed
 from jaxdecay.data.requests import Requests
 from jaxdecay.data.scaling import Vectors
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, nearest, perhaps
 from jaxdecay.predict import Context
 
+_FEW = 20  # values of a column that are told
 OnUnknown = Literal["raise", "skip", "popular"]
 
 
@@ -71,6 +72,12 @@ def requests_at(histories: Histories, users: np.ndarray, at: np.ndarray | None) 
     )
 
 
+def without_past(histories: Histories, requests: Requests) -> int:
+    """How many users that the run knows have not one visible event."""
+    known = requests.user >= 0
+    return int((requests.history_end[known] == histories.offsets[requests.user[known]]).sum())
+
+
 def _events_before(histories: Histories, users: np.ndarray, at: np.ndarray) -> np.ndarray:
     """(R,) how many events of each user lie strictly before its time."""
     rows, starts = histories.rows(users)
@@ -102,7 +109,7 @@ def behaviour_of(histories: Histories, name: str | None) -> int:
         counted = np.bincount(np.asarray(histories.behaviour), minlength=1)
         return int(counted.argmax())
     if name not in names:
-        there = f"there are {listed(names)}" if names else "the log names none"
+        there = perhaps(name, names) if names else "the log names none"
         raise InputError(f"behaviour {name!r} is not known; {there}")
     return names.index(name)
 
@@ -179,7 +186,7 @@ def context_of(histories: Histories, given: Mapping[str, Any] | None) -> tuple[C
     row, notes = {name: [None] for name in readers}, []
     for name, value in given.items():
         if name not in readers:
-            there = f"it knows {listed(readers)}" if readers else "it was prepared without any"
+            there = perhaps(name, list(readers)) if readers else "it was prepared without any"
             raise InputError(f"context column {name!r}: this run does not know it; {there}")
         reader = readers[name]
         try:
@@ -236,18 +243,31 @@ def allowed_items(
 def _where(items: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
     columns = items.drop("index")
     there = f"there are the item columns {listed(columns.columns, 40)}"
+    unknown: list[str] = []
     try:
         expression = pl.sql_expr(where) if isinstance(where, str) else where
+        unknown += (name for name in expression.meta.root_names() if name not in columns.columns)
         result = columns.select(expression.alias("where")).to_series()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, AttributeError) as error:
-        raise InputError(f"where: {_line(error)}; {there}") from error
+        near = nearest(unknown[0], columns.columns) if unknown else None
+        perhaps_meant = "" if near is None else f"; perhaps {near!r}"
+        raise InputError(f"where: {_line(error)}; {there}{perhaps_meant}") from error
     if result.dtype != pl.Boolean or len(result) not in (1, len(items)):
         raise InputError(
             f"where: gives {result.dtype} in {len(result)} rows instead of true or false for each of "
             f"{len(items)} items; {there}"
         )
+    if not result.any():
+        raise InputError(f"where: none of {len(items)} items fits{_values(columns, expression)}")
     result = result.fill_null(False).to_numpy()
     return np.broadcast_to(result, len(items))
+
+
+def _values(items: pl.DataFrame, expression: pl.Expr) -> str:
+    """What there is in the columns of text that an expression reads, where that is little."""
+    read = [items[name] for name in expression.meta.root_names() if items[name].dtype == pl.String]
+    few = [column for column in read if column.n_unique() <= _FEW]
+    return "".join(f"; {one.name} is {listed(one.drop_nulls().unique().sort(), _FEW)}" for one in few)
 
 
 def _line(error: Exception) -> str:

@@ -44,7 +44,7 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
     run = Path(run)
     model = load_predictor(run)
     histories = model.histories
-    asked, of = _requests(histories, protocol)
+    asked, of = requests_of(histories, protocol)
     report({"doing": "fitting the baselines"})
     chosen = requests(histories, 1, chosen=True)
     judges = of_items(chosen, histories, 1, protocol.items)
@@ -71,7 +71,7 @@ def assess(run: str | Path, protocol: Protocol = Protocol(), *, report: Say = la
         k=protocol.k,
         exclude_history=protocol.exclude_history,
         every_item=protocol.items == "cold",
-        labels=_labels(histories, asked),
+        labels=labels_of(histories, asked),
         reference=MODEL,
         bootstrap=protocol.bootstrap,
         seed=protocol.seed,
@@ -146,7 +146,7 @@ def _holds(out: Path, wanted: dict[str, Any]) -> bool:
     return of_train[0] == of_train[1] and model_options(there) == model_options(wanted)
 
 
-def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
+def requests_of(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
     """The requests of the part, or a sample of them, and words for which."""
     if max(protocol.k) > histories.items or min(protocol.k) < 1:
         raise InputError(
@@ -171,7 +171,7 @@ def _requests(histories: Histories, protocol: Protocol) -> tuple[Requests, str]:
     return drawn, f"{len(drawn)} of {len(found)} requests, drawn with seed {protocol.seed}"
 
 
-def _labels(histories: Histories, asked: Requests) -> np.ndarray | None:
+def labels_of(histories: Histories, asked: Requests) -> np.ndarray | None:
     """(R,) outcome of each request's first target, None when the log has none."""
     labels = np.asarray(histories.label)[asked.event]
     return None if np.isnan(labels).all() else labels
@@ -182,9 +182,9 @@ def _named(system: Any, name: str) -> Any:
     return system
 
 
-def write(run: Path, protocol: Protocol, found: Report) -> None:
-    """Writes the figures into the run, whole or not at all."""
-    path = run / file_of(protocol)
+def write(run: Path, protocol: Protocol, found: Report, *words: str) -> None:
+    """Writes the figures into the run, whole or not at all, into a file with more ``words`` in its name."""
+    path = run / file_of(protocol, *words)
     try:
         runs.write_json(path, found.to_json())
     except OSError as error:

@@ -4,7 +4,8 @@ Interests are named by the values of an item column, or by the items nearest to 
 from.
 
 - emerging: something rises that was not there before;
-- returning: something rises that was there once, but not within the slow half-life before it rose;
+- returning: something rises that was there once, but was away for longer than what counts as lately (three
+  fast half-lives);
 - vanishing: something falls, and nothing in particular rises;
 - shifting: what rises and what falls were both there all the time, or are of one kind.
 """
@@ -77,11 +78,13 @@ def by_kind(share: np.ndarray, names: list[Any]) -> Namer:
 def by_items(vectors: np.ndarray, names: list[Any]) -> Namer:
     """By the items nearest to the direction in which interest went, and against it. ``vectors`` (V, D) of
     the items that ``names`` names, of length 1, or 0 for one of which nothing is known."""
+    vectors = np.asarray(vectors, np.float64)  # once, rather than for each event
 
     def namer(drift: Drift, streams: Streams, event: int) -> Change:
         fast, slow = means(streams, event, drift.half_lives)
         direction = (fast - slow) / max(float(np.linalg.norm(fast - slow)), 1e-30)
-        near = vectors @ direction
+        # A product so small is done by one thread: several would wait for each other where cores are busy.
+        near = np.einsum("vd,d->v", vectors, direction)
         rows, _ = weights(streams, event, drift.half_lives)
         pointed = np.asarray(streams.vectors)[np.asarray(streams.item)[rows]]
         length = np.maximum(np.linalg.norm(pointed, axis=1), 1e-30)
@@ -107,4 +110,5 @@ def _called(drift: Drift, streams: Streams, event: int, own: np.ndarray | None) 
     before = age[own & ~lately]
     if not len(before):
         return "emerging"
-    return "returning" if before.min() - age[own & lately].max() > drift.half_lives[1] else "shifting"
+    away = before.min() - age[own & lately].max()
+    return "returning" if away > _LATELY * drift.half_lives[0] else "shifting"

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from jaxdecay.data.refusals import perhaps
 from jaxdecay.errors import InputError
+from jaxdecay.names import perhaps
 
 FEW = 100
 """Different values of a column of words that is taken unasked."""

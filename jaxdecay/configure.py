@@ -13,6 +13,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.durations import Rhythm, days, parse_rhythm
 from jaxdecay.errors import InputError
 from jaxdecay.model_options import ModelOptions
+from jaxdecay.names import perhaps
 from jaxdecay.spec import Encoder, Spec, Table
 
 _DAY = 86_400.0
@@ -190,10 +191,9 @@ def _groups(histories: Histories, options: ModelOptions) -> tuple[int, int]:
         column = small[0]
     else:
         if options.group_by not in [names[i] for i in single]:
-            there = ", ".join(names[i] for i in single) or "none"
             raise InputError(
-                f"group_by={options.group_by!r} is no single-valued categorical item column;"
-                f" there are: {there}"
+                f"group_by={options.group_by!r} is no single-valued categorical item column; "
+                f"{perhaps(options.group_by, [names[i] for i in single])}"
             )
         column = names.index(options.group_by)
     if options.half_lives == "none":

@@ -160,17 +160,11 @@ def basis_of(
 ) -> tuple[np.ndarray, np.ndarray, list[Rhythm]]:
     """Ages, the bank's curves (C, A) at them, and its rhythms as learned. Of every rhythm's width there are
     four ages in the first two years."""
-    bank = Bank(tuple(np.exp(decay.get("log_half_life", np.zeros(0))).tolist()), starts)
-    variables = {
-        "params": {
-            k: jnp.asarray(v)
-            for k, v in decay.items()
-            if k in ("log_half_life", "period_shift", "log_envelope", "write")
-        }
-    }
-    half_lives, envelopes, periods = (
-        np.asarray(x, np.float64) for x in bank.apply(variables, method=Bank.paces)
-    )
+    names = ("log_half_life", "period_shift", "log_envelope", "write")
+    learned = {name: np.asarray(decay[name]) for name in names if name in decay}
+    # Where half-lives started plays no part: with ones for all, there is one program for every run of a size.
+    bank = Bank((1.0,) * len(decay.get("log_half_life", ())), starts)
+    half_lives, envelopes, periods = (np.asarray(x, np.float64) for x in _paces(bank, learned))
     rhythms = [Rhythm(*one) for one in zip(periods.tolist(), sharpness or (1,) * len(periods), strict=True)]
     age = np.concatenate([[0.0], np.geomspace(1 / 1440, CENTURY, 2000)])
     if rhythms:
@@ -180,6 +174,11 @@ def basis_of(
     power = np.array([one.sharpness for one in rhythms], float)[:, None]
     swing = np.exp2(-age / envelopes[:, None]) * wave**power
     return age, np.concatenate([np.ones((1, len(age))), fade, swing]), rhythms
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _paces(bank: Bank, learned: dict[str, Any]) -> Any:
+    return bank.apply({"params": learned}, method=Bank.paces)
 
 
 def _popularity(params: Any, half_lives: tuple[float, ...], events: int) -> Curve:

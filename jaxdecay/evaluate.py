@@ -13,8 +13,9 @@ rules:
 """
 
 import time as clock
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,7 +24,7 @@ from jaxdecay import groups, rank
 from jaxdecay.data.catalogue import counted_live, first_seen, known_before
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, withheld
-from jaxdecay.figures import compare, summarise
+from jaxdecay.figures import ListMetric, compare, summarise
 from jaxdecay.outcomes import Outcome, Table
 from jaxdecay.results import Report, Time
 
@@ -138,6 +139,7 @@ def evaluate(
     exclude_history: bool | None = None,
     every_item: bool = False,
     labels: np.ndarray | None = None,
+    of_lists: Mapping[str, ListMetric] = MappingProxyType({}),
     reference: str | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -151,6 +153,7 @@ def evaluate(
         labels: (R,) 1 or 0 (or NaN) for the first target of each request, when the log labels its pairs. Rank
             metrics then leave out targets labelled 0; AUC, and for ``logits`` accuracy and log loss, are
             added.
+        of_lists: more metrics of what is listed, by name.
         reference: name of the system that the others are compared with (default: the first).
         bootstrap: replicates of the intervals. seed: of the bootstrap.
 
@@ -163,7 +166,9 @@ def evaluate(
     applied = rules(histories, exclude_history, every_item=every_item)
     outcomes, table = score(systems, applied, requests, max(k))
     summaries = {
-        key: summarise(outcome, table, histories, k=k, labels=labels, replicates=bootstrap, seed=seed)
+        key: summarise(
+            outcome, table, histories, k=k, labels=labels, of_lists=of_lists, replicates=bootstrap, seed=seed
+        )
         for key, outcome in outcomes.items()
     }
     uses_time = {system.name: system.uses_time for system in systems}
@@ -247,13 +252,15 @@ def _protocol(applied: Rules, requests: Requests, asked: bool | None) -> dict[st
     share = f"{histories.repeat_share:.1%} of training events are repeats"
     by = f"{share}, and the limit is {REPEAT_SHARE:.0%}" if asked is None else f"as asked; {share}"
     live = counted_live(histories)
+    liked = requests.take(histories.chosen[requests.event])
     return {
         "split": split.get("kind", "global-time"),
         "targets": split.get("targets", "successive"),
         "clock": histories.clock,
-        "requests": len(requests),
-        "targets_total": len(requests.targets),
-        "users": len(np.unique(requests.user)),
+        "requests": len(liked),
+        "targets_total": len(liked.targets),
+        "users": len(np.unique(liked.user)),
+        "not_taken": len(requests) - len(liked),
         "items": histories.items,
         "candidates": "all items" if applied.seen is None else "items first seen before the request",
         "catalogue_counts": "live, strictly before the request" if live else "training part only",

@@ -289,7 +289,8 @@ def _told(
 
 def _sentence(explanation: Explanation) -> str:
     def name(item: Any) -> str:
-        return str(explanation.titles.get(item) or item)
+        # A bare number in a sentence would read as one of its figures.
+        return str(explanation.titles.get(item) or (f"item {item}" if isinstance(item, int) else item))
 
     events = explanation.events()
     gathered = (

@@ -27,7 +27,7 @@ References:
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,35 +147,100 @@ def nearest(places: int, least: float, most: float, others: int, own: int) -> fl
 def bonus(scores: np.ndarray, chosen: np.ndarray, k: int, least: float, most: float) -> tuple[float, float]:
     """The smallest bonus (in logits, negative for a malus) on the group in all lists that brings its share of
     the exposure of all together within the bounds, and that share, which lies outside them where no bonus
-    does.
+    does; NaN where all lists are empty.
 
     ``scores``: (R, P) of candidates, best first, -inf for none: at least the first k of the group and the
     first k of the others. ``chosen``: (R, P) bool.
     """
-    there = np.isfinite(scores)
-    weight = attention(scores.shape[1]).astype(np.int64)
-    weight[k:] = 0
-    whole = int(np.where(np.arange(scores.shape[1]) < there.sum(axis=1)[:, None], weight, 0).sum())
-    low, high = (np.float64(share) * whole for share in (least, most))
+    return _bonuses(scores, chosen, k, least, most)[1:]
+
+
+def together(
+    scores: np.ndarray, chosen: np.ndarray, k: int, least: float, most: float
+) -> tuple[np.ndarray, float]:
+    """(R, k) places among the candidates, of lists that keep to the bounds together by the bonus; and their
+    share. Arguments and share as in `bonus`.
+
+    Lists that are alike all change at the same bonus, and may jump from one side of the bounds to the other.
+    Then they change one after the other and, within a list, two neighbours after the other: at that bonus all
+    these orders are worth the same. Only where one exchange of neighbours leaps over both bounds, or the
+    group has too few candidates, are they not met.
+    """
+    near, far, found = _bonuses(scores, chosen, k, least, most)
+    order, there = _order(scores, chosen, far), np.isfinite(scores)
+    low, high, whole = _limits(there, k, least, most)
+    if not whole or low <= found * whole <= high:
+        return order[:, :k], found
+    weight, before = _attention(scores, k), _order(scores, chosen, near)
+
+    def exposed(places: np.ndarray, row: slice) -> np.ndarray:
+        return np.take_along_axis((chosen & there)[row], places, axis=1) @ weight
+
+    change = exposed(order, slice(None)) - exposed(before, slice(None))
+    reached = exposed(before, slice(None)).sum() + np.cumsum(change)
+    crossed = reached >= low if change.sum() > 0 else reached <= high
+    if not crossed.any():
+        return order[:, :k], found
+    last = int(np.argmax(crossed))  # the list that brings it past the first bound
+    order[last + 1 :] = before[last + 1 :]
+    others = reached[last] - exposed(order[last : last + 1], slice(last, last + 1))[0]
+    for places in _exchanges(before[last], order[last]):
+        total = others + exposed(places[None], slice(last, last + 1))[0]
+        if low <= total <= high:
+            order[last] = places
+            return order[:, :k], float(total / whole)
+    return order[:, :k], float(reached[last] / whole)
+
+
+def _exchanges(before: np.ndarray, after: np.ndarray) -> Iterator[np.ndarray]:
+    """Every order on the way from one to the other by exchanges of neighbours."""
+    order = before.tolist()
+    for place, wanted in enumerate(after.tolist()):
+        for here in range(order.index(wanted), place, -1):
+            order[here - 1], order[here] = order[here], order[here - 1]
+            yield np.array(order)
+
+
+def _bonuses(
+    scores: np.ndarray, chosen: np.ndarray, k: int, least: float, most: float
+) -> tuple[float, float, float]:
+    """A bonus with which the first bound is just not met, one with which it just is, and the share then."""
+    there, weight = np.isfinite(scores), _attention(scores, k)
+    low, high, whole = _limits(there, k, least, most)
+    if not whole:
+        return 0.0, 0.0, math.nan
 
     def exposed(value: float) -> int:
-        order = np.argsort(-promoted(scores, chosen, value), axis=1, kind="stable")
-        listed = np.take_along_axis(chosen & there, order, axis=1)
+        listed = np.take_along_axis(chosen & there, _order(scores, chosen, value), axis=1)
         return int((listed * weight).sum())
 
     plain = exposed(0.0)
-    if not whole or low <= plain <= high:
-        return 0.0, plain / max(whole, 1)
+    if low <= plain <= high:
+        return 0.0, 0.0, plain / whole
     sign = 1.0 if plain < low else -1.0
-    span = float(np.ptp(scores[there])) + 1.0
-    near, far = 0.0, span
+    near, far = 0.0, float(np.ptp(scores[there])) + 1.0
     for _ in range(_STEPS):
         middle = (near + far) / 2
         enough = exposed(sign * middle) >= low if sign > 0 else exposed(sign * middle) <= high
         near, far = (near, middle) if enough else (middle, far)
-    return sign * far, exposed(sign * far) / whole
+    return sign * near, sign * far, exposed(sign * far) / whole
 
 
-def promoted(scores: np.ndarray, chosen: np.ndarray, value: float) -> np.ndarray:
-    """Float64 scores with the bonus on the group."""
-    return np.where(chosen, scores.astype(np.float64) + value, scores)
+def _attention(scores: np.ndarray, k: int) -> np.ndarray:
+    """(P,) int64 of the places of lists of k."""
+    weight = attention(scores.shape[1]).astype(np.int64)
+    weight[k:] = 0
+    return weight
+
+
+def _limits(there: np.ndarray, k: int, least: float, most: float) -> tuple[float, float, int]:
+    """The bounds on the attention that the group gets in all lists, and what there is of it."""
+    listed = np.arange(there.shape[1]) < there.sum(axis=1)[:, None]
+    whole = int(np.where(listed, _attention(there, k), 0).sum())
+    return least * whole, most * whole, whole
+
+
+def _order(scores: np.ndarray, chosen: np.ndarray, value: float) -> np.ndarray:
+    """(R, P) places with the bonus on the group, in float64."""
+    promoted = np.where(chosen, scores.astype(np.float64) + value, scores)
+    return np.argsort(-promoted, axis=1, kind="stable")

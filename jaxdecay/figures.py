@@ -4,7 +4,7 @@ NumPy only. Every mean over requests becomes sums of each user; the intervals co
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ _LIST_REPLICATES = 200
 _LIST_GROUPS = 200
 _DRAWN_AT_ONCE = 50
 
+ListMetric = Callable[[np.ndarray], np.ndarray]
+"""(R, k) items, -1 for an empty slot, to (R,) values, NaN for none."""
 Column = tuple[str, str, np.ndarray, np.ndarray | None]
 """Group, metric, (R,) values (NaN for none), (R,) weights (None for 1)."""
 Whole = tuple[str, str, float, float, float]
@@ -55,10 +57,12 @@ def summarise(
     *,
     k: Sequence[int],
     labels: np.ndarray | None,
+    of_lists: Mapping[str, ListMetric],
     replicates: int,
     seed: int,
 ) -> Summary:
-    """All figures of one outcome. ``labels`` is (R,) 1, 0 or NaN, of the first target of each request."""
+    """All figures of one outcome. ``labels`` is (R,) 1, 0 or NaN, of the first target of each request;
+    ``of_lists`` are more metrics of lists by name."""
     by_user = bootstrap.by_user(table.requests.user)
     cohorts = groups.by_user(table.requests, histories)
     trained = np.bincount(histories.item[histories.part == 0], minlength=histories.items)
@@ -66,7 +70,7 @@ def summarise(
     rows = {"all": np.ones(len(first), bool)} | {name: mask[first] for name, mask in cohorts.items()}
     columns = [
         *_rank_columns(outcome, table, histories, cohorts, k, labels, trained),
-        *_list_columns(outcome, rows, histories, k, trained),
+        *_list_columns(outcome, rows, histories, k, trained, of_lists),
         *_age_columns(outcome, table, k),
     ]
     sums = [by_user.sums(values[:, None], None if w is None else w[:, None]) for _, _, values, w in columns]
@@ -154,12 +158,14 @@ def _list_columns(
     histories: Histories,
     k: Sequence[int],
     trained: np.ndarray,
+    of_lists: Mapping[str, ListMetric],
 ) -> Iterator[Column]:
     for size in k:
         listed = outcome.listed[:, :size]
         values = {f"novelty@{size}": lists.novelty(listed, trained)}
         if histories.item_categorical.shape[1] and size > 1:
             values[f"diversity@{size}"] = lists.diversity(listed, histories.item_categorical)
+        values |= {f"{name}@{size}": metric(listed) for name, metric in of_lists.items()}
         for group, inside in rows.items():
             for name, value in values.items():
                 yield group, name, np.where(inside, value, np.nan), None

@@ -66,6 +66,11 @@ class Findings:
         """Whether times count from each user's first event."""
         return self.histories.clock == "relative"
 
+    @property
+    def blocks(self) -> int:
+        """Of the encoder that stands between events and the bank of similarity; 0 for none."""
+        return self.run.config["spec"]["encoder"]["blocks"]
+
     @functools.cached_property
     def evaluation(self) -> dict[str, Any]:
         """``metrics.json``."""

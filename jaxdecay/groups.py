@@ -3,7 +3,8 @@
 NumPy only. A group is a mask over the N targets of all requests. Ages are those at the request time: of the
 user's last visible event ("last-event", how long the user was away) and of the user's last visible event
 with the target itself ("own-event", how old the interest is that comes back). Users are grouped by how many
-of their events are visible ("activity") and by the values of their own columns ("user:country=de").
+of their events are visible ("activity") and by the values of their own columns ("user:country=de", and
+"user:country=(no value)" of those who have none, or one that training never saw).
 """
 
 import numpy as np
@@ -21,6 +22,7 @@ NO_AGE = len(AGES)
 ACTIVITY_EDGES = np.array([1, 5, 20, 100])
 """Events."""
 ACTIVITY = ("none", "1-4", "5-19", "20-99", "100+")
+NO_VALUE = "(no value)"
 MOST_VALUES = 20
 """User columns of more values make no groups."""
 
@@ -56,8 +58,8 @@ def groups(requests: Requests, own: np.ndarray, last: np.ndarray, known_items: i
 
 
 def by_user(requests: Requests, histories: Histories) -> dict[str, np.ndarray]:
-    """(N,) bool masks by name of users of one activity, and of one value of each categorical user column of
-    single values; those that hold nothing left out."""
+    """(N,) bool masks by name of users of one activity, and of one value, or none, of each categorical user
+    column of single values; those that hold nothing left out."""
     seen = requests.history_end - histories.offsets[requests.user]
     bucket = np.searchsorted(ACTIVITY_EDGES, seen, side="right")
     masks = {f"activity:{name}": bucket == place for place, name in enumerate(ACTIVITY)}
@@ -71,6 +73,7 @@ def by_user(requests: Requests, histories: Histories) -> dict[str, np.ndarray]:
         code = histories.user_categorical[requests.user, starts[place]]
         for number, value in enumerate(values, start=1):
             masks[f"user:{coded['column']}={value}"] = code == number
+        masks[f"user:{coded['column']}={NO_VALUE}"] = code == 0
     lengths = np.diff(requests.target_offsets)
     return {name: np.repeat(mask, lengths) for name, mask in masks.items() if mask.any()}
 

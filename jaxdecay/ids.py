@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from jaxdecay.data.refusals import listed, nearest
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, nearest
 
 Lists = Iterable[tuple[slice, np.ndarray, np.ndarray]]
 """Stretches of lists: which, their items (r, k) with -1 for places left empty, and their scores (r, k)."""
 _SEARCHED = 50_000  # ids among which the one that was meant is looked for
+_BEGINNING = 2  # letters that it begins with, where there are more
 _LIST = {"score": pl.lit(None, pl.Float32), "rank": pl.lit(None, pl.Int32)}
 
 
@@ -113,10 +114,14 @@ def refuse_unknown(
 
 def _perhaps(unknown: pl.Series, known: pl.Series) -> str:
     """Which id was meant, where a single one was mistyped."""
-    if unknown.n_unique() > 1 or known.dtype != pl.String or len(known) > _SEARCHED:
+    if unknown.n_unique() > 1:
         return ""
-    near = nearest(unknown[0], known.to_list())
-    return f" (the nearest is {near!r})" if near is not None else ""
+    meant, names = str(unknown[0]), known.cast(pl.String)
+    if len(names) > _SEARCHED:
+        names = names.filter(names.str.starts_with(meant[:_BEGINNING])).head(_SEARCHED)
+    near = nearest(meant, names.to_list())
+    shown = repr(near) if known.dtype == pl.String else near
+    return f" (the nearest is {shown})" if near is not None else ""
 
 
 def list_frame(owner: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from jaxdecay.half_lives import effective_memory, half_lives
 from jaxdecay.loaded import Loaded
 from jaxdecay.moments import At
 from jaxdecay.monitor import Monitor
-from jaxdecay.watch import Watched, watch
+from jaxdecay.watch import Watched, check_names, watch
 
 
 class Insight(Loaded):
@@ -112,6 +112,7 @@ class Insight(Loaded):
                 raise InputError(f"{words}: fewer than two events, nothing could drift; ask for others")
             notes = (*notes, f"{words}: fewer than two events, not watched")
         self.notes = notes
+        check_names(self.items, self._user_table, by=by, column=column)
         return watch(
             self.histories,
             self.predictor.unit_vectors(),

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxdecay import plots
-from jaxdecay.data.refusals import perhaps
 from jaxdecay.errors import InputError
 from jaxdecay.findings import Findings
+from jaxdecay.names import perhaps
 from jaxdecay.plots import Axes
 
 

@@ -27,6 +27,7 @@ from jaxdecay.heads.similarity import OWN_VECTOR
 from jaxdecay.interest import ENVELOPE, write_start
 from jaxdecay.kernels import LN2
 from jaxdecay.modes import EXACT
+from jaxdecay.names import perhaps
 from jaxdecay.spec import Spec
 
 SHRINKAGE = {
@@ -79,8 +80,8 @@ def half_life_priors(priors: list[Prior], levels: list[str], spec: Spec | None =
         elif prior.group in levels:
             codes = [levels.index(prior.group) + 1]
         else:
-            there = ", ".join(levels[:20]) or "none (see --model.group-by)"
-            raise InputError(f"half_life_prior names the group {prior.group!r}; there are: {there}")
+            there = perhaps(prior.group, levels) if levels else "there are none; give group_by"
+            raise InputError(f"half_life_prior names the group {prior.group!r}; {there}")
         rows += [(code, np.log2(prior.half_life), np.log2(prior.factor)) for code in codes]
     group, centre, factor = (np.array([row[i] for row in rows]) for i in range(3))
     return Priors(

@@ -43,7 +43,7 @@ class Protocol:
         whole("seed", self.seed)
 
 
-def file_of(protocol: Protocol) -> str:
-    """Name of the file in the run that keeps the figures."""
+def file_of(protocol: Protocol, *words: str) -> str:
+    """Name of the file in the run that keeps the figures; ``words``: of what else was judged."""
     asked = [word for word in (protocol.part, protocol.items) if word not in ("test", "all")]
-    return "-".join(["metrics", *asked]) + ".json"
+    return "-".join(["metrics", *asked, *words]) + ".json"

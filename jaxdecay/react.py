@@ -5,7 +5,9 @@ which is smooth: half of the strength at the threshold, and 2 % of it where noth
 with these logits serves the request. Nothing is trained anew.
 """
 
+import copy
 import dataclasses
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,12 @@ from jaxdecay.durations import show_days
 from jaxdecay.errors import InputError
 from jaxdecay.interest import Bank
 from jaxdecay.model import Interest
-from jaxdecay.predict import Predictor
+from jaxdecay.predict import Context, Predictor
 
 
 class Reacting:
-    """A predictor for each batch of requests. Drift is calibrated once, over the users of the histories."""
+    """A predictor whose read weights follow the drift of who asks. Drift is calibrated once, over the
+    training events of the histories."""
 
     def __init__(self, predictor: Predictor, strength: float) -> None:
         """``strength``: in logits. Raises InputError where no head reads by half-lives."""
@@ -33,9 +36,11 @@ class Reacting:
             raise InputError(
                 "react: this run reads by no half-lives, so that none can be raised; leave it out"
             )
-        self._predictor, self._strength = predictor, strength
+        self.histories, self._predictor, self._strength = predictor.histories, predictor, strength
+        self.alarmed, self.asked = 0, 0
+        """For how many of the requests scored what came lately was raised."""
         self._streams = cohorts.of_users(predictor.histories, predictor.unit_vectors())
-        self._calibrated = drift.calibrate(self._streams)
+        self._calibrated = drift.calibrate(self._streams.where(predictor.histories.part == 0))
         spec = dataclasses.replace(
             predictor.model.spec,
             per_user=True,
@@ -49,30 +54,59 @@ class Reacting:
         # New users have a row of their own here: known to this model are all.
         histories = predictor.histories
         counts = {**histories.config["counts"], "known_users": histories.users}
-        self._histories = histories.replace(config={**histories.config, "counts": counts})
+        known = histories.replace(config={**histories.config, "counts": counts})
+        self._raised = Predictor(
+            self._model,
+            self._params(np.zeros(self._model.spec.users, np.float32)),
+            known,
+            predictor.catalogue,
+            predictor.reference,
+            name=predictor.name,
+        )
 
-    def serve(self, requests: Requests) -> tuple[Predictor, np.ndarray]:
-        """The predictor of these requests, and (R,) bool, whose drift is above the threshold."""
+    def scores(self, requests: Requests, context: Context | None = None) -> np.ndarray:
+        """(R, V) as `Predictor.scores`."""
+        found = np.empty((len(requests), self.histories.items), np.float32)
+        for rows, served in self._served(requests):
+            found[rows] = served.scores(requests.take(rows), None if context is None else context.take(rows))
+        return found
+
+    def parts(self, requests: Requests, context: Context | None = None) -> dict[str, np.ndarray]:
+        """(R, V) each as `Predictor.parts`."""
+        found: dict[str, np.ndarray] = {}
+        for rows, served in self._served(requests):
+            parts = served.parts(requests.take(rows), None if context is None else context.take(rows))
+            for name, part in parts.items():
+                found.setdefault(name, np.empty((len(requests), part.shape[1]), part.dtype))[rows] = part
+        return found
+
+    def _served(self, requests: Requests) -> Iterator[tuple[np.ndarray, Predictor]]:
+        """Some of the requests, no two of them of one user, whose reads are one row; and who serves them."""
         z = self._drift(requests)
-        move = np.zeros(self._model.spec.users, np.float32)
-        some = requests.user >= 0
         raised = np.asarray(rise(jnp.asarray(z), self._calibrated.threshold, self._strength))
-        move[requests.user[some]] = raised[some]
+        self.alarmed += int((z > self._calibrated.threshold).sum())
+        self.asked += len(requests)
+        order = np.argsort(requests.user, kind="stable")
+        user = requests.user[order]
+        number = np.empty(len(user), np.int64)
+        number[order] = np.where(user < 0, 0, np.arange(len(user)) - np.searchsorted(user, user))
+        for one in range(int(number.max(initial=-1)) + 1):
+            rows = np.flatnonzero(number == one)
+            known = rows[requests.user[rows] >= 0]
+            move = np.zeros(self._model.spec.users, np.float32)
+            move[requests.user[known]] = raised[known]
+            served = copy.copy(self._raised)  # what else it is made of does not depend on anybody's reads
+            served.params = self._params(move)
+            yield rows, served
+
+    def _params(self, move: np.ndarray) -> dict:
+        """Those of the predictor, with the reads of each user raised by ``move`` (U,) on the fast curves."""
         params = dict(self._predictor.params)
         for head in self._heads:
             decay = params[head]["decay"]
             read = self._table(decay, len(self._fast[head])) + move[:, None] * self._fast[head][None]
             params[head] = {**params[head], "decay": {**decay, "user_read": read}}
-        predictor = self._predictor
-        moved = Predictor(
-            self._model,
-            jax.tree.map(jnp.asarray, params),
-            self._histories,
-            predictor.catalogue,
-            predictor.reference,
-            name=predictor.name,
-        )
-        return moved, z > self._calibrated.threshold
+        return jax.tree.map(jnp.asarray, params)
 
     def _drift(self, requests: Requests) -> np.ndarray:
         """(R,) the statistic as of the last event that each request sees."""

@@ -57,10 +57,11 @@ def show_evaluation(report: Report, *, k: int) -> None:
         header, rows = report.table(metrics if group == "all" else metrics[:1], group=group)
         print()
         show_rows(header, rows, title=f"{group} targets" if group == "all" else group, bold=_of(model, rows))
+    _show_lists(report, k, model)
     differences = [
         (
             d.system,
-            f"{-d.value:+.4f} [{-d.high:+.4f}, {-d.low:+.4f}]",
+            f"{0 - d.value:+.4f} [{0 - d.high:+.4f}, {0 - d.low:+.4f}]",
             ("better" if d.value < 0 else "worse") if d.clear else "not clear",
         )
         for d in report.differences
@@ -76,11 +77,24 @@ def show_evaluation(report: Report, *, k: int) -> None:
         )
 
 
+def _show_lists(report: Report, k: int, model: str) -> None:
+    """What lists are like besides hits, where strategies or steered lists were judged."""
+    names = [f"{name}@{k}" for name in ("coverage", "gini", "distance", "exposure")]
+    there = {figure.metric for figure in report.figures}
+    if names[2] not in there:
+        return
+    header, rows = report.table(name for name in names if name in there)
+    print()
+    show_rows(header, rows, title="lists", bold=_of(model, rows))
+
+
 def protocol_lines(protocol: Any) -> list[str]:
     """What the figures hold under, in words."""
     asked = f"{protocol['requests']} requests of {protocol['users']} users"
     if protocol["sample"] != "all":
         asked += f" (a sample: {protocol['sample']})"
+    if protocol.get("not_taken"):
+        asked += f"; and {protocol['not_taken']} that were shown something and did not take it"
     return [
         f"{protocol['split']} split, {protocol['part']} part, {protocol['targets']} targets: {asked}",
         *_targets_of(protocol),
@@ -88,6 +102,7 @@ def protocol_lines(protocol: Any) -> list[str]:
         f"counts of the catalogue: {protocol['catalogue_counts']}",
         f"history {protocol['history']} ({protocol['history_why']})",
         f"half-lives of the model: {protocol['half_lives']['how']}",
+        *(f"{word}: {protocol[word]}" for word in ("strategy", "steered") if protocol.get(word)),
         f"in brackets: {protocol['interval']}",
         *(f"warning: {warning}" for warning in protocol["warnings"]),
     ]

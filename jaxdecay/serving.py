@@ -5,6 +5,7 @@ Every event of the histories counts as known: there is no evaluation to keep hon
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from jaxdecay.data.requests import Requests
 from jaxdecay.evaluate import Rules, chunks
 from jaxdecay.predict import Context, Predictor
 from jaxdecay.rank import top_k
-from jaxdecay.strategies.mixture import Mixture
 
 _BUDGET = 2**23
 
@@ -23,6 +23,18 @@ def all_known(histories: Histories) -> Histories:
     """The same histories with every event in the training part, so that popularity counts it whatever the
     split was."""
     return histories.replace(part=np.zeros(histories.events, np.int8))
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """What lists are made by: the model, one whose reads are moved, or strategies."""
+
+    @property
+    def histories(self) -> Histories: ...
+
+    def scores(self, requests: Requests, context: Context | None = None) -> np.ndarray:
+        """(R, V) float32, higher is better."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,24 +64,24 @@ def seen_since(histories: Histories) -> np.ndarray | None:
 
 
 def scored(
-    predictor: Predictor | Mixture, requests: Requests, context: Context, filters: Filters
+    system: Scoring, requests: Requests, context: Context, filters: Filters
 ) -> Iterator[tuple[slice, Requests, np.ndarray, np.ndarray | None]]:
     """Yields a stretch of the requests, these themselves, their (r, V) scores, and (r, V) which items are no
     candidates, or None."""
-    for chunk in chunks(predictor.histories, requests, budget=_BUDGET):
+    for chunk in chunks(system.histories, requests, budget=_BUDGET):
         asked = requests.take(chunk)
-        scores = predictor.scores(asked, context.take(chunk))
-        yield chunk, asked, scores, filters.excluded(predictor.histories, asked)
+        scores = system.scores(asked, context.take(chunk))
+        yield chunk, asked, scores, filters.excluded(system.histories, asked)
 
 
 def top_lists(
-    predictor: Predictor | Mixture, requests: Requests, context: Context, filters: Filters, k: int
+    system: Scoring, requests: Requests, context: Context, filters: Filters, k: int
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """Yields a stretch of the requests, their items (r, k) int32 and scores (r, k) float32, best first.
 
     Ties go to the lower item index. A list with fewer than k candidates ends with items -1.
     """
-    for chunk, _, scores, excluded in scored(predictor, requests, context, filters):
+    for chunk, _, scores, excluded in scored(system, requests, context, filters):
         yield chunk, *top_k(scores, k, excluded=excluded)
 
 

@@ -10,57 +10,65 @@ import polars as pl
 from jaxdecay import explore, exposure, serving
 from jaxdecay.columns import coded
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import listed, perhaps
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, perhaps
 from jaxdecay.pools import candidates, fitting
 from jaxdecay.predict import Context, Predictor
 from jaxdecay.rank import top_k
 from jaxdecay.react import Reacting
 from jaxdecay.rerank import rerank
 from jaxdecay.steering import POOL, Steering
+from jaxdecay.strategies import Mixture
 
 
 class Steered:
     """Makes lists as asked, for the items of a run."""
 
     def __init__(
-        self, steering: Steering, items: pl.DataFrame, predictor: Predictor, histories: Histories
+        self, steering: Steering, items: pl.DataFrame, system: Predictor | Mixture, histories: Histories
     ) -> None:
-        """``items``: the table of items. ``histories``: as they were split for training, which tell how much
-        is known of each user. Raises InputError for a column, value or head that there is not."""
+        """``items``: the table of items. ``system``: the model, or strategies. ``histories``: as they were
+        split for training, which tell how much is known of each user. Raises InputError for a column, value
+        or head that there is not, and for strategies that do not read what is to be moved."""
         self.steering = steering
-        self.predictor = predictor
-        self.notes: tuple[str, ...] = ()
-        self._seed = secrets.randbelow(2**32) if steering.seed is None else steering.seed
-        if steering.explore != "none":
-            self.notes = (f"explored by {steering.explore}, seed {self._seed}",)
-        if steering.explore == "thompson":
-            known = histories.user()[histories.part == 0]
-            events = np.bincount(known, minlength=predictor.model.spec.users)
-            self.predictor = explore.thompson(predictor, events, self._seed)
-        self._reacting = Reacting(predictor, steering.react) if steering.react else None
-        self._reacted = np.zeros(2, int)
+        predictor = system.strategies.predictor if isinstance(system, Mixture) else system
         self._group: np.ndarray | None = None
         self._chosen: np.ndarray | None = None
         if steering.group is not None:
             self._group, self._chosen = grouped(items, steering.group, steering.exposed)
+        self._seed = secrets.randbelow(2**32) if steering.seed is None else steering.seed
+        self._system: serving.Scoring = system
+        self._reacting = Reacting(predictor, steering.react) if steering.react else None
+        if self._reacting is not None:
+            self._system = _read_by(system, self._reacting, f"react={steering.react:g}")
+        if steering.explore == "thompson":
+            known = histories.user()[histories.part == 0]
+            events = np.bincount(known, minlength=predictor.model.spec.users)
+            drawn = explore.thompson(predictor, events, self._seed)
+            self._system = _read_by(system, drawn, "explore='thompson'")
         diverse = steering.trade_off < 1
         vectors = predictor.unit_vectors() if diverse else np.zeros((len(items), 1), np.float32)
         self._vectors = jnp.asarray(vectors)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was drawn, and for how many was reacted."""
+        said = []
+        if self.steering.explore != "none":
+            said.append(f"explored by {self.steering.explore}, seed {self._seed}")
+        if (one := self._reacting) is not None:
+            said.append(f"drift: for {one.alarmed} of {one.asked} users what came lately counts for more")
+        return tuple(said)
+
     def lists(
         self, requests: Requests, context: Context, filters: serving.Filters, k: int
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """As `jaxdecay.serving.top_lists`, but for the order; scores are those of the model.
+        """As `jaxdecay.serving.top_lists`, but for the order; scores are those of the model or strategies.
 
         Raises InputError, with what can be had instead, for a share of the exposure that cannot be met.
         """
-        predictor = self.predictor
-        if self._reacting is not None:
-            predictor, moved = self._reacting.serve(requests)
-            self._count(int(moved.sum()), len(requests))
-        scored = serving.scored(predictor, requests, context, filters)
+        scored = serving.scored(self._system, requests, context, filters)
         steered = (
             (chunk, scores, self.moved(asked, scores), excluded) for chunk, asked, scores, excluded in scored
         )
@@ -70,14 +78,6 @@ class Steered:
         for chunk, scores, moved, excluded in steered:
             items = self.one_by_one(moved, excluded, k)
             yield chunk, items, _scores_of(items, scores)
-
-    def _count(self, alarmed: int, asked: int) -> None:
-        """Says for how many what came lately was raised."""
-        self._reacted += alarmed, asked
-        self.notes = (
-            *(note for note in self.notes if not note.startswith("drift")),
-            "drift: for {} of {} users what came lately counts for more".format(*self._reacted),
-        )
 
     def moved(self, asked: Requests, scores: np.ndarray) -> np.ndarray:
         """What the lists are ordered by before they are reranked."""
@@ -172,7 +172,7 @@ class Steered:
     def _together(
         self, steered: Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray | None]], k: int
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Lists that keep to the bounds together."""
+        """Lists that keep to the bounds together; an empty one has no exposure to share."""
         assert self._chosen is not None
         pools, bests, scores = [], [], []
         for _, plain, moved, excluded in steered:
@@ -185,16 +185,20 @@ class Steered:
         pool, best, score = np.concatenate(pools), np.concatenate(bests), np.concatenate(scores)
         own = self._chosen[pool] & (pool >= 0)
         least, most = self.steering.least, self.steering.most
-        value, share = exposure.bonus(best, own, k, least, most)
-        if not least - 1e-9 <= share <= most + 1e-9:
+        order, share = exposure.together(best, own, k, least, most)
+        if share < least - 1e-9 or share > most + 1e-9:
             low, high = np.floor(share * 1e4) / 1e4, np.ceil(share * 1e4) / 1e4
             self._unreachable(f"{len(pool)} lists together", float(low), float(high))
-        order = np.argsort(-exposure.promoted(best, own, value), axis=1, kind="stable")[:, :k]
         yield (
             slice(0, len(pool)),
             np.take_along_axis(pool, order, axis=1),
             np.take_along_axis(score, order, axis=1),
         )
+
+
+def _read_by(system: Predictor | Mixture, reader: Predictor | Reacting, what: str) -> serving.Scoring:
+    """The system with other read weights; ``what`` moves them."""
+    return system.read_by(reader, what) if isinstance(system, Mixture) else reader
 
 
 def grouped(

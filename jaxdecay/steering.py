@@ -30,8 +30,8 @@ class Steering:
     """mmr (the default): maximal marginal relevance, by the similarity to the items listed before. dpp: the
     greedy determinantal point process. Both by the cosine of the learned item vectors."""
     pool: int | None = None
-    """How many of the best candidates a list is chosen from, by default 200; more where they cannot keep to
-    the bounds."""
+    """How many of the best candidates a list is chosen from, by default 200; as many as the list is long
+    at least, and more where they cannot keep to the bounds."""
     group: str | None = None
     """Item column whose values are the groups that a cap or a share is about."""
     cap: int | None = None
@@ -45,12 +45,13 @@ class Steering:
     """Greatest share."""
     over: Over | None = None
     """each (the default): in every list. all: over all lists together (in blocks of 8192 users), by the
-    smallest bonus on the scores of the group that does it."""
+    smallest bonus on the scores of the group that does it. An empty list keeps to every bound."""
     explore: Explore = "none"
     """temperature: lists are drawn from the softmax of the scores, without replacement. thompson: how each
     user reads is drawn from what is believed of it, and scores follow."""
     temperature: float | None = None
-    """Of such draws: 1 (the default) draws by the model's own probabilities, near 0 come the best scores."""
+    """Of such draws: 1 (the default) draws by the probabilities of the model, or of the strategies; near 0
+    come the best scores."""
     react: float = 0.0
     """By how much a detected drift of a user raises the weight of what came lately, in logits
     (`jaxdecay.react`); the notes say for how many."""
@@ -122,7 +123,7 @@ class Steering:
         if self.exposed and self.least > self.most - _APART and self.least > 0 and self.most < 1:
             raise InputError(
                 f"least={self.least:g} and most={self.most:g}: leave {_APART:g} or more between them, since "
-                "shares of a list come in steps"
+                f"shares of a list come in steps: ask for least={max(self.least - _APART, 0):g}"
             )
         if self.group is None and (self.cap is not None or self.exposed):
             raise InputError(

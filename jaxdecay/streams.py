@@ -32,6 +32,12 @@ class Streams(NamedTuple):
         rows = np.repeat(self.offsets[:-1][chosen] - offsets[:-1], length) + np.arange(offsets[-1])
         return Streams(offsets, np.asarray(self.time)[rows], np.asarray(self.item)[rows], self.vectors)
 
+    def where(self, there: np.ndarray) -> "Streams":
+        """The same streams with some of their events, of a mask (E,)."""
+        rows = np.flatnonzero(there)
+        offsets = np.searchsorted(rows, self.offsets)
+        return Streams(offsets, np.asarray(self.time)[rows], np.asarray(self.item)[rows], self.vectors)
+
 
 def means(streams: Streams, event: int, half_lives: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """(D,) each: what a stream pointed at lately and before, as of an event of it."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import polars as pl
 
-from jaxdecay import asked, ids, moments, parts, serving
+from jaxdecay import asked, ids, moments, parts, serving, trial
 from jaxdecay import update as updates
 from jaxdecay.asked import OnUnknown
 from jaxdecay.assembly import load_predictor
@@ -22,16 +22,21 @@ from jaxdecay.evaluate import REPEAT_SHARE, Rules
 from jaxdecay.expect import whole
 from jaxdecay.insight import Insight
 from jaxdecay.moments import At
-from jaxdecay.steered import Steered
+from jaxdecay.protocol import Protocol
+from jaxdecay.results import Report
+from jaxdecay.steered import Steered, grouped
 from jaxdecay.steering import Steering
 from jaxdecay.strategies import (
+    UNFITTED,
     Mixture,
     Strategies,
     Strategy,
     asked_weights,
     fit_strategies,
     load_strategies,
+    needs_fit,
     save_strategies,
+    whom,
 )
 
 _BLOCK = 8192  # users of one stretch of an answer
@@ -117,9 +122,9 @@ class Run(Insight):
                 share of the exposure for one, or drawn (the seed is in ``notes``). Then ranks do not follow
                 scores.
             strategy: content, collaborative, factorisation, model or popularity; a mixture of them by weights
-                ({"content": 0.7, "popularity": 0.3}); or "policy", which learned them. All but the default,
-                the model alone, stand on `fit_policy`, have log-probabilities as scores, and a column
-                served_by: the path (cold, lukewarm or warm) and who served.
+                ({"content": 0.7, "popularity": 0.3}); or "policy", which learned them. All but the model
+                stand on `fit_policy`. Scores are log-probabilities, and a column served_by has the path
+                (cold, lukewarm or warm) and who can tell items apart for this user.
             out: write the answer there as Parquet, part by part in constant memory, and return the path.
 
         A user for whom fewer than k items are left gets fewer rows (``notes`` counts them). Scores are
@@ -135,37 +140,43 @@ class Run(Insight):
             self.histories.repeat_share <= REPEAT_SHARE if exclude_seen is None else exclude_seen,
         )
         one, unseen = asked.context_of(self.histories, context)
-        if not isinstance(steer, Steering | None):
-            raise InputError(f"steer={steer!r}: give a Steering, such as Steering(trade_off=0.5)")
-        if steer is not None and strategy is not None:
-            raise InputError(
-                "lists of a strategy are not steered (trade_off, cap, exposed, explore, react): leave out "
-                "the strategy, or what steers"
-            )
-        steered = None if steer is None else Steered(steer, self.items, self.predictor, self.histories)
-        mixture = None if strategy is None else self._mixture(strategy, filters)
+        _check_steering(steer)
+        if steer is not None and steer.group is not None:
+            grouped(self.items, steer.group, steer.exposed)  # refused before the model is loaded
+        served: list[str] | None = None if strategy is None else []
+        system = self.predictor if served is None else self._mixture(strategy, filters, served)
+        steered = None if steer is None else Steered(steer, self.items, system, self.histories)
+
+        nothing: list[int] = []
 
         def block(begin: int) -> pl.DataFrame:
             some = index[begin : begin + _BLOCK]
             when = None if moment.seconds is None else np.full(len(some), moment.seconds)
             requests = asked.requests_at(self.histories, some, when)
+            nothing.append(asked.without_past(self.histories, requests))
             alike = one.take(np.zeros(len(some), int))
             if steered is None:
-                lists = serving.top_lists(mixture or self.predictor, requests, alike, filters, k)
+                lists = serving.top_lists(system, requests, alike, filters, k)
             else:
                 lists = steered.lists(requests, alike, filters, k)
             who = names[begin : begin + _BLOCK]
             frame = ids.list_frame(who, self.items["item_id"], lists)
-            return frame if mixture is None else ids.with_words(frame, who, mixture.served_by(requests))
+            if served is None:
+                return frame
+            words, served[:] = served[:], []
+            return ids.with_words(frame, who, words)
 
         empty = ids.list_frame(names, self.items["item_id"], ())
-        empty = empty if mixture is None else ids.with_words(empty, names.clear(), [])
+        empty = empty if served is None else ids.with_words(empty, names.clear(), [])
         blocks = map(block, range(0, len(index), _BLOCK))
         answer = pl.concat([empty, *blocks]) if out is None else Path(out)
         rows = (
             answer.height if isinstance(answer, pl.DataFrame) else parts.write_parquet(blocks, empty, answer)
         )
         short = asked.shortage(rows, len(index), k)
+        if early := sum(nothing):
+            who = "1 user" if early == 1 else f"{early} users"
+            short = (f"{who} had no event before then: answered like somebody without a history", *short)
         self.notes = (*moment.notes, *unseen, *skipped, *(steered.notes if steered else ()), *short)
         return answer
 
@@ -247,9 +258,12 @@ class Run(Insight):
         return frame.with_columns(pl.Series("score", values, dtype=pl.Float32))
 
     def fit_policy(self, *, seed: int = 0, report: Say = lambda line: None) -> pl.DataFrame:
-        """Fits what `recommend` needs for a ``strategy``, on the validation events, and keeps it in the run:
-        strategy, log_likelihood (mean, of the validation events), weight in the best mixture for everybody,
-        half_life_days of the counts; with rows for that mixture and the policy.
+        """Fits what `recommend` needs for a ``strategy``, on the validation events, and keeps it in the run.
+
+        A row for each strategy, for the best mixture that is the same for everybody, and for the policy, over
+        all events and over those of each group of users (`jaxdecay.strategies.whom`): strategy, known (all,
+        cold, lukewarm or warm), moved (null in rows of all), events, log_likelihood (mean), policy_weight
+        (mean), weight in the mixture, half_life_days of the counts.
 
         See `jaxdecay.strategies.fit.fit_strategies`; ``notes`` say what the policy learned from.
         """
@@ -258,11 +272,21 @@ class Run(Insight):
         save_strategies(self.path, fitted)
         self.__dict__.pop("_strategies", None)
         self.notes = (f"the policy learned from {fitted.feedback}",)
-        columns = {"log_likelihood": fitted.log_likelihood, "weight": fitted.mixture}
-        columns |= {"half_life_days": fitted.half_lives}
-        names = list(fitted.log_likelihood)
-        found = {column: [of.get(name) for name in names] for column, of in columns.items()}
-        return pl.DataFrame({"strategy": names, **found})
+        return whom.frame(fitted)
+
+    def evaluate(
+        self,
+        protocol: Protocol | None = None,
+        *,
+        strategy: Strategy | None = None,
+        steer: Steering | None = None,
+        report: Say = lambda line: None,
+    ) -> Report:
+        """How good the run is on held-out events: its model, the same model without decay and the baselines
+        (`jaxdecay.assess.assess`) or, with a ``strategy`` or ``steer`` as in `recommend`, such lists beside
+        those of the model (`jaxdecay.trial.trial`)."""
+        _check_steering(steer)
+        return trial.trial(self.path, protocol or Protocol(), strategy=strategy, steer=steer, report=report)
 
     def update(
         self,
@@ -286,8 +310,16 @@ class Run(Insight):
 
     @functools.cached_property
     def _strategies(self) -> Strategies:
-        return Strategies(self.predictor, load_strategies(self.path))
+        fitted = load_strategies(self.path)  # or refused, before the model is loaded
+        return Strategies(self.predictor, fitted)
 
-    def _mixture(self, strategy: Strategy, filters: serving.Filters) -> Mixture:
+    def _mixture(self, strategy: Any, filters: serving.Filters, served: list[str]) -> Mixture:
         weights = asked_weights(strategy)
-        return Mixture(self._strategies, Rules(self.histories, filters.seen, filters.exclude_seen), weights)
+        strategies = self._strategies if needs_fit(weights) else Strategies(self.predictor, UNFITTED)
+        applied = Rules(self.histories, filters.seen, filters.exclude_seen)
+        return Mixture(strategies, applied, weights, served=served)
+
+
+def _check_steering(steer: Any) -> None:
+    if not isinstance(steer, Steering | None):
+        raise InputError(f"steer={steer!r}: give a Steering, such as Steering(trade_off=0.5)")

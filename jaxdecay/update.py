@@ -30,10 +30,11 @@ from jaxdecay.data.events import ROW, Columns, read_items, read_users
 from jaxdecay.data.features import Encoder
 from jaxdecay.data.formats import name_of
 from jaxdecay.data.histories import LIVE, Histories
-from jaxdecay.data.refusals import in_table, listed
+from jaxdecay.data.refusals import in_table
 from jaxdecay.data.times import Unit
 from jaxdecay.errors import InputError
 from jaxdecay.generations import generation, newest, published
+from jaxdecay.names import listed
 
 
 def update(

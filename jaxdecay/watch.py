@@ -45,6 +45,14 @@ class Watched(NamedTuple):
         return pl.DataFrame({"timestamp": self.streams.time[rows], "statistic": self.drift.statistic[rows]})
 
 
+def check_names(items: pl.DataFrame, users: pl.DataFrame, *, by: str, column: str | None) -> None:
+    """Raises InputError for an item column by which `watch` could not name interests, and for cohorts that
+    there are not: at once, where the vectors that it takes are yet to be made."""
+    _kinds(items, column)
+    if by != "user":
+        _cohorts(users, by)
+
+
 def watch(
     histories: Histories,
     vectors: np.ndarray,

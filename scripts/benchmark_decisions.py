@@ -27,6 +27,7 @@ SECTIONS = {
     "explanations": explanations.explanations,
     "strategies": strategies.strategies,
     "page": page.page,
+    "watching": drift.live,
 }
 DRIFT = {"drawn": drift.drawn, "simulated": drift.simulated, "cost": drift.cost}
 

@@ -1,5 +1,6 @@
 """What every test shares: the processor as the device, strict JAX, hypothesis, and where real logs lie."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,16 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("MPLBACKEND", "agg")
 # What is sharded is tested over several devices; all else uses the first.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-# Half the time to compile, for programs that run but once or twice.
-os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+# Half the time to compile, for programs that run but once or twice: little optimised, by one thread each.
+os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
+# Arrays are so small that threads which wait for a share of them cost more than the work does.
+os.environ["XLA_FLAGS"] += " --xla_cpu_multi_thread_eigen=false"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Lines of Python beside each operation of a program are a tenth of the time, and nobody reads them here.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "0")
 # Compiling is most of the time of these tests: workers, child processes and later runs share what it made.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -32,6 +41,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jaxdecay")
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not walk through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

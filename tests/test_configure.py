@@ -391,10 +391,9 @@ def test_a_column_of_several_values_shifts_the_places_and_makes_no_groups() -> N
     spec = configure(histories, ModelOptions())
     assert (spec.group_column, spec.groups) == (3, 4)
     assert group_levels(histories, spec) == ["1/1", "1/2", "1/3"]
-    for wrong in ("column 0", "colour"):
-        with pytest.raises(InputError, match="there are: column 1"):
-            configure(histories, ModelOptions(group_by=wrong))
-        with pytest.raises(InputError, match="there are: column 1"):
-            configure(histories, ModelOptions(group_by=wrong, half_lives="none"))
-    with pytest.raises(InputError, match="there are: none"):
+    for wrong, near in (("column 0", "; perhaps 'column 1'"), ("colour", "")):
+        for half_lives in ("learned", "none"):
+            with pytest.raises(InputError, match=f"there are column 1{near}$"):
+                configure(histories, ModelOptions(group_by=wrong, half_lives=half_lives))
+    with pytest.raises(InputError, match="there are none"):
         configure(timed(MONTH), ModelOptions(group_by="genre"))

@@ -132,6 +132,9 @@ def test_changes_are_called_what_they_are() -> None:
     assert emerging.select("change", "rising", "falling").rows() == [("emerging", ["b"], ["a"])]
     once = [-60.0, -59.0]
     assert told([1, 1] + [0] * 20 + [1] * 3, once + long + lately)["change"].item() == "returning"
+    once = [30.0, 31.0]  # nine days before: longer than three half-lives of two days
+    away = told([0] * 15 + [1, 1] + [0] * 4 + [1] * 3, long[:15] + once + long[16:] + lately)
+    assert away["change"].item() == "returning"
     both = [0, 0, 1] * 6 + [0, 0] + [1] * 3
     assert told(both, long + lately)["change"].item() == "shifting"
     spread = told([0] * 20 + [1, 2, 3, 4, 5, 0], [*long, 40, 40.1, 40.2, 40.3, 40.4, 40.5])

@@ -12,6 +12,7 @@ from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests
 from jaxdecay.evaluate import chunks, evaluate, rank_requests
 from jaxdecay.groups import AGES
+from jaxdecay.report import protocol_lines
 
 DAY = 86_400
 # user, item, day, part. Item 4 appears in the test part only, item 3 in training and then as a novelty of
@@ -229,6 +230,28 @@ def test_labelled_pairs():
     assert report.figure("fixed", "log_loss").value == pytest.approx(np.mean(loss))
     # Rank metrics leave out what was labelled 0: ranks 2 of item 0, a miss, and 3 of item 4.
     assert report.figure("fixed", "hr@2").value == pytest.approx(1 / 3)
+
+
+def test_what_was_shown_and_not_taken_is_no_request_of_the_heading():
+    log = histories()
+    log = log.replace(label=np.where(np.arange(log.events) == 6, 0, 1).astype(np.float32))  # of user 1
+    asked = requests(log, 2)
+    labels = log.label[asked.event].astype(float)
+    protocol = evaluate([Fixed([5, 4, 3, 2, 1])], log, asked, k=[2], labels=labels, bootstrap=10).protocol
+    told = {name: protocol[name] for name in ("requests", "targets_total", "users", "not_taken")}
+    assert told == {"requests": 4, "targets_total": 4, "users": 3, "not_taken": 1}
+    facts = {"sample": "all", "part": "test", "half_lives": {"how": "learned"}}
+    line = protocol_lines(dict(protocol) | facts)[0]
+    assert line.endswith("4 requests of 3 users; and 1 that were shown something and did not take it")
+
+
+def test_more_metrics_of_lists():
+    log = histories()
+    found = evaluate(
+        [Fixed([5, 4, 3, 2, 1])], log, requests(log, 2), k=[2], bootstrap=10,
+        of_lists={"first": lambda items: items[:, 0] + items[:, 1] / 10},
+    )  # fmt: skip
+    assert found.figure("fixed", "first@2").value == pytest.approx(0.1)  # items 0 and 1 for everybody
 
 
 def test_diversity_when_items_have_categories():

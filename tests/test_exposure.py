@@ -114,6 +114,37 @@ def test_the_bonus_is_the_smallest_that_does(seed: int, bound: float) -> None:
             assert not least <= share(value * (1 - 1e-4) - math.copysign(1e-5, value)) <= most
 
 
+@given(st.integers(0, 10_000), st.floats(0.1, 0.85))
+def test_lists_that_are_alike_change_one_after_the_other(seed: int, low: float) -> None:
+    """The same list for everybody, and few different scores: one bonus would move all at once."""
+    random = np.random.default_rng(seed)
+    one = -np.sort(-random.integers(0, 3, 8).astype(np.float32))
+    scores, k, lists = np.tile(one, (12, 1)), 4, 12
+    chosen = np.tile(np.arange(8) % 2 == random.integers(2), (lists, 1))
+    bounds = low, low + 0.05
+    places, found = exposure.together(scores, chosen, k, *bounds)
+    listed = np.take_along_axis(chosen, places, axis=1)
+    share = (listed @ WEIGHT[:k]).sum() / (lists * sum(WEIGHT[:k]))
+    assert found == pytest.approx(share, abs=1e-6)
+    assert low - 1e-9 <= found <= low + 0.05 + 1e-9
+    assert all(len(set(row)) == k for row in places.tolist())
+    # At the bonus every list is worth what the best order is worth.
+    value, _ = exposure.bonus(scores, chosen, k, *bounds)
+    promoted = np.where(chosen, scores.astype(np.float64) + value, scores)
+    best = -np.sort(-promoted, axis=1)[:, :k] @ WEIGHT[:k]
+    np.testing.assert_allclose(np.take_along_axis(promoted, places, axis=1) @ WEIGHT[:k], best, atol=1e-5)
+
+
+def test_empty_lists_have_no_exposure_to_share() -> None:
+    scores = np.array([[2.0, 1.0, 0.0, -1.0], [-np.inf] * 4], np.float32)
+    chosen = np.array([[False, True, False, True]] * 2)
+    alone = exposure.together(scores[:1], chosen[:1], 2, 0.5, 1.0)
+    both = exposure.together(scores, chosen, 2, 0.5, 1.0)
+    assert both[1] == alone[1] >= 0.5
+    assert both[0][0].tolist() == alone[0][0].tolist()
+    assert math.isnan(exposure.together(scores[1:], chosen[1:], 2, 0.5, 1.0)[1])
+
+
 def test_shares_of_lists() -> None:
     chosen = np.array([[True, False, True], [True, True, True], [False, False, False]])
     listed = np.array([[True, True, True], [True, False, False], [False, False, False]])

@@ -1,36 +1,24 @@
-"""Strategies fitted: to a log where it is planted who follows whom, and kept in a run that is asked."""
+"""Strategies fitted to a log where it is planted who follows whom."""
 
 import dataclasses
-import io
-import json
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import jax
 import numpy as np
-import polars as pl
 import pytest
 import toys
-from decisions import strategies as section
-from lines import Said, refuser
-from tiny import DAY, ITEMS, START, tiny_events
+from tiny import DAY
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.assembly import predictor
 from jaxdecay.baselines import factorisation
-from jaxdecay.cli import main
-from jaxdecay.commands.policy import FitPolicy
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import requests
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import rules
 from jaxdecay.predict import Predictor
-from jaxdecay.recommend import load
 from jaxdecay.strategies import (
     NAMES,
     Fitted,
@@ -38,15 +26,13 @@ from jaxdecay.strategies import (
     Strategies,
     asked_weights,
     fit_strategies,
-    load_strategies,
 )
-from jaxdecay.trained import Run
+from jaxdecay.strategies.whom import Asked, by_group
 
 USERS, LENGTH, TASTES = 60, 24, 18
 OTHERS = [NAMES.index("collaborative"), NAMES.index("popularity")]
 """Strategies by what others do now; the three others go by what the user did."""
 TRAINED, VALIDATED = 16, 5  # of each user's events
-END = START + 61 * DAY
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,6 +118,36 @@ def test_sharpness_is_that_of_most_likelihood(world: tuple[Predictor, Fitted]) -
         assert np.argmax(found) == 1, (name, found)
 
 
+def test_groups_add_up_to_everybody(world: tuple[Predictor, Fitted]) -> None:
+    system, fitted = world
+    everybody, *groups = fitted.groups
+    asked = requests(system.histories, 1)
+    strategies = Strategies(system, fitted)
+    assert everybody["events"] == sum(group["events"] for group in groups) == len(asked)
+    assert everybody["log_likelihood"] == fitted.log_likelihood
+    for what in ("log_likelihood", "weight"):
+        for name, value in everybody[what].items():
+            total = sum(group["events"] * group[what][name] for group in groups)
+            assert total / len(asked) == pytest.approx(value, rel=1e-6)
+    assert everybody["log_likelihood"]["policy"] > max(everybody["log_likelihood"][one] for one in NAMES)
+    # Everybody has sixteen choices and more; the weights are those that the policy serves with.
+    assert {group["known"] for group in groups} == {"warm"}
+    weights = Mixture(strategies, rules(system.histories), None).weights(asked).mean(axis=0)
+    np.testing.assert_allclose([everybody["weight"][name] for name in NAMES], weights, rtol=1e-4)
+
+
+def test_who_asked_is_told_by_what_is_known_and_whether_they_moved() -> None:
+    known, moved = np.array([0, 4, 5, 9, 5]), np.array([False, False, True, False, True])
+    log_p = np.arange(35.0).reshape(5, 7)
+    groups = by_group(Asked(known, moved), log_p, np.eye(5))
+    told = [(one["known"], one["moved"], one["events"]) for one in groups]
+    assert told == [
+        ("all", None, 5), ("cold", False, 1), ("lukewarm", False, 1), ("warm", False, 1), ("warm", True, 2),
+    ]  # fmt: skip
+    assert list(groups[-1]["log_likelihood"].values()) == ((log_p[2] + log_p[4]) / 2).tolist()
+    assert list(groups[-1]["weight"].values()) == [0, 0, 0.5, 0, 0.5]
+
+
 def test_nothing_of_the_test_part_is_read(world: tuple[Predictor, Fitted]) -> None:
     system, fitted = world
     log = system.histories
@@ -163,145 +179,3 @@ def test_without_validation_there_is_nothing_to_learn_from(world: tuple[Predicto
     system = untrained(log.replace(part=np.where(log.part == 1, 0, log.part).astype(np.int8)))
     with pytest.raises(InputError, match="validation part holds no events to learn a policy from; prepare"):
         fit_strategies(system)
-
-
-# In a run
-
-
-@pytest.fixture(scope="module")
-def path(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with a policy; shared: copy it before changing it."""
-    path = shutil.copytree(tiny_run, tmp_path_factory.mktemp("policy") / "run")
-    out, err = io.StringIO(), io.StringIO()
-    with jax.numpy_rank_promotion("allow"), redirect_stdout(out), redirect_stderr(err):
-        assert main(["policy", str(path), "--json"]) == 0
-    told = json.loads(out.getvalue())
-    assert [row["strategy"] for row in told] == [*NAMES, "mixture", "policy"]
-    assert sum(row["weight"] or 0 for row in told) == pytest.approx(1)
-    assert "the policy learned from next events" in err.getvalue()
-    return path
-
-
-@pytest.fixture(scope="module")
-def run(path: Path) -> Run:
-    return load(path)
-
-
-@pytest.mark.parametrize("strategy", [*NAMES, "policy", {"content": 0.7, "popularity": 0.3}])
-def test_lists_say_who_served_them(run: Run, strategy: Any) -> None:
-    users = ["u07", "nobody", "u01"]
-    lists = run.recommend(users, k=4, at=END, strategy=strategy, on_unknown="popular")
-    assert lists.columns == ["user_id", "item_id", "score", "rank", "served_by"]
-    assert lists["user_id"].to_list() == [user for user in users for _ in range(4)]
-    assert lists["rank"].to_list() == [1, 2, 3, 4] * 3
-    paths = lists.group_by("user_id", maintain_order=True).agg(pl.col("served_by").unique())
-    words = paths["served_by"].explode().to_list()
-    assert [one.split(":")[0] for one in words] == ["warm", "cold", "warm"]
-    own = lists.filter(pl.col("user_id") == "u01")
-    assert own["score"].is_sorted(descending=True)
-    assert (own["score"] < 0).all()
-
-
-def test_the_model_alone_keeps_its_order_and_its_frame(run: Run) -> None:
-    default = run.recommend(k=ITEMS, at=END)
-    alone = run.recommend(k=ITEMS, at=END, strategy="model")
-    assert default.columns == ["user_id", "item_id", "score", "rank"]
-    assert alone["item_id"].to_list() == default["item_id"].to_list()
-    assert set(alone["served_by"]) == {"warm: model"}
-    total = alone.group_by("user_id").agg(pl.col("score").exp().sum())["score"]
-    np.testing.assert_allclose(total, 1, rtol=1e-4)
-
-
-def test_what_may_be_listed_holds_for_strategies(run: Run, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"k": 5, "at": END, "exclude_seen": True, "where": "genre = 'rock'"}
-    lists = run.recommend(strategy="policy", **options)
-    allowed = {f"i{item:02}" for item in range(ITEMS) if item % 3}
-    seen = set(tiny_events().select("user_id", "item_id").iter_rows())
-    assert lists.height
-    assert set(lists["item_id"]) <= allowed
-    assert not seen & set(lists.select("user_id", "item_id").iter_rows())
-    written = run.recommend(strategy="policy", out=tmp_path / "lists.parquet", **options)
-    assert pl.read_parquet(written).equals(lists)
-    assert run.recommend([], strategy="policy", **options).schema == lists.schema
-
-
-def test_a_run_without_a_policy_says_what_to_do(tiny_run: Path) -> None:
-    run = load(tiny_run)
-    line = f"{tiny_run}: no strategies have been fitted yet; run jaxdecay policy {tiny_run}"
-    with pytest.raises(InputError, match=re.escape(line)):
-        run.recommend("u01", at=END, strategy="content")
-    with pytest.raises(InputError, match="perhaps 'content'"):
-        run.recommend("u01", at=END, strategy="contents")
-
-
-def damage(path: Path, change: Callable[[dict], Any]) -> None:
-    config = json.loads((path / "policy.json").read_text())
-    change(config)
-    (path / "policy.json").write_text(json.dumps(config))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda config: config.update(format=9), "is of another version of jaxdecay"),
-        (lambda config: config["features"].append("hour"), "is of another version"),
-        (lambda config: config["run"].update(step=-1), "was fitted before the run was trained on"),
-        (lambda config: config.pop("sharpness"), r"damaged \(KeyError\)"),
-        (lambda config: config.update(factors=1), r"damaged \(ValueError\)"),
-    ],
-)
-def test_a_policy_of_something_else_is_refused(
-    path: Path, tmp_path: Path, change: Callable[[dict], Any], message: str
-) -> None:
-    copied = shutil.copytree(path, tmp_path / "run")
-    damage(copied, change)
-    with pytest.raises(InputError, match=f"{message}.*; run jaxdecay policy "):
-        load(copied).recommend("u01", at=END, strategy="policy")
-
-
-def test_cut_files_are_refused(path: Path, tmp_path: Path) -> None:
-    for name in ("policy.json", "policy.npz"):
-        copied = shutil.copytree(path, tmp_path / name)
-        (copied / name).write_bytes((copied / name).read_bytes()[:100])
-        with pytest.raises(InputError, match="damaged"):
-            load(copied).recommend("u01", at=END, strategy="policy")
-
-
-def test_new_items_and_users_are_served_after_an_update(path: Path, tmp_path: Path) -> None:
-    run = load(shutil.copytree(path, tmp_path / "run"))
-    rows = [("new", "brand-new", END), ("new", "i03", END + 5), ("u01", "brand-new", END + 9)]
-    events = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
-    run.update(events.with_columns(behaviour=pl.lit("view"), device=pl.lit("tv")))
-    for strategy in (*NAMES, "policy"):
-        lists = run.recommend(["new", "u01"], k=ITEMS + 1, at=END + DAY, strategy=strategy)
-        assert lists["item_id"].n_unique() == ITEMS + 1
-        assert lists["score"].is_finite().all()
-        assert lists["served_by"][0].startswith("lukewarm: ")
-
-
-def test_what_was_fitted_is_shown(capsys: pytest.CaptureFixture[str], path: Path) -> None:
-    columns = {"strategy": ["popularity", "policy"], "log_likelihood": [-2.0, -1.5]}
-    columns |= {"weight": [1.0, None], "half_life_days": [7.0, None]}
-    FitPolicy(run=path).show(pl.DataFrame(columns))
-    assert f"next: jaxdecay recommend {path} --strategy policy" in capsys.readouterr().out
-
-
-def test_by_the_command_line(say: Callable[..., Said], path: Path) -> None:
-    words = "--users u01 -k 2 --at 2024-01-15 --json --strategy"
-    rows = say("recommend", path, words, "content=0.7 popularity=0.3").json
-    assert {row["served_by"] for row in rows} == {"warm: content and popularity"}
-    refused = refuser(say)
-    message = "--strategy 'content=x': give NAME=WEIGHT, such as content=0.7"
-    assert refused("recommend", path, words, "content=x") == message
-    assert "content is given twice" in refused("recommend", path, words, "content=1 content=2")
-    assert "perhaps 'policy'" in refused("recommend", path, words, "polcy")
-
-
-def test_the_section_of_the_benchmark(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(section, "fit_strategies", lambda predictor, seed: load_strategies(path))
-    found = section.strategies(load(path), max_requests=20)
-    assert [row["strategy"] for row in found["rows"]] == [*NAMES, "policy", "mixture"]
-    assert all(row["low"] <= row["ndcg@10"] <= row["high"] for row in found["rows"])
-    ways = found["ways_to_mix"]
-    assert ways["difference"] == pytest.approx(ways["logarithms"] - ways["probabilities"], abs=1e-5)
-    json.dumps(found)

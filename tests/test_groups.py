@@ -38,9 +38,20 @@ def test_users_by_activity_and_by_their_own_columns():
         "activity:20-99": [False, False, True],
     }
     country = histories.user_categorical[:, 0]
-    for code, name in ((1, "jazz"), (2, "rock")):
+    for code, name in ((0, "(no value)"), (1, "jazz"), (2, "rock")):
         mask = found.get(f"user:country={name}", np.zeros(3, bool))
         assert mask.tolist() == (country == code).tolist()
+
+
+def test_users_without_a_value_have_a_row_of_their_own():
+    histories = toys.log((8, 1, 22), held_out=1)
+    histories = histories.replace(user_categorical=np.array([[0], [2], [0]], np.int32))
+    found = by_user(requests(histories, 1), histories)
+    columns = {name: mask.tolist() for name, mask in found.items() if name.startswith("user:")}
+    assert columns == {
+        "user:country=rock": [False, True, False],
+        "user:country=(no value)": [True, False, True],
+    }
 
 
 def test_every_metric_has_a_figure_for_every_group_of_users():

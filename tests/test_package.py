@@ -18,7 +18,7 @@ PACKAGE = Path(jaxdecay.__file__).parent
 
 # The floors, lowest first: a module imports from its own floor and from those below, never upwards.
 FLOORS = (
-    "errors expect durations files memory",
+    "errors expect names durations files memory",
     "kernels phase modes basis terms algebra chains clocks expsum visibility scan hybrid inorder readout"
     " attention divergence alarms history",
     "interest state state_numpy divergence_numpy fading deviations gate encoders language tally scorer heads"
@@ -32,7 +32,7 @@ FLOORS = (
     " baselines distributed layout privacy",
     "ids columns listed moments asked serving parts generations arrivals update steering exposure rerank"
     " explore groupings cases explain counterfactuals streams drift monitor changes cohorts watch strategies"
-    " react steered live loaded insight trained recommend tradeoff",
+    " react steered trial live loaded insight trained recommend tradeoff",
     "cli commands settings progress serve retrain plots findings pictures page report export doctor __main__",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

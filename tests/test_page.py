@@ -14,7 +14,7 @@ from shown import TITLE, judged
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.findings import Findings
-from jaxdecay.page import examples, write_page
+from jaxdecay.page import background, examples, fading, quality, write_page
 from jaxdecay.page.html import Markup, table, text
 
 ORDER = ["found", "table", "half-lives", "memory", "examples", "drift", "data", "caveats"]
@@ -133,6 +133,24 @@ def test_examples_are_drawn_by_the_seed(run: Path, written: Path) -> None:
     others = examples.examples(Findings(run, seed=2), 1).markup()
     assert users(others) != drawn[:1]
     assert users(examples.examples(Findings(run, seed=2), 1).markup()) == users(others)
+
+
+def test_with_an_encoder_it_says_what_its_figures_leave_out(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same run, which has none, so that everything but the words stays."""
+    makers = (quality.summary, fading.half_lives, background.caveats)
+    said = ("remembers, too", "encoder of 2 blocks", "leaving events out one by one")
+    found = Findings(run)
+    with jax.numpy_rank_promotion("allow"):
+        plain = [make(found).markup() for make in makers]
+        monkeypatch.setattr(Findings, "blocks", 2)
+        encoded = [make(found).markup() for make in makers]
+        listed = examples.examples(found, 1).markup()
+    for words, before, after in zip(said, plain, encoded, strict=True):
+        assert words not in before
+        assert words in after
+    assert "by 0% of the latter" in listed  # taken apart exactly: no encoder's
 
 
 def test_what_is_missing_is_one_line(

@@ -360,3 +360,33 @@ def test_without_matplotlib_one_line_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.delitem(sys.modules, "jaxdecay.plots")
     with pytest.raises(InputError, match=r"^pictures need matplotlib, .*pip install 'jaxdecay\[plots\]'$"):
         importlib.import_module("jaxdecay.plots")
+
+
+def test_a_cohort_of_whom_little_is_known_does_not_set_the_scale() -> None:
+    rows = [("1-4", "jaxdecay", 0.2, 0.15, 0.25), ("100+", "jaxdecay", 0.3, 0.0, 3.0)]
+    columns = ["cohort", "system", "value", "low", "high"]
+    for high, top in ((3.0, 2.5 * 0.3), (0.4, 0.4)):
+        frame = pl.DataFrame([rows[0], (*rows[1][:4], high)], schema=columns, orient="row")
+        assert plots.plot_ablation(frame, by="activity").get_ylim() == pytest.approx((0, 1.08 * top))
+
+
+def test_ages_within_a_few_years_have_ticks_that_people_say() -> None:
+    ages = WEIGHTS.with_columns(pl.Series("age_days", [500.0, 900.0, 1500.0]))
+    labels = [label.get_text() for label in plots.plot_weights(ages).get_xticklabels()]
+    assert labels == ["1 y", "2 y", "3 y", "5 y"]
+
+
+def test_kernels_begin_where_there_is_something_to_see() -> None:
+    age = np.geomspace(1 / 1440, 730, 400)
+    for days, begin in ((4.0, 1 / 24), (0.01, 1 / 1440)):
+        value = np.exp2(-age / days)
+        same = dict.fromkeys(("initial", "learned", "least", "most", "low", "high"), value)
+        frame = pl.DataFrame({"head": ["revisit"] * len(age), "age_days": age, **same})
+        ax = plots.plot_learned(frame)
+        assert ax.get_xlim()[0] == pytest.approx(begin)
+        legend = ax.get_legend()
+        assert legend is not None
+        # Bands as thin as their line are none.
+        assert [text.get_text() for text in legend.get_texts()] == ["initial", "learned"]
+        groups = pl.DataFrame({"head": "revisit", "group": "all", "age_days": age, "value": value})
+        assert plots.plot_kernels(groups).get_xlim()[0] == pytest.approx(begin)

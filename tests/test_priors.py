@@ -124,10 +124,12 @@ def test_a_prior_without_a_group_holds_for_all_of_them_or_for_the_whole() -> Non
     assert half_life_priors([], LEVELS).group.shape == (0,)
 
 
-@pytest.mark.parametrize(("levels", "there"), [(LEVELS, "jazz, rock, folk"), ([], "none")])
+@pytest.mark.parametrize(
+    ("levels", "there"), [(LEVELS, "jazz, rock, folk; perhaps 'folk'"), ([], "none; give group_by")]
+)
 def test_a_prior_on_a_group_that_is_not_there_names_those_that_are(levels: list[str], there: str) -> None:
-    with pytest.raises(InputError, match=rf"'polka'; there are: {there}"):
-        half_life_priors([Prior("polka", 8.0, 2.0)], levels)
+    with pytest.raises(InputError, match=rf"'folks'; there are {there}"):
+        half_life_priors([Prior("folks", 8.0, 2.0)], levels)
 
 
 def params(**changes: Any) -> Any:

@@ -50,8 +50,8 @@ def test_reads_of_fast_curves_are_raised(reacting: Reacting, system: Predictor) 
     requests = ask(system.histories, EVENTS)
     reacting._calibrated = reacting._calibrated._replace(threshold=1e-9, half_lives=(3.0, 30.0))
     reacting._fast = {head: reacting._fast_curves(head) for head in reacting._heads}
-    served, alarmed = reacting.serve(requests)
-    assert alarmed.all()
+    found = reacting.scores(requests)
+    assert (reacting.alarmed, reacting.asked) == (3, 3)
     expected = jax.tree.map(np.array, system.params)
     for head in ("similarity", "revisit"):
         decay: Any = expected[head]["decay"]
@@ -61,8 +61,40 @@ def test_reads_of_fast_curves_are_raised(reacting: Reacting, system: Predictor) 
         assert 0 < fast.sum() < len(half_lives)
         decay["user_read"][np.unique(requests.user)] += 2.0 * fast.astype(np.float32)
     other = Predictor(system.model, expected, system.histories, system.catalogue, system.reference)
-    np.testing.assert_allclose(served.scores(requests), other.scores(requests), atol=1e-5)
-    assert np.abs(served.scores(requests) - system.scores(requests)).max() > 1e-3
+    np.testing.assert_allclose(found, other.scores(requests), atol=1e-5)
+    assert np.abs(found - system.scores(requests)).max() > 1e-3
+    for name, part in other.parts(requests).items():
+        np.testing.assert_allclose(reacting.parts(requests)[name], part, atol=1e-5)
+
+
+def test_requests_of_one_user_are_each_raised_by_what_they_see(reacting: Reacting, system: Predictor) -> None:
+    """At several moments, in no order, and of nobody twice."""
+    requests = ask(system.histories, np.array([19, 4, 38, 11, 4, 4]))
+    end = np.append(requests.history_end[:4], np.full(2, system.histories.events))
+    user = np.array([0, 0, 1, 0, -1, -1], np.int32)
+    requests = dataclasses.replace(requests, user=user, history_end=end)
+    middle = float(np.median(reacting._drift(requests)[:4]))
+    reacting._calibrated = reacting._calibrated._replace(threshold=middle)
+    together = reacting.scores(requests)
+    alone = [reacting.scores(requests.take(np.array([row]))) for row in range(6)]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
+    assert 0 < reacting.alarmed < reacting.asked == 12
+
+
+def test_what_is_held_out_does_not_calibrate(system: Predictor) -> None:
+    log = system.histories
+    late = log.time > np.quantile(log.time, 0.7)
+    part = np.where(late, 2, 0).astype(np.int8)
+
+    def calibrated(item: np.ndarray) -> Any:
+        other = log.replace(item=item, part=part)
+        return Reacting(
+            Predictor(system.model, system.params, other, system.catalogue, system.reference), 2.0
+        )._calibrated
+
+    one, two = calibrated(log.item), calibrated(np.where(late, (log.item + 2) % 7, log.item).astype(np.int32))
+    assert one.threshold == two.threshold
+    assert one.half_lives == two.half_lives
 
 
 def test_new_users_are_raised_each_by_their_own_drift(system: Predictor) -> None:
@@ -79,24 +111,20 @@ def test_new_users_are_raised_each_by_their_own_drift(system: Predictor) -> None
     reacting._calibrated = reacting._calibrated._replace(threshold=1e-9)
     requests = ask(histories, np.array([45, 55, 64]))  # of users 2, 3 and 4, all new
     assert requests.user.tolist() == [2, 3, 4]
-    served, alarmed = reacting.serve(requests)
-    assert alarmed.all()
-    moved = np.abs(served.scores(requests) - fewer.scores(requests)).max(axis=1)
+    moved = np.abs(reacting.scores(requests) - fewer.scores(requests)).max(axis=1)
+    assert reacting.alarmed == 3
     assert (moved > 1e-3).all()
-    alone = reacting.serve(requests.take(np.array([1])))[0].scores(requests)
-    np.testing.assert_allclose(alone[[0, 2]], fewer.scores(requests)[[0, 2]], atol=1e-5)
 
 
 def test_who_has_not_moved_keeps_what_was_learned(reacting: Reacting, system: Predictor) -> None:
     requests = ask(system.histories, EVENTS)
     reacting._calibrated = reacting._calibrated._replace(threshold=1e9)
-    served, alarmed = reacting.serve(requests)
-    assert not alarmed.any()
+    found = reacting.scores(requests)
+    assert reacting.alarmed == 0
     # 2 % of the strength is left where nothing drifts at all.
     alike = Reacting(system, 2.0 * float(rise(jnp.float32(0.0), 1.0, 1.0)))
     alike._calibrated = alike._calibrated._replace(threshold=1e-9)
-    expected = alike.serve(requests)[0].scores(requests)
-    np.testing.assert_allclose(served.scores(requests), expected, atol=1e-5)
+    np.testing.assert_allclose(found, alike.scores(requests), atol=1e-5)
 
 
 def test_lists_say_for_how_many_they_react(tiny_run: Path) -> None:

@@ -155,6 +155,16 @@ def test_filters_are_kept_exactly(
     assert got["rank"].to_list() == list(range(1, len(left[:k]) + 1))
 
 
+def test_whoever_has_no_past_yet_is_told(run: Run) -> None:
+    first = tiny_events().group_by("user_id").agg(pl.col("timestamp").min()).sort("timestamp")
+    early, late = first["user_id"][0], first["user_id"][-1]
+    frame = run.recommend([early, late], k=3, at=first["timestamp"][-1])
+    assert frame["user_id"].unique().sort().to_list() == sorted([early, late])
+    assert run.notes[0] == "1 user had no event before then: answered like somebody without a history"
+    run.recommend([early, late], k=3, at=END)
+    assert not any("no event" in note for note in run.notes)
+
+
 def test_where_may_be_sql(run: Run) -> None:
     jazz = run.recommend("u05", k=ITEMS, at=END, where="genre = 'jazz' AND item_id <> 'i03'")
     assert set(jazz["item_id"]) == {"i00", "i06", "i09", "i12"}
@@ -313,7 +323,7 @@ def test_context_moves_scores(run: Run) -> None:
     assert run.recommend("u01", at=END, context={"device": "fridge"}).height
     assert run.notes == ("context device='fridge': never seen in the log, taken as missing",)
     with pytest.raises(
-        InputError, match="context column 'place': this run does not know it; it knows device"
+        InputError, match="context column 'place': this run does not know it; there are device"
     ):
         run.score(frame, END, context={"place": "home"})
 

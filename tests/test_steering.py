@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from lines import Said, refuser
-from tiny import DAY, START, USERS, tiny_items
+from tiny import DAY, START, USERS, tiny_events, tiny_items
 from toys import any_rank  # noqa: F401 - a fixture for every test here
 
 from jaxdecay.data.requests import requests
@@ -121,6 +121,34 @@ def test_over_all_lists_together(run: Run) -> None:
         assert least - 1e-6 <= found.mean() <= most + 1e-6
         assert abs(found.mean() - (least or most)) < 0.03  # no more than it takes
         assert np.ptp(found) > 0
+
+
+@pytest.mark.parametrize("over", ["each", "all"])
+def test_lists_without_candidates_keep_to_every_bound(run: Run, over) -> None:
+    """Whether each keeps to it or all together: an empty list gives nobody any exposure."""
+    steer = Steering(group="genre", exposed=("jazz",), least=0.5, over=over)
+    own = pl.DataFrame(tiny_events()).filter(pl.col("user_id") == "u01")["item_id"].unique().to_list()
+    options: dict[str, Any] = {"k": K, "at": END, "exclude_seen": True, "steer": steer}
+    assert run.recommend("u01", allow=own, **options).height == 0
+    others = run.recommend(["u01", "u02"], allow=own, deny=["i00"], **options)
+    assert set(others["user_id"]) == {"u02"}
+    joined = others.join(tiny_items(), on="item_id", how="left", maintain_order="left")
+    taken = (joined["genre"] == "jazz").to_numpy()[None]
+    assert share(taken, np.ones_like(taken))[0] >= 0.5
+
+
+def test_people_who_are_all_answered_alike_still_meet_bounds_together(run: Run) -> None:
+    """Cold users have one list: no bonus that is the same for all lands within narrow bounds."""
+    nobody = [f"new{number}" for number in range(30)]
+    steer = Steering(group="genre", exposed=("jazz",), least=0.30, most=0.32, over="all")
+    lists = run.recommend(nobody, k=K, at=END, on_unknown="popular", steer=steer)
+    found = shares(lists)
+    assert 0.3 - 1e-6 <= found.mean() <= 0.32 + 1e-6
+    assert np.ptp(found) > 0
+    # What each can keep to, all together can.
+    each = Steering(group="genre", exposed=("jazz",), least=0.3, most=0.45, over="each")
+    alone = shares(run.recommend(nobody, k=K, at=END, on_unknown="popular", steer=each))
+    assert ((alone >= 0.3) & (alone <= 0.45)).all()
 
 
 def test_fewer_candidates_than_places(run: Run) -> None:

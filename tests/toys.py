@@ -143,12 +143,10 @@ def for_every_loss(made: Pieces) -> Pieces:
 
 def random_params(made: Pieces, seed: int = 0, scale: float = 0.4) -> Any:
     """Parameters none of which stands where it started: at zero most of them would be invisible."""
-
-    begin = jax.jit(lambda constants: init_params(made.model, constants, seed))
     random = np.random.default_rng(seed)
     return jax.tree.map(
         lambda x: jnp.asarray(x + scale * random.normal(size=x.shape), jnp.float32),
-        begin(made.constants),
+        begun(made.model, made.constants, seed),
     )
 
 
@@ -202,7 +200,7 @@ def how_far(params: Any) -> tuple[float, float]:
 def train(run: Path, evaluate: loop.Evaluate = how_far, *, report: Any = None, **options: Any) -> State:
     """The training loop on `training`; ``report`` is called with every line."""
     made, chosen = training(**options)
-    with mock.patch.object(loop, "make_train_step", compiled_once):
+    with mock.patch.multiple(loop, make_train_step=compiled_once, init_params=begun):
         return loop.train(
             run, made.model, made.optimizer, made.batches, made.constants, evaluate, chosen,
             report=report or (lambda line: None),
@@ -210,6 +208,7 @@ def train(run: Path, evaluate: loop.Evaluate = how_far, *, report: Any = None, *
 
 
 compiled_once = functools.cache(make_train_step)
+begun = jax.jit(init_params, static_argnums=(0, 2))
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import polars as pl
 import tyro
 
 from jaxdecay.commands import Command
+from jaxdecay.commands.policy import weighed
 from jaxdecay.durations import show_days, show_periods
 from jaxdecay.errors import InputError
 from jaxdecay.progress import Progress, note
@@ -47,24 +48,6 @@ def named(words: tuple[str, ...]) -> dict[str, Any]:
             with contextlib.suppress(json.JSONDecodeError):
                 columns[name] = json.loads(value)
     return columns
-
-
-def weighed(words: tuple[str, ...] | None) -> str | dict[str, float] | None:
-    """A strategy, or several with their weights."""
-    if not words:
-        return None
-    if len(words) == 1 and "=" not in words[0]:
-        return words[0]
-    weights: dict[str, float] = {}
-    for word in words:
-        name, _, weight = word.partition("=")
-        if name in weights:
-            raise InputError(f"--strategy {word!r}: {name} is given twice; give it once")
-        try:
-            weights[name] = float(weight)
-        except ValueError:
-            raise InputError(f"--strategy {word!r}: give NAME=WEIGHT, such as content=0.7") from None
-    return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +102,8 @@ class Recommend(Listing):
     steer: Steering = field(default_factory=Steering)
     strategy: tuple[str, ...] | None = None
     """content, collaborative, factorisation, model, popularity, or policy; or several by weight, such as
-    model=0.7 collaborative=0.3. All but the default, the model alone, need jaxdecay policy RUN once. Lists
-    of strategies are not steered."""
+    model=0.7 collaborative=0.3. All but the model need jaxdecay policy RUN once. Lists say who served
+    them."""
     out: Path | None = None
     """Parquet file to stream the rows to, in constant memory."""
 

@@ -5,9 +5,10 @@ from typing import Literal
 
 import polars as pl
 
-from jaxdecay.data.refusals import listed, nearest, refuse_where, row_words
+from jaxdecay.data.refusals import refuse_where, row_words
 from jaxdecay.data.scaling import LARGEST
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, nearest
 
 Nulls = Literal["refuse", "drop"]
 OPTIONAL = ("label",)  # a label may be unknown: such a pair is not labelled

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from jaxdecay.data.refusals import listed
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed
 
 RATINGS = ("user_id", "item_id", "rating", "timestamp")
 GENRES = (

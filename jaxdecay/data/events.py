@@ -22,9 +22,10 @@ from jaxdecay.data.checks import (
     without_nulls,
 )
 from jaxdecay.data.formats import Table, collect, column_names, open_table, with_types
-from jaxdecay.data.refusals import nearest, row_words
+from jaxdecay.data.refusals import row_words
 from jaxdecay.data.times import Clock, Unit, read_times
 from jaxdecay.errors import InputError
+from jaxdecay.names import nearest
 
 ROW = "__row__"
 """Column of row numbers in a table, from 1; no column of a log is called that."""

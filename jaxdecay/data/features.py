@@ -17,9 +17,9 @@ from jaxdecay.data.calendar import CALENDAR_NAMES, calendar
 from jaxdecay.data.categories import Buckets, Categories
 from jaxdecay.data.checks import require_column
 from jaxdecay.data.infer import Encoding, infer_encoding, is_latitude, is_longitude
-from jaxdecay.data.refusals import listed
 from jaxdecay.data.scaling import Coordinates, Ranked, Standardised, Vectors
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed
 
 __all__ = ["CALENDAR_NAMES", "Encoder", "Encoding", "FeatureSpec", "Features", "calendar", "fit_features"]
 

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from jaxdecay.data import delimited
-from jaxdecay.data.refusals import nearest
 from jaxdecay.errors import InputError
+from jaxdecay.names import nearest
 
 READING_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 PARQUET = b"PAR1"

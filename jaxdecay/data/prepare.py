@@ -13,6 +13,7 @@ import polars as pl
 
 from jaxdecay.data import store
 from jaxdecay.data.anonymise import AnonymiseOptions, anonymise, keep_salt, read_or_draw_salt
+from jaxdecay.data.checks import require_column
 from jaxdecay.data.clean import CleanOptions, clean, k_core
 from jaxdecay.data.context import choose_context
 from jaxdecay.data.events import ROW, Columns, read_events, read_items, read_users
@@ -120,7 +121,6 @@ def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: An
         row=ROW,
     )
     frame = frame if read["context"] else frame.drop(ROW)
-    frame, cleaned = clean(frame, options.clean)
     item_source = _side_source(source, "items", items if items is not None else options.items)
     user_source = _side_source(source, "users", users if users is not None else options.users)
     item_frame = None if item_source is None else read_items(item_source, row=ROW)
@@ -128,6 +128,11 @@ def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: An
     names = {"context": name_of(source, "the log")}
     for one, table in (("item", item_source), ("user", user_source)):
         names[one] = name_of(table, f"the table of {one}s")
+    there = {"context": read["context"]}
+    for one, table in (("item", item_frame), ("user", user_frame)):
+        there[one] = [f"{one}_id"] if table is None else table.drop(ROW).columns
+    _check_encodings(options, there, names)
+    frame, cleaned = clean(frame, options.clean)
     hidden = options.anonymise
     salt = None
     if hidden.users or hidden.items:
@@ -144,6 +149,15 @@ def _read(source: Any, options: PrepareOptions, out: Path, items: Any, users: An
         if chosen is not None
     }
     return _Log(frame, item_frame, user_frame, names, report, salt)
+
+
+def _check_encodings(options: PrepareOptions, there: dict[str, list[str]], names: dict[str, str]) -> None:
+    """Raises InputError for a column to be encoded that is not among those of its table: before anything is
+    worked out."""
+    for one, columns in there.items():
+        spec: FeatureSpec = getattr(options, f"{one}_features")
+        for column in spec.encodings:
+            require_column(names[one], columns, column, f"correct --{one}-features.encodings")
 
 
 def _side_source(source: Any, name: str, given: Any) -> Any:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from jaxdecay.data.refusals import ColumnRefused, listed, refuse_values
+from jaxdecay.data.refusals import ColumnRefused, refuse_values
+from jaxdecay.names import listed
 
 KNOTS = 1_001
 LARGEST = float(np.finfo(np.float32).max)

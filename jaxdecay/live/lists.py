@@ -5,12 +5,12 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxdecay.data.refusals import perhaps
 from jaxdecay.errors import InputError
 from jaxdecay.live.live import Live, Reading
 from jaxdecay.live.search import Indexed
 from jaxdecay.live.tables import KINDS
 from jaxdecay.live.topk import Exact
+from jaxdecay.names import perhaps
 
 TABLES = (*KINDS, "usearch")
 """How items can be kept to be listed (`jaxdecay.live.tables`, `jaxdecay.live.search`)."""

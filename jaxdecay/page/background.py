@@ -72,8 +72,9 @@ def _parts(found: Findings) -> Iterator[tuple[str, ...]]:
 
 def _model(config: dict[str, Any]) -> list[tuple[str, str]]:
     options, train = ModelOptions.from_json(config["model"]), config["train"]
+    blocks = config["spec"]["encoder"]["blocks"]
     return [
-        ("preset; encoder", f"{options.preset}; {options.size.encoder}"),
+        ("preset; encoder", f"{options.preset}; {options.size.encoder}{f' ({blocks} deep)' * (blocks > 0)}"),
         ("length of item vectors", str(options.size.features)),
         ("half-lives", str(config["half_lives"]["how"])),
         ("epochs at most; seed", f"{train['epochs']}; {train['seed']}"),
@@ -109,10 +110,12 @@ def _caveats(found: Findings) -> Iterator[str]:
             "Intervals of half-lives hold in first order, with the vectors of items as they are, and are not "
             "from whole trainings."
         )
-    if found.run.predictor.model.spec.encoder.blocks:
+    if found.blocks:
         yield (
             "Reasons come from leaving events out one by one: events that stand in for each other count for "
-            "little."
+            "little, and what they do only together is listed nowhere. Percentages are shares of what speaks "
+            "for an item so; what speaks against it is in “how many times as likely”, but not listed. They "
+            "say what the model goes by, not why people do what they do."
         )
     else:
         yield (

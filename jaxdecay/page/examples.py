@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxdecay import moments, pictures
 from jaxdecay.durations import show_days
+from jaxdecay.explain import Explanation
 from jaxdecay.findings import Findings
 from jaxdecay.page.html import Markup, Section, bullets, figure, heading, paragraph, table
 from jaxdecay.pictures import Whom
@@ -11,6 +12,7 @@ from jaxdecay.pictures import Whom
 _EVENTS = 10  # that an example has at least, if anybody has
 _LIST = 5
 _NAMED = 8
+_TINY = 1e-6  # logits: a past that adds less adds nothing
 _CHANGES = {
     "emerging": "something new came up",
     "returning": "something from long ago came back",
@@ -26,8 +28,11 @@ def examples(found: Findings, users: int) -> Section:
     rich = np.flatnonzero(lengths >= least)
     drawn = np.random.default_rng(found.seed).choice(rich, min(users, len(rich)), replace=False)
     when = "right after their last events" if found.end is None else f"at {moments.iso(found.end)}"
-    if found.run.predictor.model.spec.encoder.blocks:
-        reasons = "shares of what speaks for it, each event left out by itself"
+    if found.blocks:
+        reasons = (
+            "shares of what speaks for it, each event left out by itself, and how many times as likely all "
+            "of the past together makes the item"
+        )
     else:
         reasons = (
             "shares of what speaks for it among past events, and how many times as likely all of the past, "
@@ -40,12 +45,23 @@ def examples(found: Findings, users: int) -> Section:
             f"{reasons}."
         )
     ]
+    rests = []
     for user in drawn:
-        body += _example(found, int(user))
+        shown, explained = _example(found, int(user))
+        body += shown
+        rests += [abs(one.not_attributed) / max(abs(one.of_the_past), _TINY) for one in explained]
+    if found.blocks and rests:
+        body.append(
+            paragraph(
+                "What the events of these lists add one by one differs from what the past adds altogether by "
+                f"{np.median(rests):.0%} of the latter, at the median: events act together, and the shares "
+                "above are of what single ones do."
+            )
+        )
     return Section("examples", "Some users", body)
 
 
-def _example(found: Findings, user: int) -> list[Markup]:
+def _example(found: Findings, user: int) -> tuple[list[Markup], list[Explanation]]:
     who = found.run.users[user]
     begin, end = found.histories.offsets[user : user + 2]
     time = np.asarray(found.histories.time)[begin:end]
@@ -53,7 +69,7 @@ def _example(found: Findings, user: int) -> list[Markup]:
     span = "" if found.relative else f", {first} to {last}"
     listed = found.run.recommend([who], min(_LIST, found.histories.items), found.end)
     reasons = found.run.reasons(who, listed["item_id"].to_list(), found.end)
-    return [
+    shown = [
         heading(f"User {who}: {end - begin} events{span}"),
         figure(
             pictures.draw("trajectory", found, Whom(user=who)),
@@ -63,6 +79,7 @@ def _example(found: Findings, user: int) -> list[Markup]:
         paragraph("What the model would list, and why:"),
         bullets([reason.sentence() for reason in reasons], numbered=True),
     ]
+    return shown, reasons
 
 
 def drift(found: Findings) -> Section:

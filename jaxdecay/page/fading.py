@@ -4,7 +4,7 @@ from jaxdecay import pictures
 from jaxdecay.durations import show_days, show_periods
 from jaxdecay.findings import Findings
 from jaxdecay.half_lives import TOLD
-from jaxdecay.page.html import Section, figure, paragraph, table
+from jaxdecay.page.html import Markup, Section, figure, paragraph, table
 from jaxdecay.page.quality import with_interval
 
 _HEADS = {
@@ -45,6 +45,7 @@ def half_lives(found: Findings) -> Section:
             f"Training looked over {show_days(found.span)}, and no event was older. A half-life longer than "
             "the log is where the curve leads, not what was seen: that it is longer is all that the log says."
         ),
+        *_behind_encoder(found),
         table(("what fades", "group", "half-life", "events", "rhythms"), rows),
     ]
     if rows:
@@ -53,10 +54,10 @@ def half_lives(found: Findings) -> Section:
         body += [
             figure(
                 pictures.draw("kernels", found),
-                "What is left of an event by its age, before training and after it. The dark band holds 80 % "
-                "of the events, each with its item's kernel: it shows how much items differ, and is no "
-                "interval. Where rhythms are too fine to draw, lines are means over one turn, and the pale "
-                "band is how far they swing.",
+                "What is left of an event by its age, before training and after it. Where items differ "
+                "enough to be seen, a dark band holds 80 % of the events, each with its item's kernel; it is "
+                "no interval. Where rhythms become too fine to draw, lines pass over to their means, and a "
+                "pale band is how far they swing.",
             ),
             figure(
                 pictures.draw("spread", found),
@@ -64,6 +65,20 @@ def half_lives(found: Findings) -> Section:
             ),
         ]
     return Section("half-lives", "How fast interest fades", body)
+
+
+def _behind_encoder(found: Findings) -> list[Markup]:
+    if not found.blocks or "similarity" not in found.half_lives[0]["head"]:
+        return []
+    blocks = "1 block" if found.blocks == 1 else f"{found.blocks} blocks"
+    return [
+        paragraph(
+            f"Interest in a kind of thing stands behind an encoder of {blocks}, which reads every event "
+            "together with those before it. What fades here is what the encoder makes of an event; how "
+            "long the encoder itself remembers is in none of these figures. Coming back and what everybody "
+            "takes go by the events themselves."
+        )
+    ]
 
 
 def memory(found: Findings) -> Section:

@@ -128,6 +128,11 @@ def _paces(found: Findings) -> Markup:
     said.append(
         "(The first age says how fast a single event fades, the second also how many old ones there are.)"
     )
+    if found.blocks and "similarity" in whole["head"]:
+        said.append(
+            "Of interest in a kind of thing this is only the last step: the encoder before it remembers, "
+            "too, and for how long these ages do not say."
+        )
     return text(" ".join(said))
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import polars as pl
 
 from jaxdecay.assess import ABLATION, MODEL
-from jaxdecay.data.refusals import perhaps
 from jaxdecay.errors import InputError
 from jaxdecay.groups import ACTIVITY, AGES
+from jaxdecay.names import perhaps
 from jaxdecay.plots import paper
 from jaxdecay.plots.paper import Axes
 
@@ -21,6 +21,7 @@ _MARKERS = [("o", paper.ORANGE, "-"), ("s", paper.DARK, (0, (5, 2))), ("^", pape
 _NUMBERS = dict.fromkeys(("value", "low", "high"), pl.Float64)
 _SAID = {"never": "never\nbefore", "none": "first\nvisit"}
 _BUCKETS = {bucket: bucket.replace("-", "–") for bucket in (*AGES, *ACTIVITY)}
+_FAR = 2.5  # times the greatest value: how far an interval is followed
 _BESIDE = 60  # characters that names side by side have room for
 
 
@@ -30,9 +31,10 @@ def calibration_frame(report: Mapping[str, Any]) -> pl.DataFrame:
     rows = []
     for age in (*AGES, "never"):
         group = _groups(report, MODEL).get(f"own-event:{age}", {})
-        for what, metric in (("happened", "share_of_targets"), ("expected", "share_expected")):
-            if figure := _figure(group, metric):
-                rows.append((age, what, *figure))
+        kinds = ("happened", "share_of_targets"), ("expected", "share_expected")
+        figures = [(age, what, *figure) for what, metric in kinds if (figure := _figure(group, metric))]
+        if any(value for _, _, value, *_ in figures):  # no interest is older than the log
+            rows += figures
     if not any(what == "expected" for _, what, *_ in rows):
         raise InputError("calibration: the model's scores are no probabilities, so nothing was expected")
     return pl.DataFrame(rows, schema={"age": pl.String, "what": pl.String} | _NUMBERS, orient="row")
@@ -177,7 +179,9 @@ def _side_by_side(
     ax.tick_params(axis="x", length=0, labelsize=8.5)
     if sum(map(len, names)) > _BESIDE:
         ax.tick_params(axis="x", labelrotation=90)
-    ax.set_ylim(bottom=0)
+    # An interval that says next to nothing runs out of the picture, instead of setting its scale.
+    highest, surest = (frame[name].drop_nulls().to_numpy().max(initial=0.0) for name in ("high", "value"))
+    ax.set_ylim(0, 1.08 * max(min(highest, _FAR * surest), surest) or 1.0)
     paper.plain(ax)
     paper.legend_above(ax)
     return ax

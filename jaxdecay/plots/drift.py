@@ -29,7 +29,11 @@ def plot_statistic(frame: pl.DataFrame, ax: Axes | None = None, *, relative: boo
     chance alone makes. ``relative``: times count from the user's first event."""
     ax = ax or paper.axes(6.4, 2.8)
     when = paper.moments(frame["timestamp"].to_numpy(), relative=relative)
-    ax.plot(when, frame["statistic"], "-o", color=paper.BLUE, lw=1.4, ms=2.8, label="fast against slow")
+    # Between events it stays what the latest made it.
+    ax.plot(
+        when, frame["statistic"], "-o", drawstyle="steps-post",
+        color=paper.BLUE, lw=1.4, ms=2.8, label="fast against slow",
+    )  # fmt: skip
     ax.plot(when, frame["threshold"], color=paper.DARK, lw=1.6, ls=(0, (5, 2)), label="threshold")
     ax.axhline(1.0, color=paper.DARK, lw=0.9, ls=":", zorder=1)
     alarms = frame["alarm"].to_numpy()

@@ -36,6 +36,11 @@ _TICKS = {
     1 / 86_400: "1 s", 1 / 1440: "1 min", 1 / 144: "10 min", 1 / 24: "1 h", 0.25: "6 h", 1.0: "1 d",
     7.0: "1 w", 30.0: "30 d", 90.0: "90 d", 365.25: "1 y", 3652.5: "10 y", 36_525.0: "100 y",
 }  # fmt: skip
+_BETWEEN = {
+    1 / 8640: "10 s", 1 / 2880: "30 s", 1 / 288: "5 min", 1 / 48: "30 min", 1 / 12: "2 h", 0.125: "3 h",
+    0.5: "12 h", 2.0: "2 d", 3.0: "3 d", 14.0: "2 w", 60.0: "60 d", 180.0: "180 d", 730.5: "2 y",
+    1095.75: "3 y", 1826.25: "5 y", 7305.0: "20 y", 18_262.5: "50 y",
+}  # fmt: skip
 _DAY = 86_400
 _LONG = 28  # characters of a name
 
@@ -97,6 +102,8 @@ def days_axis(
     # The label of "never" takes a tenth of the axis: none may stand beside it.
     last = never / (right / left) ** 0.1 if never else right
     inside = {value: text for value, text in _TICKS.items() if left <= value <= last}
+    if len(inside) < 2:
+        inside = {value: text for value, text in sorted((_TICKS | _BETWEEN).items()) if left <= value <= last}
     if len(inside) < 2:
         inside = {value: show_days(value) for value in np.geomspace(left, right, 4)[1:3].tolist()}
     while len(inside) > 8:

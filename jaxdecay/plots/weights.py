@@ -71,7 +71,7 @@ def _ages(ax: Axes, age: np.ndarray) -> str:
     first, early, late, last = np.quantile(age, (0, 0.25, 0.75, 1)) if len(age) else np.ones(4)
     if first < last and np.log(late / early) < _LITTLE * np.log(last / first):
         room = 0.06 * (last - first)
-        ax.set_xlim(max(first - room, 0.0), last + room)
+        ax.set_xlim(max(first - room, -room / 2), last + room)  # the marker of an age of 0 is whole
         return "age of the event in days"
     paper.days_axis(ax, first / 1.5, last * 1.6)
     return "age of the event"

@@ -12,9 +12,9 @@ import polars as pl
 from jaxdecay import moments
 from jaxdecay.data.categories import SEPARATOR, Categories
 from jaxdecay.data.features import Fitted
-from jaxdecay.data.refusals import listed, perhaps
 from jaxdecay.data.scaling import Vectors
 from jaxdecay.errors import InputError
+from jaxdecay.names import listed, perhaps
 from jaxdecay.serve.store import Delivered
 from jaxdecay.serve.vocabulary import Vocabulary
 

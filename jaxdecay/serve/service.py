@@ -26,7 +26,15 @@ from jaxdecay.serve.left import left, nearness
 from jaxdecay.serve.store import Store, key_of
 from jaxdecay.serve.together import together
 from jaxdecay.serve.vocabulary import Vocabulary
-from jaxdecay.strategies import Mixture, Strategies, Strategy, asked_weights, load_strategies
+from jaxdecay.strategies import (
+    UNFITTED,
+    Mixture,
+    Strategies,
+    Strategy,
+    asked_weights,
+    load_strategies,
+    needs_fit,
+)
 from jaxdecay.trained import Run
 
 _NEAREST = 10
@@ -175,8 +183,10 @@ class Service:
         requests = asked.requests_at(histories, np.array([index]), np.array([when]))
         with self._one_at_a_time:
             rules = Rules(histories, serving.seen_since(serving.all_known(histories)), exclude_seen)
-            mixture = Mixture(self._strategies, rules, weights)
-            return mixture.scores(requests, context)[0], mixture.served_by(requests)[0]
+            strategies = self._strategies if needs_fit(weights) else Strategies(self.run.predictor, UNFITTED)
+            served: list[str] = []
+            scores = Mixture(strategies, rules, weights, served=served).scores(requests, context)
+            return scores[0], served[0]
 
     @functools.cached_property
     def _strategies(self) -> Strategies:

@@ -8,18 +8,21 @@
 """
 
 from jaxdecay.strategies.fit import fit_strategies
-from jaxdecay.strategies.kept import load_strategies, save_strategies
-from jaxdecay.strategies.mixture import Mixture, Strategy, asked_weights
-from jaxdecay.strategies.scores import NAMES, Fitted, Strategies
+from jaxdecay.strategies.kept import load_for, load_strategies, save_strategies
+from jaxdecay.strategies.mixture import Mixture, Strategy, asked_weights, needs_fit
+from jaxdecay.strategies.scores import NAMES, UNFITTED, Fitted, Strategies
 
 __all__ = [
     "NAMES",
+    "UNFITTED",
     "Fitted",
     "Mixture",
     "Strategies",
     "Strategy",
     "asked_weights",
     "fit_strategies",
+    "load_for",
     "load_strategies",
+    "needs_fit",
     "save_strategies",
 ]

@@ -12,19 +12,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdecay import drift
+from jaxdecay import cohorts, drift
 from jaxdecay.assess import Say
 from jaxdecay.baselines import Factorisation, fit_baselines
 from jaxdecay.baselines.choose import Judge
 from jaxdecay.baselines.neighbours import HALF_LIVES
 from jaxdecay.data.histories import Histories
 from jaxdecay.data.requests import Requests, requests, sample
+from jaxdecay.divergence import Paces
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import Rules, chunks
-from jaxdecay.policy import Learned, fit
+from jaxdecay.policy import FEATURES, fit
 from jaxdecay.predict import Predictor
-from jaxdecay.strategies.scores import NAMES, PERSONAL, Fitted, Strategies, log_shares, log_softmax
-from jaxdecay.streams import Streams
+from jaxdecay.strategies.scores import (
+    NAMES,
+    PERSONAL,
+    UNFITTED,
+    Fitted,
+    Strategies,
+    log_shares,
+    log_softmax,
+)
+from jaxdecay.strategies.whom import Asked, by_group
 
 _SCORES = 5e7  # of one strategy, held at once
 _FEWEST = 300  # requests, however large the catalogue
@@ -58,7 +67,8 @@ def fit_strategies(predictor: Predictor, *, seed: int = 0, report: Say = lambda 
     judge = Judge.of(histories, validation, seed=seed)
     taken = _pairs(judge.requests, judge.rules, seed)
     report({"doing": "popularity and factorisation: half-lives"})
-    fitted = _counted(predictor, judge, validation, seed)
+    moves = _drift_of_training(predictor)
+    fitted = dataclasses.replace(_counted(judge, validation, seed), paces=_numbers(moves.paces))
     report({"doing": "collaborative: half-life"})
     half_life = _of_neighbours(Strategies(predictor, fitted), judge.rules, taken)
     fitted = dataclasses.replace(fitted, half_lives={**fitted.half_lives, "collaborative": half_life})
@@ -66,10 +76,11 @@ def fit_strategies(predictor: Predictor, *, seed: int = 0, report: Say = lambda 
     sharpness = _sharpness(Strategies(predictor, fitted), judge.rules, taken)
     report({"doing": "the policy"})
     strategies = Strategies(predictor, dataclasses.replace(fitted, sharpness=sharpness))
-    return _with_policy(strategies, judge.rules, taken, _shown(histories, judge.rules, seed))
+    shown = _shown(histories, judge.rules, seed)
+    return _with_policy(strategies, judge.rules, taken, shown, moves.threshold)
 
 
-def _counted(predictor: Predictor, judge: Judge, validation: Requests, seed: int) -> Fitted:
+def _counted(judge: Judge, validation: Requests, seed: int) -> Fitted:
     """What the baselines have already: faded popularity, and a factorisation, whose half-life of histories
     is chosen, too."""
     names = ("popularity", "decayed popularity", "matrix factorisation")
@@ -81,7 +92,8 @@ def _counted(predictor: Predictor, judge: Judge, validation: Requests, seed: int
     def make(half_life: float) -> Factorisation:
         return dataclasses.replace(factorised, half_life=half_life)
 
-    return Fitted(
+    return dataclasses.replace(
+        UNFITTED,
         half_lives={
             "collaborative": np.inf,
             "factorisation": judge.choose(make, HALF_LIVES)[1],
@@ -89,17 +101,14 @@ def _counted(predictor: Predictor, judge: Judge, validation: Requests, seed: int
         },
         confidence=factorised.confidence,
         factors=factorised.factors,
-        sharpness=dict.fromkeys(NAMES, 1.0),
-        paces=_paces(predictor),
-        mixture=dict.fromkeys(NAMES, 1 / len(NAMES)),
-        policy=Learned(*(np.zeros(0) for _ in Learned._fields)),
-        log_likelihood={},
-        feedback="next events",
     )
 
 
-def _with_policy(strategies: Strategies, applied: Rules, taken: Pairs, shown: Pairs | None) -> Fitted:
-    """The policy learned from what was shown where the log has it, and from what was taken otherwise."""
+def _with_policy(
+    strategies: Strategies, applied: Rules, taken: Pairs, shown: Pairs | None, threshold: float
+) -> Fitted:
+    """The policy learned from what was shown where the log has it, and from what was taken otherwise.
+    ``threshold``: of the divergence of somebody who has moved."""
 
     def told(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         return strategies.features(pairs.requests)[pairs.row], log_probability(strategies, applied, pairs)
@@ -107,14 +116,16 @@ def _with_policy(strategies: Strategies, applied: Rules, taken: Pairs, shown: Pa
     features, log_p = told(taken)
     policy = fit(features, log_p) if shown is None else fit(*told(shown), shown.label)
     same = fit(features[:, :0], log_p)
-    likely = dict(zip(NAMES, log_p.mean(axis=0).tolist(), strict=True))
-    likely["mixture"] = float(same.log_likelihood(features[:, :0], log_p).mean())
-    likely["policy"] = float(policy.log_likelihood(features, log_p).mean())
+    mixed = [same.log_likelihood(features[:, :0], log_p), policy.log_likelihood(features, log_p)]
+    divergence = np.expm1(features[:, FEATURES.index("drift")])
+    asked = Asked(strategies.known(taken.requests)[taken.row], divergence > threshold)
+    groups = by_group(asked, np.column_stack([log_p, *mixed]), np.exp(policy.log_weights(features)))
     return dataclasses.replace(
         strategies.fitted,
         mixture=dict(zip(NAMES, np.exp(same.log_weights(features[:1, :0]))[0].tolist(), strict=True)),
         policy=policy,
-        log_likelihood=likely,
+        log_likelihood=groups[0]["log_likelihood"],
+        groups=groups,
         feedback="next events" if shown is None else "clicks against impressions",
     )
 
@@ -217,16 +228,12 @@ def _surprise(raw: jax.Array, row: jax.Array, item: jax.Array, sharpness: jax.Ar
     return (jax.nn.logsumexp(sharpness * raw, axis=1)[row] - sharpness * raw[row, item]).mean()
 
 
-def _paces(predictor: Predictor) -> tuple[float, float, float, float]:
-    """Of the divergence, from the training part alone."""
-    histories = predictor.histories
-    rows = np.flatnonzero(histories.part == 0)
-    trained = Streams(
-        np.searchsorted(rows, histories.offsets),
-        np.asarray(histories.time)[rows],
-        np.asarray(histories.item)[rows],
-        predictor.unit_vectors(),
-    )
-    rate, *others = drift.paces_of(trained)
-    fast, slow, variance, evidence = (float(x) for x in (*np.asarray(rate), *others))
-    return fast, slow, variance, evidence
+def _drift_of_training(predictor: Predictor) -> drift.Calibration:
+    """What is fast and slow in drift, and who has moved, from the training part alone."""
+    streams = cohorts.of_users(predictor.histories, predictor.unit_vectors())
+    return drift.calibrate(streams.where(predictor.histories.part == 0))
+
+
+def _numbers(paces: Paces) -> tuple[float, float, float, float]:
+    fast, slow = np.asarray(paces[0]).tolist()
+    return fast, slow, float(paces[1]), float(paces[2])

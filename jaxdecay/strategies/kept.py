@@ -2,6 +2,7 @@
 ``policy.npz``, without pickle."""
 
 import json
+import math
 import os
 import zipfile
 import zlib
@@ -13,12 +14,16 @@ import numpy as np
 from jaxdecay import runs
 from jaxdecay.checkpointing import best_step
 from jaxdecay.errors import InputError
+from jaxdecay.expect import is_number
 from jaxdecay.policy import FEATURES, Learned
-from jaxdecay.strategies.scores import NAMES, Fitted
+from jaxdecay.predict import Predictor
+from jaxdecay.strategies.mixture import needs_fit
+from jaxdecay.strategies.scores import NAMES, UNFITTED, Fitted, Strategies
+from jaxdecay.strategies.whom import JUDGED
 
 FILE, ARRAYS = "policy.json", "policy.npz"
-FORMAT = 1
-_PLAIN = ("confidence", "sharpness", "mixture", "log_likelihood", "feedback")
+FORMAT = 2
+_PLAIN = ("confidence", "sharpness", "mixture", "log_likelihood", "groups", "feedback")
 
 
 def save_strategies(run: Path, fitted: Fitted) -> None:
@@ -57,27 +62,74 @@ def load_strategies(run: Path) -> Fitted:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         known = (config["format"], config["strategies"], config["features"])
-        fitted = _fitted(config, run / ARRAYS)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        same = known == (FORMAT, list(NAMES), list(FEATURES))
+        fitted, of = _fitted(config, run / ARRAYS) if same else UNFITTED, config["run"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); {again}") from None
-    if known != (FORMAT, list(NAMES), list(FEATURES)):
+    if not same:
         raise InputError(f"{path}: is of another version of jaxdecay; {again}")
-    if config["run"] != _fingerprint(run):
+    if of != _fingerprint(run):
         raise InputError(f"{path}: was fitted before the run was trained on; {again}")
     return fitted
 
 
 def _fitted(config: dict[str, Any], arrays: Path) -> Fitted:
+    """Raises any of the errors that mean damage."""
     with arrays.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         factors = stored["factors"]
-    if zlib.crc32(factors.tobytes()) != config["factors"]:
+    if zlib.crc32(factors.tobytes()) != config["factors"] or factors.ndim != 2:
         raise ValueError(arrays)
     half_lives = {name: np.inf if days is None else days for name, days in config["half_lives"].items()}
-    policy = Learned(**{name: np.asarray(array) for name, array in config["policy"].items()})
+    policy = Learned(**{name: np.asarray(array, np.float64) for name, array in config["policy"].items()})
     plain = {name: config[name] for name in _PLAIN}
-    return Fitted(
+    fitted = Fitted(
         half_lives=half_lives, factors=factors, paces=tuple(config["paces"]), policy=policy, **plain
     )
+    _check(fitted)
+    return fitted
+
+
+def _check(fitted: Fitted) -> None:
+    """Raises ValueError for what no fit has written."""
+    wanted = {
+        "half_lives": UNFITTED.half_lives,
+        "sharpness": NAMES,
+        "mixture": NAMES,
+        "log_likelihood": JUDGED,
+    }
+    numbers = [fitted.confidence, *fitted.paces]
+    for name, keys in wanted.items():
+        if set(found := getattr(fitted, name)) != set(keys):
+            raise ValueError(name)
+        numbers += found.values()
+    for group in fitted.groups:
+        if not {"known", "moved", "events"} <= set(group):
+            raise ValueError("groups")
+        for name, keys in (("log_likelihood", JUDGED), ("weight", NAMES)):
+            if set(group[name]) != set(keys):
+                raise ValueError(name)
+            numbers += group[name].values()
+    if not fitted.groups:
+        raise ValueError("groups")
+    if not all(is_number(one) and not math.isnan(one) for one in numbers) or len(fitted.paces) != 4:
+        raise ValueError("numbers")
+    if any(one <= 0 for one in (*fitted.half_lives.values(), *fitted.sharpness.values())):
+        raise ValueError("half_lives and sharpness")
+    features, names = len(FEATURES), len(NAMES)
+    shapes = ((features,), (features,), (features, names), (names,))
+    policy = fitted.policy
+    if tuple(one.shape for one in policy) != shapes or not all(np.isfinite(one).all() for one in policy):
+        raise ValueError("policy")
+    if not (policy.scale > 0).all():
+        raise ValueError("scale")
+    if not isinstance(fitted.feedback, str):
+        raise ValueError("feedback")
+
+
+def load_for(run: Path, predictor: Predictor, weights: np.ndarray | None) -> Strategies:
+    """The strategies that ``weights`` (`asked_weights`) ask for. The model alone needs nothing fitted; all
+    else raises InputError as `load_strategies`."""
+    return Strategies(predictor, load_strategies(run) if needs_fit(weights) else UNFITTED)
 
 
 def _fingerprint(run: Path) -> dict[str, Any]:

@@ -16,25 +16,26 @@ Three paths:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from jaxdecay.data.histories import Histories
-from jaxdecay.data.refusals import perhaps
 from jaxdecay.data.requests import Requests
 from jaxdecay.errors import InputError
 from jaxdecay.evaluate import Rules
 from jaxdecay.expect import is_number
+from jaxdecay.names import perhaps
 from jaxdecay.predict import Context
-from jaxdecay.strategies.scores import NAMES, PERSONAL, Strategies
+from jaxdecay.strategies.scores import NAMES, PERSONAL, READING, Reader, Strategies
 
 Strategy = str | Mapping[str, float]
 """A name, "policy", or weights by name."""
 LUKEWARM = 5
 """Choices from which a strategy is given all of its weight."""
 _WORTH = 0.05  # a weight from which a strategy is named
+_TELLS = 0.1  # by how much its best item must be likelier than the average one
 _PERSONAL = [NAMES.index(name) for name in PERSONAL]
 _POPULARITY = NAMES.index("popularity")
 
@@ -60,6 +61,16 @@ def asked_weights(strategy: Any) -> np.ndarray | None:
     return weights / weights.sum()
 
 
+def needs_fit(weights: np.ndarray | None) -> bool:
+    """Whether weights as `asked_weights` gives them ask for more than the model alone."""
+    return weights is None or float(weights[NAMES.index("model")]) < 1
+
+
+def path_of(known: int) -> str:
+    """In a word, by how many choices are known."""
+    return "cold" if known == 0 else "lukewarm" if known < LUKEWARM else "warm"
+
+
 def _check_name(name: str, more: tuple[str, ...] = ()) -> None:
     if name not in (known := (*NAMES, *more)):
         raise InputError(f"strategy {name!r} is not known; {perhaps(str(name), known)}")
@@ -74,6 +85,11 @@ class Mixture:
     """Which items are candidates: a strategy's probability is among those."""
     asked: np.ndarray | None
     """(S,) weights, or None for those of the policy."""
+    served: list[str] | None = None
+    """Where given, who served is added in words for each request that is scored, in order: the path, and the
+    strategies with at least 5 % of the weight that can tell items apart for this user, the heaviest first,
+    such as "warm: model and content"; where none of them can, all of them so: "warm: content (all items
+    alike)"."""
     name: str = "mixture"
     uses_time: bool = True
     logits: bool = True
@@ -81,6 +97,19 @@ class Mixture:
     @property
     def histories(self) -> Histories:
         return self.strategies.histories
+
+    def read_by(self, reader: Reader, what: str) -> "Mixture":
+        """The same with other read weights. Raises InputError, in which ``what`` moves them, where no
+        strategy that is asked reads by any."""
+        # Without half-lives of its own, the similarity head has none to move.
+        bank = "decay" in self.strategies.predictor.params["similarity"]
+        reads = READING if bank else ("model",)
+        if self.asked is not None and not any(self.asked[NAMES.index(name)] for name in reads):
+            raise InputError(
+                f"{what} moves how the model reads, which none of these strategies asks for; leave it out, or"
+                f" give the strategy {' or '.join(reads)} a weight"
+            )
+        return replace(self, strategies=self.strategies.read_by(reader))
 
     def weights(self, requests: Requests) -> np.ndarray:
         """(R, S) float64 of each strategy, after what who asks is not known for has been handed over."""
@@ -105,18 +134,25 @@ class Mixture:
         with np.errstate(divide="ignore"):  # no weight at all
             logs = np.log(weights).astype(np.float32)
         total = np.full((len(requests), self.histories.items), -np.inf, np.float32)
+        tells = np.zeros(weights.shape, bool)
         for name in used:
-            np.logaddexp(total, logs[:, NAMES.index(name), None] + found.pop(name), out=total)
+            place, log_p = NAMES.index(name), found.pop(name)
+            tells[:, place] = _tells_apart(log_p)
+            np.logaddexp(total, logs[:, place, None] + log_p, out=total)
+        if self.served is not None:
+            self.served.extend(map(_words, self.strategies.known(requests).tolist(), weights, tells))
         return total
 
-    def served_by(self, requests: Requests) -> list[str]:
-        """In words for each request: the path, and the strategies with at least 5 % of the weight, the
-        heaviest first, such as "warm: model and content"."""
-        known, weights = self.strategies.known(requests), self.weights(requests)
-        order = np.argsort(-weights, axis=1, kind="stable")
-        words = []
-        for row, places in enumerate(order):
-            path = "cold" if known[row] == 0 else "lukewarm" if known[row] < LUKEWARM else "warm"
-            named = [NAMES[place] for place in places if weights[row, place] >= _WORTH]
-            words.append(f"{path}: {' and '.join(named)}")
-        return words
+
+def _tells_apart(log_p: np.ndarray) -> np.ndarray:
+    """(R,) whether the best of the candidates is likelier than the average one by more than a little."""
+    candidates = np.isfinite(log_p).sum(axis=1)
+    return log_p.max(axis=1) + np.log(np.maximum(candidates, 1)) > np.log1p(_TELLS)
+
+
+def _words(known: int, weights: np.ndarray, tells: np.ndarray) -> str:
+    """Who served a request."""
+    order = [place for place in np.argsort(-weights, kind="stable") if weights[place] >= _WORTH]
+    named = [place for place in order if tells[place]]
+    said = " and ".join(NAMES[place] for place in named or order)
+    return f"{path_of(known)}: {said}{'' if named else ' (all items alike)'}"

@@ -4,7 +4,6 @@ log."""
 import dataclasses
 import statistics as middle
 import time
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,12 +15,15 @@ from jaxdecay import divergence, state
 from jaxdecay.data.simulate import SimulateOptions, simulate
 from jaxdecay.divergence import Paces
 from jaxdecay.drift import DriftOptions, detect, statistics
+from jaxdecay.live.live import Live, events_of
 from jaxdecay.modes import Modes
 from jaxdecay.streams import Streams
+from jaxdecay.trained import Run
 
 _USERS, _EVENTS, _WIDTH = 400, 240, 32
 _WARM, _CHANGE = 60, 120  # events: nothing counts before the first, drift begins at the second
 _FAST, _SLOW = 4.0, 40.0  # days
+_LIVE = 60  # events of a user
 _METHODS = ("divergence", "cosine", "page-hinkley", "cusum")
 _DAY = 86_400
 
@@ -104,23 +106,26 @@ def simulated(users: int = 500) -> list[dict[str, Any]]:
     return report
 
 
-def cost(users: int = 4096, *, modes: int = 8, width: int = 64, rounds: int = 15) -> dict[str, Any]:
-    """Microseconds an event of updating a bank's state in JAX, for many users at once: alone, with what
+def cost() -> dict[str, Any]:
+    """In JAX, for many users at once; where a run serves, `live` says it."""
+    return {f"{users} users": _in_jax(users) for users in (512, 4096)}
+
+
+def _in_jax(users: int, *, modes: int = 8, width: int = 64, rounds: int = 15) -> dict[str, Any]:
+    """Microseconds an event of updating a bank's state, in place as in a loop over events: alone, with what
     drift is judged by kept beside two of its modes, and with the statistic read after every event, too;
     medians of rounds that take turns, and how many times the first the others are."""
     random = np.random.default_rng(1)
     rates = jnp.asarray(np.log(2) / np.geomspace(0.1, 400, modes), jnp.float32)
     bank = Modes(rates)
     paces = Paces(rates[3::3], jnp.float32(1.0), jnp.float32(20.0))
-    states = jax.vmap(lambda _: state.init(bank, width))(jnp.arange(users))
-    spreads = jax.vmap(lambda _: divergence.init())(jnp.arange(users))
     events = jnp.asarray(random.normal(size=(users, width)), jnp.float32)
     squares = jnp.square(events).sum(-1)  # of an item's vector: known beforehand
     writes = jnp.full((users, modes), 1 / modes)
     at = jnp.full(users, 3600, jnp.int32)
 
     def alone(one: state.State, spread: Any, at: Any, write: Any, event: Any, square: Any) -> Any:
-        return state.update(bank, one, at, write, event)
+        return state.update(bank, one, at, write, event), spread
 
     def kept(one: state.State, spread: Any, at: Any, write: Any, event: Any, square: Any) -> Any:
         moved = state.update(bank, one, at, write, event)
@@ -131,18 +136,21 @@ def cost(users: int = 4096, *, modes: int = 8, width: int = 64, rounds: int = 15
         moved, spread = kept(*given)
         return moved, spread, divergence.statistic(paces, moved.value[0, 3::3], spread)
 
-    calls = {
-        name: partial(jax.jit(jax.vmap(call)), states, spreads, at, writes, events, squares)
-        for name, call in (("update", alone), ("and_kept", kept), ("and_read", read))
-    }
+    def start() -> Any:
+        one = state.init(bank, width), divergence.init()
+        return jax.tree.map(lambda x: jnp.tile(x, (users,) + (1,) * x.ndim), one)
+
+    named = {"update": alone, "and_kept": kept, "and_read": read}
+    calls = {name: jax.jit(jax.vmap(call), donate_argnums=(0, 1)) for name, call in named.items()}
+    held = {name: start() for name in calls}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
+    for turn in range(rounds + 1):
         for name, call in calls.items():
-            jax.block_until_ready(call())
             begin = time.perf_counter()
             for _ in range(20):
-                jax.block_until_ready(call())
-            seconds[name].append((time.perf_counter() - begin) / 20)
+                held[name] = jax.block_until_ready(call(*held[name], at, writes, events, squares))[:2]
+            if turn:  # the first compiles
+                seconds[name].append((time.perf_counter() - begin) / 20)
     each = {name: 1e6 * middle.median(all_of) / users for name, all_of in seconds.items()}
     times = {
         name: sorted(b / a for a, b in zip(seconds["update"], seconds[name], strict=True))
@@ -151,6 +159,49 @@ def cost(users: int = 4096, *, modes: int = 8, width: int = 64, rounds: int = 15
     return {
         "microseconds": each,
         "times": {name: [middle.median(all_of), all_of[0], all_of[-1]] for name, all_of in times.items()},
+    }
+
+
+def live(run: Run, *, users: int = 200, rounds: int = 9) -> dict[str, Any]:
+    """Microseconds an event costs where a run serves (`jaxdecay.live`, NumPy, a user at a time): all that
+    moves the model's own state, then the catalogue's counts, and `jaxdecay.monitor.Monitor`, which keeps its
+    modes and reads the statistic after every event; medians of rounds that take turns over the same events.
+    ``times``: how many times model and counts alone all three are (median, least, most of the rounds)."""
+    served, monitor = Live.of(run.predictor), run.monitor()
+    busy = np.argsort(-run.histories.lengths(), kind="stable")[:users]
+    events = [events_of(run.histories, int(user), served.weights)[:_LIVE] for user in busy]
+    number, origin = sum(map(len, events)), served.weights.origin
+
+    def model() -> None:
+        for own in events:
+            served.replay(own)
+
+    def counts() -> None:
+        for own in events:
+            for event in own:
+                served.trends.add(event.item, event.at + origin)
+
+    def watched() -> None:
+        for own in events:
+            watching = monitor.init()
+            for event in own:
+                watching = monitor.update(watching, event.at + origin, event.item)
+
+    calls = {"model": model, "counts": counts, "drift": watched}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            begin = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - begin)
+    times = sorted(1 + d / (m + c) for m, c, d in zip(*seconds.values(), strict=True))
+    return {
+        "events": number,
+        "encoder_blocks": run.predictor.model.spec.encoder.blocks,
+        "microseconds": {name: 1e6 * middle.median(all_of) / number for name, all_of in seconds.items()},
+        "times": [middle.median(times), times[0], times[-1]],
     }
 
 
