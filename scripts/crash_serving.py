@@ -142,10 +142,12 @@ def main() -> None:
             check(store, options.events)
         else:
             server = Server(Path(folder))
-            crashed_redis(server, options.events, options.kills, options.batch)
-            store = opened(server.url)
-            check(store, options.events)
-            server.stop()
+            try:
+                crashed_redis(server, options.events, options.kills, options.batch)
+                store = opened(server.url)
+                check(store, options.events)
+            finally:
+                server.stop()
     took = time.monotonic() - begin
     print(f"{options.store}: {options.events} events, {options.kills} kills, each there once ({took:.0f} s)")
 

@@ -155,6 +155,9 @@ def test_a_store_by_what_it_is_called(redis_url: str, tmp_path: Path) -> None:
         store.close()
     with pytest.raises(InputError, match="store kafka://: give live, a path, or redis://HOST:PORT/DATABASE"):
         open_store("kafka://host", tmp_path)
+    for wrong in ("redis://:secret@host:port/0", "redis://host/name", "redis://host:99999/0"):
+        with pytest.raises(InputError, match=r"^store redis://: give redis://HOST:PORT/DATABASE, both"):
+            open_store(wrong, tmp_path)
 
 
 def test_a_server_that_was_ended_in_order_is_away_too(server: Server) -> None:

@@ -24,8 +24,8 @@ from jaxdecay.serve.redis import LOG, RedisStore
 from jaxdecay.serve.store import Delivered, key_of
 from jaxdecay.serve.vocabulary import Vocabulary
 
-_ENTRY = struct.Struct("<d16s")  # the latest entry in it: its number and its event's id
-_HEAD = struct.Struct("<24x5d")  # entries seen, events, time; when and which item was taken last
+_ENTRY = struct.Struct("<d16s")  # what comes first: the latest entry in it, its number and its event's id
+_HEAD = struct.Struct("<5d")  # entries seen, events, time; when and which item was taken last
 _START = struct.Struct("<2d")  # when, and the item
 
 
@@ -127,7 +127,7 @@ class Moving:
         return state
 
     def _unpacked(self, fields: dict[bytes, bytes]) -> UserState:
-        _, events, time, when, last = _HEAD.unpack(fields.pop(b"head"))
+        _, events, time, when, last = _HEAD.unpack_from(fields.pop(b"head"), _ENTRY.size)
         state = self._live.init()
         if not events:
             return state
@@ -150,8 +150,7 @@ class Moving:
 
     def _packed(self, state: UserState, entries: int, latest: bytes) -> dict[str, bytes]:
         when, last, _ = state.counts.last or (0, -1, 0)
-        head = _HEAD.pack(entries, state.events, state.time, when, last)
-        fields = {"head": latest + head[_ENTRY.size :]}
+        fields = {"head": latest + _HEAD.pack(entries, state.events, state.time, when, last)}
         if not state.events:
             return fields
         assert state.interest.modes is not None

@@ -1,8 +1,8 @@
 """A store in Redis or Valkey: for several machines that serve, and writers that keep nothing themselves.
 
 Every change is one Lua script (`lua/`), which the server runs as a whole (`lua/log.lua` says what becomes of
-one that a killed server has written by half). What an acknowledgement
-promises is up to the server: `RedisStore.durability` says it in words.
+one that a killed server has written by half). What an acknowledgement promises is up to the server:
+`RedisStore.durability` says it in words.
 """
 
 import contextlib
@@ -35,11 +35,7 @@ _REMEDIES: tuple[tuple[type[Exception], str, str], ...] = (
     (redis.BusyLoadingError, "", "the server is still loading: try again in a moment"),
     (redis.OutOfMemoryError, "", "the server's maxmemory is reached: give it more, then send it again"),
     (redis.ReadOnlyError, "", "the server is a read-only replica: give the address of its primary"),
-    (
-        redis.exceptions.NoPermissionError,
-        "",
-        "this user may not do that: give one that may run scripts on these keys",
-    ),
+    (redis.exceptions.NoPermissionError, "", "this user may not do that: give one that may run scripts"),
     (redis.ResponseError, "MISCONF", "the server cannot write its file: free some space, then send it again"),
     (redis.ResponseError, "WRONGTYPE", "keys of this name hold something else: give another database"),
 )
@@ -74,7 +70,8 @@ class RedisStore:
         days, the longest of the model where all are finite: saved states then go 40 half-lives after the last
         write (they are made anew when asked for); else they stay. Events never go.
 
-        Raises StoreError for a server that is away, throws keys away, or holds another version.
+        Raises StoreError for a server that is away, throws keys away, or holds another version, and
+        InputError for an address that is none.
         """
         self.where, self.prefix = _shown(url), f"{name}:".encode()
         self.lifetime = lifetime(half_life)
@@ -166,7 +163,7 @@ class RedisStore:
             return []
         with self.errors():
             rows = self.client.hmget(self.prefix + b"log", numbers)
-        return [_entry(number, row) for number, row in zip(numbers, rows, strict=True) if row]
+        return [_entry(number, row) for number, row in zip(numbers, rows, strict=True)]
 
     def forget_event(self, id: str) -> Delivered | None:
         found = self._erased(key_of(id), b"")
@@ -217,4 +214,11 @@ def _text(value: Any) -> str:
 def _shown(url: str) -> str:
     """The address without its password."""
     parts = urlsplit(url)
+    try:
+        _ = parts.port
+        bad = parts.scheme != "unix" and not (parts.path.strip("/") or "0").isdecimal()
+    except ValueError:
+        bad = True
+    if bad:
+        raise InputError(f"store {parts.scheme}://: give redis://HOST:PORT/DATABASE, both of them numbers")
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

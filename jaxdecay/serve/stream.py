@@ -147,6 +147,11 @@ def _parts(url: str) -> tuple[str, str]:
     """The server and the stream."""
     parts = urlsplit(url)
     database, _, name = parts.path.strip("/").rpartition("/")
-    if parts.scheme not in SCHEMES or not name or not parts.netloc:
-        raise InputError(f"from {url!r}: give redis://HOST:PORT/STREAM")
+    try:
+        good = parts.scheme in SCHEMES and parts.netloc and name and (database or "0").isdecimal()
+        good = good and (parts.port is None or parts.port > 0)
+    except ValueError:  # of the port
+        good = False
+    if not good:
+        raise InputError("from: give redis://HOST:PORT/STREAM or redis://HOST:PORT/DATABASE/STREAM")
     return f"{SCHEMES[parts.scheme]}://{parts.netloc}/{database or 0}", name
