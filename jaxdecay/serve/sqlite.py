@@ -45,16 +45,16 @@ class SqliteStore:
         """Opens the file, or makes it. Raises StoreError for one that is no store, damaged, or of another
         version."""
         self.path = Path(path)
-        self._lock = threading.RLock()
-        with self._errors():
-            self._connection = sqlite3.connect(
-                self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
+        # Who reads does not wait until what somebody writes has reached the disk.
+        self._lock, self._reading = threading.Lock(), threading.Lock()
+        with contextlib.ExitStack() as opened, self._errors():
+            self._connection = opened.enter_context(contextlib.closing(self._connected()))
+            self._prepare()
+            self._reader = opened.enter_context(contextlib.closing(self._connected()))
+            opened.pop_all()
+
+    def _connected(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
 
     def _prepare(self) -> None:
         run = self._connection.execute
@@ -97,8 +97,8 @@ class SqliteStore:
                 raise
 
     def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        with self._lock, self._errors():
-            return self._connection.execute(query, values).fetchall()
+        with self._reading, self._errors():
+            return self._reader.execute(query, values).fetchall()
 
     def append(self, events: Sequence[Delivered]) -> list[bool]:
         insert = (
@@ -158,7 +158,8 @@ class SqliteStore:
 
     def _overwrite(self) -> None:
         """Takes what was erased out of the write-ahead log, too, unless somebody is reading there."""
-        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._lock, self._reading, self._errors():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def forgotten(self) -> dict[bytes, int]:
         return dict(self._rows("SELECT user_key, number FROM erased WHERE whole"))
@@ -176,7 +177,8 @@ class SqliteStore:
             self._connection.executemany(insert, states)
 
     def close(self) -> None:
-        with self._lock, self._errors():
+        with self._lock, self._reading, self._errors():
+            self._reader.close()
             self._connection.close()
 
 
