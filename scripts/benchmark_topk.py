@@ -66,8 +66,10 @@ def drawn_run(items: int, users: int = USERS, *, features: int = 64, seed: int =
     params["similarity"]["log_temperature"] = np.float32(3.0)
     params["popularity"]["exponent"] = np.float32(1.2)
     params["revisit"]["level"] = np.float32(-5.0)
+    system = predictor(made, params)
     return SimpleNamespace(
-        predictor=predictor(made, params),
+        predictor=system,
+        before_store=system,
         histories=histories,
         items=pl.DataFrame({"index": np.arange(items), "item_id": [f"i{one}" for one in range(items)]}),
         users=pl.Series("user_id", [f"u{one}" for one in range(users + 1)]),

@@ -1,7 +1,7 @@
 """``jaxdecay serve``: a trained run, live over HTTP."""
 
 import contextlib
-import functools
+import gc
 import logging
 import os
 import secrets
@@ -108,9 +108,17 @@ class Serve(Command):
         from jaxdecay.serve.store import StoreError
 
         try:
-            return Serving(self.run, functools.partial(open_service, self.run, self.store))
+            return Serving(self.run, self._opened)
         except StoreError as error:
             raise InputError(str(error)) from error
+
+    def _opened(self) -> "Service":
+        service = open_service(self.run, self.store)
+        # What is there now is there for good. Looked through for garbage it would hold everybody up, for a
+        # tenth of a second every few seconds.
+        gc.collect()
+        gc.freeze()
+        return service
 
     def _run(self, serving: "Serving", limits: "Limits", listening: socket.socket) -> None:
         import uvicorn
