@@ -46,6 +46,7 @@ def train(
     *,
     mesh: jax.sharding.Mesh | None = None,
     start: Any = None,
+    evidence: int | None = None,
     asked_to_stop: Callable[[], bool] | None = None,
     report: Report = lambda line: None,
 ) -> State:
@@ -53,9 +54,11 @@ def train(
 
     Resumes from the run's latest checkpoint if it has one. ``report`` is called after every evaluation with
     the line that goes into ``history.jsonl``, and after every step with ``{"step": ..., "steps": ...}``
-    alone. ``start``: the parameters to begin with, by default fresh ones. ``mesh``: the devices to train on;
-    default: one, or all if there are several processes, which then all call this alike. ``asked_to_stop``:
-    tells whether a signal came, for a caller that listens itself (`stopping`).
+    alone. ``start``: the parameters to begin with, by default fresh ones. ``evidence``: targets that the
+    priors stand against, those that ``start`` was learned from among them; by default those of an epoch.
+    ``mesh``: the devices to train on; default: one, or all if there are several processes, which then all
+    call this alike. ``asked_to_stop``: tells whether a signal came, for a caller that listens itself
+    (`stopping`).
     Raises InputError when the loss is not finite, naming step and batch.
     """
     mesh = distributed.mesh() if mesh is None and jax.process_count() > 1 else mesh
@@ -71,7 +74,7 @@ def train(
         model,
         tx,
         batch_targets=batches.targets / batches.per_epoch,
-        targets=batches.targets,
+        targets=batches.targets if evidence is None else evidence,
         average_steps=options.average_epochs * batches.per_epoch,
         settle_steps=settle_steps,
         objective=options.objective,

@@ -54,13 +54,14 @@ class RetrainOptions:
     margin: float = 0.0
     """NDCG@10 that the new run may be worse by: it is refused if the 95 % interval of what it has more than
     the run before lies below minus that."""
-    replay: float = 1.0
+    replay: float = 10.0
     """Events that the run was trained on and is trained on again, lest it forget: so many times as are
     new."""
     epochs: int = 2
     """Passes over these events."""
     learning_rate: float | None = None
-    """Of embeddings and linear maps; default: a third of that which the first run was trained with."""
+    """Of embeddings and linear maps; default: a tenth of that which the first run was trained with,
+    since the optimiser begins anew."""
     decay_learning_rate: float | None = None
     """Likewise of half-lives, write and read weights, and the levels of the heads."""
     requests: int = 4000
@@ -84,8 +85,8 @@ class RetrainOptions:
             epochs=self.epochs,
             patience=self.epochs,
             settle_epochs=0,
-            learning_rate=before.learning_rate / 3 if self.learning_rate is None else self.learning_rate,
-            decay_learning_rate=before.decay_learning_rate / 3
+            learning_rate=before.learning_rate / 10 if self.learning_rate is None else self.learning_rate,
+            decay_learning_rate=before.decay_learning_rate / 10
             if self.decay_learning_rate is None
             else self.decay_learning_rate,
             validation_requests=self.requests,
@@ -140,9 +141,11 @@ def retrain(
     pieces = assemble(histories, spec, ModelOptions.from_json(config["model"]), train, reference=reference)
     if not finished(out):
         start = carried(params, model, pieces.model, users=users)
+        # What is not trained on again has spoken, too: beside few targets alone the priors would win.
+        known = int((histories.chosen & (histories.time < config["retrained"]["cut"])).sum())
         loop.train(
             out, pieces.model, pieces.optimizer, pieces.batches, pieces.constants, validation(pieces, train),
-            train, start=jax.tree.map(jnp.asarray, start), report=report,
+            train, start=jax.tree.map(jnp.asarray, start), evidence=known, report=report,
         )  # fmt: skip
         if not finished(out):  # the loop saved and left at a signal
             raise KeyboardInterrupt

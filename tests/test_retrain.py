@@ -37,7 +37,7 @@ from jaxdecay.train import TrainOptions
 
 USERS, ITEMS, GROUPS = 32, 24, 4
 TRAINED, LIVED = 30, 6  # days
-FAST = RetrainOptions(epochs=4, learning_rate=0.05, decay_learning_rate=0.02)
+FAST = RetrainOptions(replay=1.0, epochs=4, learning_rate=0.05, decay_learning_rate=0.02)
 
 
 def taken(group: np.ndarray, days: tuple[int, int], each: int, seed: int) -> list[tuple[str, str, int]]:
