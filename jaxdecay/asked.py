@@ -257,8 +257,8 @@ def _where(items: pl.DataFrame, where: pl.Expr | str) -> np.ndarray:
             f"where: gives {result.dtype} in {len(result)} rows instead of true or false for each of "
             f"{len(items)} items; {there}"
         )
-    if not result.any():
-        raise InputError(f"where: none of {len(items)} items fits{_values(columns, expression)}")
+    if not result.any() and (values := _values(columns, expression)):  # a name that there is not
+        raise InputError(f"where: none of {len(items)} items fits{values}")
     result = result.fill_null(False).to_numpy()
     return np.broadcast_to(result, len(items))
 

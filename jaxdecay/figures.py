@@ -6,6 +6,7 @@ NumPy only. Every mean over requests becomes sums of each user; the intervals co
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -57,9 +58,9 @@ def summarise(
     *,
     k: Sequence[int],
     labels: np.ndarray | None,
-    of_lists: Mapping[str, ListMetric],
     replicates: int,
     seed: int,
+    of_lists: Mapping[str, ListMetric] = MappingProxyType({}),
 ) -> Summary:
     """All figures of one outcome. ``labels`` is (R,) 1, 0 or NaN, of the first target of each request;
     ``of_lists`` are more metrics of lists by name."""
