@@ -29,6 +29,7 @@ from jaxdecay.serve import delivery as deliveries
 from jaxdecay.serve.delivery import Delivery, pipe
 from jaxdecay.serve.incoming import Incoming
 from jaxdecay.serve.memory import MemoryStore
+from jaxdecay.serve.opened import beside
 from jaxdecay.serve.sqlite import SqliteStore
 from jaxdecay.serve.store import Delivered, StoreError
 from jaxdecay.serve.stream import Stream
@@ -167,7 +168,7 @@ def test_a_file_goes_into_the_store_and_not_into_the_histories(
     }  # fmt: skip
     assert "skipped row 3: item 'what' is not known" in said.err
     assert newest(run) == before
-    store = SqliteStore(run / "live.sqlite")
+    store = SqliteStore(beside(run))
     expected = [sent(1), sent(3, user_id="new", behaviour="view")]
     for event, given in zip(log(store), expected, strict=True):
         assert (event.user, event.item, event.at, event.behaviour, json.loads(event.context)) == tuple(
@@ -183,7 +184,7 @@ def test_a_command_that_cannot_be_is_refused_before_anything_is_done(
     path = tmp_path / "new.csv"
     frame(sent(1), sent(2, behaviour="by")).write_csv(path)
     assert "behaviour by is unknown to the run" in refused("update", run, path, "--store live")
-    store = SqliteStore(run / "live.sqlite")
+    store = SqliteStore(beside(run))
     assert store.last() == 0
     store.close()
     assert "give a file of events, - for JSON lines" in refused("update", run)
@@ -193,7 +194,7 @@ def test_a_command_that_cannot_be_is_refused_before_anything_is_done(
     assert "give seconds above 0, with --from" in refused("update", run, path, "--idle 0")
     for wrong in ("redis://host", "kafka://host/x", "redis://host:port/x", "redis://host/name/x"):
         assert "from: give redis://HOST:PORT/STREAM or" in refused("update", run, "--from", wrong)
-    (run / "live.sqlite").write_bytes(b"no database" * 100)
+    beside(run).write_bytes(b"no database" * 100)
     assert "this is no store: give another path" in refused("update", run, path, "--store live")
 
 

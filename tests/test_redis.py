@@ -148,8 +148,11 @@ def test_a_store_by_what_it_is_called(redis_url: str, tmp_path: Path) -> None:
         store = open_store(address, tmp_path)
         assert isinstance(store, RedisStore)
         store.close()
-    for address, path in (("live", "live.sqlite"), (str(tmp_path / "x.db"), "x.db")):
-        store = open_store(address, tmp_path)
+    (tmp_path / "first").mkdir()
+    link = tmp_path / "served"
+    link.symlink_to(tmp_path / "first")
+    for address, path in (("live", "served.live.sqlite"), (str(tmp_path / "x.db"), "x.db")):
+        store = open_store(address, link)
         assert isinstance(store, SqliteStore)
         assert store.path == tmp_path / path
         store.close()

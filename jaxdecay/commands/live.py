@@ -41,7 +41,7 @@ class Serve(Command):
     run: tyro.conf.Positional[Path]
     """Run directory that jaxdecay train wrote, or a link to it."""
     store: str = "live"
-    """Where events are kept: live is RUN/live.sqlite; another SQLite file, or redis://HOST:PORT/DATABASE."""
+    """Where events are kept: live is RUN.live.sqlite, beside RUN; another SQLite file, or redis://HOST:PORT/DATABASE."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 is all of them."""
     port: int = 8000

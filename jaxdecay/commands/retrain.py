@@ -11,7 +11,7 @@ from jaxdecay.commands import Command
 from jaxdecay.errors import InputError
 from jaxdecay.progress import Progress, note
 from jaxdecay.retrain import METRIC, RetrainOptions, retrain
-from jaxdecay.serve.sqlite import SqliteStore
+from jaxdecay.serve.opened import beside, open_store
 from jaxdecay.serve.store import StoreError
 
 
@@ -26,8 +26,9 @@ class Retrain(Command):
 
     run: tyro.conf.Positional[Path]
     """Run directory, or the link that is served."""
-    store: Path
-    """SQLite file that its events are kept in."""
+    store: str = "live"
+    """Where its events are kept: live is RUN.live.sqlite, beside RUN; another SQLite file, or
+    redis://HOST:PORT/DATABASE."""
     out: Path
     """Run directory to write."""
     replace: Path | None = None
@@ -39,10 +40,11 @@ class Retrain(Command):
     def perform(self) -> Any:
         if self.nice and hasattr(os, "nice"):
             os.nice(self.nice)
-        if not self.store.is_file():
-            raise InputError(f"{self.store}: there is no such store; give that of jaxdecay serve")
+        path = beside(self.run) if self.store == "live" else Path(self.store)
+        if "://" not in self.store and not path.is_file():
+            raise InputError(f"{path}: there is no such store; give that of jaxdecay serve")
         try:
-            store = SqliteStore(self.store)
+            store = open_store(self.store, self.run)
             try:
                 with Progress() as progress:
                     return retrain(

@@ -30,7 +30,7 @@ class Update(Command):
     new_events: tyro.conf.Positional[Path | None] = None
     """Events: Parquet, CSV, TSV or a MovieLens :: file; with --store also - for JSON lines on stdin."""
     store: str | None = None
-    """Live store: live for RUN/live.sqlite, a path, or redis://HOST:PORT/DATABASE; by default the run's own
+    """Live store: live for RUN.live.sqlite, a path, or redis://HOST:PORT/DATABASE; by default the run's own
     histories."""
     stream: str | None = None
     """Also --from: the Redis Stream to follow instead of a file, redis://HOST:PORT/STREAM (into --store live

@@ -1,5 +1,6 @@
 """Stores by what a person calls them."""
 
+import os
 from pathlib import Path
 
 from jaxdecay.errors import InputError
@@ -11,8 +12,8 @@ SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "
 
 
 def open_store(address: str, run: Path, *, half_life: float | None = None) -> Store:
-    """``live`` is the run's own, the file RUN/live.sqlite; redis://HOST:PORT/DATABASE (or valkey://) is a
-    server; anything else is a path of a SQLite file.
+    """``live`` is the run's own, the file RUN.live.sqlite beside it (`beside`); redis://HOST:PORT/DATABASE
+    (or valkey://) is a server; anything else is a path of a SQLite file.
 
     ``half_life``: as of `jaxdecay.serve.redis.RedisStore`. Raises StoreError, and InputError for an address
     of another kind.
@@ -24,4 +25,11 @@ def open_store(address: str, run: Path, *, half_life: float | None = None) -> St
         from jaxdecay.serve.redis import RedisStore
 
         return RedisStore(f"{SCHEMES[scheme]}://{rest}", half_life=half_life)
-    return SqliteStore(run / "live.sqlite" if address == "live" else Path(address).expanduser())
+    return SqliteStore(beside(run) if address == "live" else Path(address).expanduser())
+
+
+def beside(run: Path) -> Path:
+    """Where a run's events are kept: under its name, not in it, so that they stay when a link that is called
+    so comes to point to a newer run."""
+    path = Path(os.path.abspath(run))  # links are left as they are
+    return path.with_name(f"{path.name}.live.sqlite")
